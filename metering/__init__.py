@@ -1,0 +1,1 @@
+"""The shared vocabulary: pure models, and the stores that keep them."""

@@ -1,0 +1,70 @@
+"""API keys: `wbk_live_<24 characters><6 characters of checksum>`, and the record that the gateway keeps of one.
+
+Only the SHA-256 of a key is ever stored. A `wbk_` key whose checksum is wrong is refused without asking anyone;
+imported keys may look as they like.
+"""
+
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+
+PREFIX = "wbk_"
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_RANDOM_LENGTH, _CHECKSUM_LENGTH = 24, 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """What Redis holds under an active key's hash."""
+
+    key_id: int
+    org_id: str
+    expires_at_ms: int | None = None
+    test: bool = False
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def _checksum(body: str) -> str:
+    return _base62(binascii.crc32(body.encode()), _CHECKSUM_LENGTH)
+
+
+def mint(entropy: bytes, *, test: bool = False) -> str:
+    """A new key from at least 18 random bytes."""
+    if len(entropy) < 18:
+        raise ValueError("an API key needs 18 bytes of entropy")
+    body = f"{PREFIX}{'test' if test else 'live'}_{_base62(int.from_bytes(entropy, 'big'), _RANDOM_LENGTH)}"
+    return body + _checksum(body)
+
+
+def checksum_fails(key: str) -> bool:
+    """True for a key that claims to be ours and cannot be."""
+    if not key.startswith(PREFIX):
+        return False
+    return _checksum(key[:-_CHECKSUM_LENGTH]) != key[-_CHECKSUM_LENGTH:]
+
+
+def sha256_hex(key: str) -> str:
+    """The only form in which a key is stored."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def hint(key: str) -> str:
+    """The last four characters: enough to recognize a key, too few to use it."""
+    return "…" + key[-4:]
+
+
+def record_to_json(record: KeyRecord) -> str:
+    return json.dumps({"id": record.key_id, "org": record.org_id, "exp": record.expires_at_ms, "test": record.test})
+
+
+def record_from_json(text: str | bytes) -> KeyRecord:
+    d = json.loads(text)
+    return KeyRecord(key_id=d["id"], org_id=d["org"], expires_at_ms=d.get("exp"), test=d.get("test", False))

@@ -1,0 +1,96 @@
+"""What one organization may do now, as the gateway sees it: its plan's quotas, its overrides, its state.
+
+Control (or, for a gateway alone, its supervisor) compiles it and writes it to Redis as JSON; the gateway reads it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .quota import FailureRule, Mode, Per, Quota, Window, replace_quotas
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """Quotas in place of the plan's, until an instant."""
+
+    quotas: tuple[Quota, ...]
+    until_ms: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entitlement:
+    """`anchor_ms` is the subscription's anchor, from which every usage period is computed (period.period_at).
+
+    `refused` holds the reason why no call is allowed at all (402), such as an ended subscription without a default plan.
+    """
+
+    org_id: str
+    slug: str
+    name: str
+    version: int
+    plan: str
+    plan_version: int
+    anchor_ms: int
+    quotas: tuple[Quota, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    refused: str | None = None
+
+    def quotas_at(self, now_ms: int) -> tuple[Quota, ...]:
+        """The quotas in force, overrides applied in order."""
+        quotas = self.quotas
+        for override in self.overrides:
+            if override.until_ms is None or now_ms < override.until_ms:
+                quotas = replace_quotas(quotas, override.quotas)
+        return quotas
+
+    def changes_at(self, now_ms: int) -> int | None:
+        """The next instant at which an override ends, or None."""
+        return min((o.until_ms for o in self.overrides if o.until_ms is not None and o.until_ms > now_ms), default=None)
+
+
+def rule_to_json(rule: FailureRule | None) -> Any:
+    """ "open", "closed", {"grace": n} or None."""
+    if rule is None:
+        return None
+    return {"grace": rule.grace} if rule.kind == "grace" else rule.kind
+
+
+def rule_from_json(value: Any) -> FailureRule | None:
+    if value is None:
+        return None
+    return FailureRule("grace", int(value["grace"])) if isinstance(value, dict) else FailureRule(value)
+
+
+def _quota_to_json(q: Quota) -> dict[str, Any]:
+    return {
+        "meter": q.meter, "limit": q.limit, "window": q.window.value, "mode": q.mode.value, "per": q.per.value,
+        "on_store_failure": rule_to_json(q.on_store_failure), "routed": q.routed, "source": q.source,
+    }  # fmt: skip
+
+
+def _quota_from_json(d: dict[str, Any]) -> Quota:
+    return Quota(
+        meter=d["meter"], limit=d["limit"], window=Window(d["window"]), mode=Mode(d["mode"]), per=Per(d["per"]),
+        on_store_failure=rule_from_json(d.get("on_store_failure")), routed=d.get("routed", False), source=d.get("source", "plan"),
+    )  # fmt: skip
+
+
+def to_json(e: Entitlement) -> dict[str, Any]:
+    """A JSON object; the inverse of `from_json`."""
+    return {
+        "org": e.org_id, "slug": e.slug, "name": e.name, "v": e.version, "plan": e.plan, "plan_version": e.plan_version,
+        "anchor_ms": e.anchor_ms, "refused": e.refused, "quotas": [_quota_to_json(q) for q in e.quotas],
+        "overrides": [{"until_ms": o.until_ms, "reason": o.reason, "quotas": [_quota_to_json(q) for q in o.quotas]} for o in e.overrides],
+    }  # fmt: skip
+
+
+def from_json(d: dict[str, Any]) -> Entitlement:
+    return Entitlement(
+        org_id=d["org"], slug=d["slug"], name=d["name"], version=d["v"], plan=d["plan"], plan_version=d["plan_version"],
+        anchor_ms=d["anchor_ms"], refused=d.get("refused"), quotas=tuple(_quota_from_json(q) for q in d["quotas"]),
+        overrides=tuple(
+            Override(until_ms=o["until_ms"], reason=o["reason"], quotas=tuple(_quota_from_json(q) for q in o["quotas"]))
+            for o in d["overrides"]
+        ),
+    )  # fmt: skip

@@ -1,0 +1,40 @@
+"""The grammar of a ledger field: one row of usage, as a field of the live hash.
+
+  <minute>|<period start>|<org>|<measure>|<route>|<method>|<key>|<dimensions>
+
+`minute` and `period start` are whole minutes and seconds since the epoch. A measure is a meter's name (quantity charged,
+net of returns), `^<meter>` (units returned) or a fact that is never priced: `#1`…`#5` exchanges by status class, `#ms`
+their duration, `#in` and `#out` their body bytes. Meter names match [a-z][a-z0-9_]*, so no measure holds a `|`.
+"""
+
+from dataclasses import dataclass
+
+RETURNED = "^"
+FACT = "#"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The identity of a quantity in the ledger."""
+
+    minute: int  # minutes since the epoch
+    period_start: int  # seconds since the epoch
+    org_id: str
+    measure: str
+    route_id: int
+    method: str
+    key_id: int
+    dimensions: str = ""  # JSON object with sorted keys, or empty
+
+
+def row_field(
+    minute: int, period_start: int, org_id: str, measure: str, route_id: int, method: str, key_id: int, dimensions: str = ""
+) -> str:
+    """The field of these facts. The inverse of `parse`."""
+    return f"{minute}|{period_start}|{org_id}|{measure}|{route_id}|{method}|{key_id}|{dimensions}"
+
+
+def parse(field: str) -> Row:
+    """The row behind a field. Raises ValueError on anything else."""
+    minute, period_start, org_id, measure, route_id, method, key_id, dimensions = field.split("|", 7)
+    return Row(int(minute), int(period_start), org_id, measure, int(route_id), method, int(key_id), dimensions)
