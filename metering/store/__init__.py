@@ -1,0 +1,1 @@
+"""Where the vocabulary is kept: Redis, the journal, Postgres."""

@@ -1,0 +1,53 @@
+"""What control tells the gateways: entitlements, their versions, active keys. The grammar is in model/keys.py.
+
+Postgres (or, for a gateway alone, the YAML) is the truth; all this can be written again at any time.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from metering.model import entitlement as entitlements
+from metering.model import keys
+from metering.model.apikey import KeyRecord, record_to_json
+from metering.model.entitlement import Entitlement
+
+
+async def publish_orgs(client: "Redis[Any]", orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None:
+    """Write each entitlement, its version and its active keys (sha256 hex, record), then tell the gateways."""
+    pipe = client.pipeline(transaction=False)
+    for entitlement, active in orgs:
+        org_id, bucket = entitlement.org_id, keys.bucket_of(entitlement.org_id)
+        pipe.set(keys.entitlement(org_id), json.dumps(entitlements.to_json(entitlement), separators=(",", ":")))
+        for sha256_hex, record in active:
+            pipe.set(keys.api_key(sha256_hex), record_to_json(record))
+        pipe.hset(keys.versions(bucket), org_id, str(entitlement.version))
+        pipe.publish(keys.CHANGED, f"org {org_id}")
+    await pipe.execute()
+
+
+async def publish_org(client: "Redis[Any]", entitlement: Entitlement, active: Sequence[tuple[str, KeyRecord]]) -> None:
+    """`publish_orgs` for one."""
+    await publish_orgs(client, [(entitlement, active)])
+
+
+async def withdraw_keys(client: "Redis[Any]", hashes: Sequence[str]) -> None:
+    """Forget revoked keys. The caller also raises the organization's version, so that the next call obeys."""
+    pipe = client.pipeline(transaction=False)
+    for sha256_hex in hashes:
+        pipe.delete(keys.api_key(sha256_hex))
+        pipe.publish(keys.CHANGED, f"nokey {sha256_hex}")
+    await pipe.execute()
+
+
+async def withdraw_org(client: "Redis[Any]", org_id: str, hashes: Sequence[str]) -> None:
+    """Forget an organization and its keys; the next call with one of them is refused."""
+    pipe = client.pipeline(transaction=False)
+    for sha256_hex in hashes:
+        pipe.delete(keys.api_key(sha256_hex))
+    pipe.delete(keys.entitlement(org_id))
+    pipe.hdel(keys.versions(keys.bucket_of(org_id)), org_id)
+    pipe.publish(keys.CHANGED, f"noorg {org_id}")
+    await pipe.execute()
