@@ -5,7 +5,6 @@ Postgres (or, for a gateway alone, the YAML) is the truth; all this can be writt
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -15,7 +14,7 @@ from metering.model.apikey import KeyRecord, record_to_json
 from metering.model.entitlement import Entitlement
 
 
-async def publish_orgs(client: "Redis[Any]", orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None:
+async def publish_orgs(client: Redis, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None:
     """Write each entitlement, its version and its active keys (sha256 hex, record), then tell the gateways."""
     pipe = client.pipeline(transaction=False)
     for entitlement, active in orgs:
@@ -28,12 +27,12 @@ async def publish_orgs(client: "Redis[Any]", orgs: Sequence[tuple[Entitlement, S
     await pipe.execute()
 
 
-async def publish_org(client: "Redis[Any]", entitlement: Entitlement, active: Sequence[tuple[str, KeyRecord]]) -> None:
+async def publish_org(client: Redis, entitlement: Entitlement, active: Sequence[tuple[str, KeyRecord]]) -> None:
     """`publish_orgs` for one."""
     await publish_orgs(client, [(entitlement, active)])
 
 
-async def withdraw_keys(client: "Redis[Any]", hashes: Sequence[str]) -> None:
+async def withdraw_keys(client: Redis, hashes: Sequence[str]) -> None:
     """Forget revoked keys. The caller also raises the organization's version, so that the next call obeys."""
     pipe = client.pipeline(transaction=False)
     for sha256_hex in hashes:
@@ -42,7 +41,7 @@ async def withdraw_keys(client: "Redis[Any]", hashes: Sequence[str]) -> None:
     await pipe.execute()
 
 
-async def withdraw_org(client: "Redis[Any]", org_id: str, hashes: Sequence[str]) -> None:
+async def withdraw_org(client: Redis, org_id: str, hashes: Sequence[str]) -> None:
     """Forget an organization and its keys; the next call with one of them is refused."""
     pipe = client.pipeline(transaction=False)
     for sha256_hex in hashes:
