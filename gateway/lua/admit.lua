@@ -56,7 +56,8 @@ while at <= #ARGV do
         local cost, room = tonumber(ARGV[a + 1]), tonumber(limit) - value[tonumber(ARGV[a])]
         local fit = count
         if cost > 0 then fit = math.floor(room / cost) elseif room <= 0 then fit = 0 end
-        if fit < granted then granted, refusing = math.max(fit, 0), i + 1 end
+        if fit < 0 then fit = 0 end
+        if fit < granted then granted, refusing = fit, i + 1 end
       end
     end
   end

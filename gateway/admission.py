@@ -1,0 +1,342 @@
+"""Decide whether calls may pass: those that ask in one loop turn share one script call a bucket (lua/admit.lua).
+
+Exact by the script; this side keeps the promises of the protocol: one unresolved call a bucket, a grant is journaled
+before its call goes on, an unanswered call is asked after before the next, and a dead store costs nobody a wait.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import hiredis
+
+from metering.model import keys
+from metering.store.redis.link import Link, LinkLost, Server, pack
+from metering.store.redis.scripts import load
+
+from .charges import Charge
+from .failure import Grace, Verdict
+from .recorder import Recorder
+
+CALLS_A_SCRIPT = 256
+ADMIT, RESOLVE, SETTLE = (load("gateway", name) for name in ("admit", "resolve", "settle"))
+SCRIPTS = (ADMIT.body, RESOLVE.body, SETTLE.body)
+
+
+class Status(Enum):
+    ADMITTED = "admitted"
+    REFUSED = "refused"
+    LATE = "late"
+    STALE = "stale"
+    PASSED_BY_RULE = "passed_by_rule"
+    REFUSED_BY_RULE = "refused_by_rule"
+
+
+@dataclass(slots=True)
+class Decision:
+    """`used` stands beside the charge's limits; `refusing` is the index of the limit that refused."""
+
+    status: Status
+    xid: int = 0
+    used: tuple[int, ...] = ()
+    refusing: int = -1
+    rule: str = ""
+
+
+Answer = asyncio.Future[Decision]
+
+
+@dataclass(slots=True)
+class _Call:
+    """One admit under way. `passed` counts, group by group, what a failure rule let through meanwhile."""
+
+    n: int
+    tag: str
+    epoch: int
+    groups: list[tuple[Charge, list[Answer]]]
+    passed: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class BucketState:
+    """What this worker knows of one bucket. `tag` is None while its epoch is unknown or another server's."""
+
+    bucket: int
+    tag: str | None = None
+    ready: bool = False
+    n: int = 0
+    waiting: dict[Charge, list[Answer]] = field(default_factory=dict)
+    under_way: _Call | None = None
+    unresolved: _Call | None = None
+
+    @property
+    def epoch(self) -> int:
+        return int(self.tag.split(" ", 1)[0]) if self.tag else 0
+
+
+class Admission:
+    """Asks the store, or a failure rule where the store is away."""
+
+    def __init__(self, link: Link, recorder: Recorder, grace: Grace, *, on_epoch: Callable[[BucketState], None], metrics: Any) -> None:
+        self._link, self._recorder, self._grace = link, recorder, grace
+        self._on_epoch, self._metrics = on_epoch, metrics
+        self.buckets = [BucketState(b) for b in range(keys.BUCKETS)]
+        self._server: Server | None = None
+        self._to_send: set[int] = set()
+        self._decided: list[tuple[Answer, Decision]] = []
+        self._loop = asyncio.get_running_loop()
+
+    # --- asking ----------------------------------------------------------------------------------------------------
+    def ask(self, charge: Charge) -> Answer:
+        """The decision on one call. Cancel it, and the call leaves the batch."""
+        answer: Answer = self._loop.create_future()
+        state = self.buckets[charge.bucket]
+        if self._server is None or not state.ready:
+            self._by_rule(state, charge, [answer], None)
+            return answer
+        state.waiting.setdefault(charge, []).append(answer)
+        self._wake(state)
+        return answer
+
+    def _wake(self, state: BucketState) -> None:
+        if state.under_way is not None:
+            return
+        if not self._to_send:
+            self._loop.call_soon(self._send)
+        self._to_send.add(state.bucket)
+
+    def _send(self) -> None:
+        """Once a turn: every bucket with calls waiting, all in one write."""
+        buckets, self._to_send = self._to_send, set()
+        for bucket in buckets:
+            state = self.buckets[bucket]
+            if state.under_way is not None or self._server is None:
+                continue
+            if state.unresolved is not None:
+                self._send_resolve(state)
+            elif state.waiting and state.ready:
+                self._send_admit(state)
+        self._flush()
+
+    def _send_admit(self, state: BucketState) -> None:
+        assert state.tag is not None
+        groups = _take(state.waiting, CALLS_A_SCRIPT)
+        if not groups:
+            return
+        state.n += 1
+        call = state.under_way = _Call(state.n, state.tag, state.epoch, groups)
+        for charge, _ in groups:
+            self._recorder.name(charge.template)
+        self._flush()  # a successor must be able to read what the tickets of this call stand for
+        self._metrics.admission_batch(sum(len(answers) for _, answers in groups))
+        self._link.call(_pack_admit(state, call, self._recorder.worker), lambda reply: self._admitted(state, call, reply))
+
+    def _send_resolve(self, state: BucketState) -> None:
+        call = state.unresolved
+        assert call is not None
+        state.under_way = call
+        tag = state.tag or f"0 {self._server.run_id if self._server else ''}"
+        command = ("EVALSHA", RESOLVE.sha, 2, keys.epoch(state.bucket), keys.marks(state.bucket), tag, self._recorder.worker, call.n)
+        self._link.call(pack(command), lambda reply: self._resolved(state, call, reply))
+
+    # --- answers ---------------------------------------------------------------------------------------------------
+    def _admitted(self, state: BucketState, call: _Call, reply: Any) -> None:
+        state.under_way = None
+        if isinstance(reply, hiredis.ReplyError):
+            self._metrics.store_error(str(reply))
+            self._give_up(state, call)
+        elif isinstance(reply, LinkLost):
+            self._give_up(state, call)
+        elif reply[0] == b"ok":
+            self._grant(state, call, reply)
+        else:  # unready: nothing was charged
+            if reply[0] == b"unready":
+                self._learn(state, reply[1])
+            for charge, answers in call.groups:
+                self._by_rule(state, charge, answers, None)
+        if state.waiting:
+            self._wake(state)
+
+    def _grant(self, state: BucketState, call: _Call, reply: list[Any]) -> None:
+        at = 1
+        for charge, answers in call.groups:
+            _, status, granted, refusing, limits = reply[at : at + 5]
+            used = tuple(reply[at + 5 : at + 5 + limits])
+            at += 5 + limits
+            alive = [a for a in answers if not a.done()]
+            if status:
+                outcome = Decision(Status.LATE if status == 1 else Status.STALE)
+                self._decided += [(a, outcome) for a in alive]
+                continue
+            self._grant_group(charge, call, granted, alive, used, refusing)
+        self._publish_soon()
+
+    def _grant_group(self, charge: Charge, call: _Call, granted: int, alive: list[Answer], used: tuple[int, ...], refusing: int) -> None:
+        going = min(granted, len(alive))
+        if going:
+            xid = self._recorder.granted(charge.template, call.epoch, call.n, going)
+            self._decided += [(a, Decision(Status.ADMITTED, xid + i, used)) for i, a in enumerate(alive[:going])]
+        if granted > going:
+            self._recorder.refunded(charge.template, call.epoch, call.n, granted - going)
+        if len(alive) > going:
+            refused = Decision(Status.REFUSED, 0, used, refusing - 1)
+            self._decided += [(a, refused) for a in alive[going:]]
+
+    def _give_up(self, state: BucketState, call: _Call) -> None:
+        """No answer came: the failure rules decide now, the call itself is asked after when the store is back."""
+        call.passed = []
+        for charge, answers in call.groups:
+            call.passed.append(self._by_rule(state, charge, answers, call))
+        state.unresolved = call
+        state.ready = False
+
+    def _resolved(self, state: BucketState, call: _Call, reply: Any) -> None:
+        state.under_way = None
+        if isinstance(reply, Exception):
+            return  # still unresolved; asked again on the next connection
+        if reply[0] == b"unready" and self._tag_of(reply[1]) != state.tag:
+            self._learn(state, reply[1])
+        state.unresolved = None
+        charged = []
+        if reply[0].startswith(b"ok"):
+            at = 1
+            for charge, _ in call.groups:
+                _, status, granted, _, limits = reply[at : at + 5]
+                at += 5 + limits
+                if not status and granted:
+                    charged.append((charge.template, granted))
+        self._recorder.resolved(state.bucket, call.n, call.epoch, charged)
+        self._flush()
+        self._on_epoch(state)
+        if state.waiting:
+            self._wake(state)
+
+    # --- failure rules ---------------------------------------------------------------------------------------------
+    def _by_rule(self, state: BucketState, charge: Charge, answers: list[Answer], call: _Call | None) -> int:
+        """Decide without the store; returns how many passed."""
+        alive = [a for a in answers if not a.done()]
+        if not alive:
+            return 0
+        verdict: Verdict = self._grace.decide(charge, len(alive))
+        if verdict.passed:
+            n = call.n if call else 0
+            xid = self._recorder.passed(charge.template, call.epoch if call else state.epoch, n, verdict.passed)
+            for i, answer in enumerate(alive[: verdict.passed]):
+                self._decided.append((answer, Decision(Status.PASSED_BY_RULE, xid + i, rule=verdict.rule)))
+        refused = Decision(Status.REFUSED_BY_RULE, rule=verdict.rule)
+        self._decided += [(a, refused) for a in alive[verdict.passed :]]
+        self._metrics.by_rule(verdict.rule, verdict.passed, len(alive) - verdict.passed)
+        self._publish_soon()
+        return verdict.passed
+
+    def _publish_soon(self) -> None:
+        self._loop.call_soon(self._publish)
+
+    def _publish(self) -> None:
+        """The journal first, then the calls go on."""
+        decided, self._decided = self._decided, []
+        if not decided:
+            return
+        written = self._flush()
+        for answer, decision in decided:
+            if answer.done():
+                if decision.xid:
+                    self._abandoned(decision)
+            elif not written and decision.xid:
+                answer.set_result(Decision(Status.REFUSED_BY_RULE, rule="journal"))
+                self._abandoned(decision)
+            else:
+                answer.set_result(decision)
+
+    def _abandoned(self, decision: Decision) -> None:
+        """The client left between its grant and its call: never forwarded, so given back."""
+        tid, _ = self._recorder.tally.open[decision.xid]
+        self._recorder.ended(decision.xid, self._recorder.tally.templates[tid], "client_left_before", 0, 0, 0, 0, {})
+
+    def _flush(self) -> bool:
+        try:
+            self._recorder.flush()
+        except OSError as exc:
+            self._metrics.journal_error(str(exc))
+            return False
+        return True
+
+    # --- epochs ----------------------------------------------------------------------------------------------------
+    def link_up(self, server: Server) -> None:
+        """A new connection: which server, and every bucket's epoch."""
+        self._server = server
+        self.ask_epochs(range(keys.BUCKETS))
+
+    def link_down(self) -> None:
+        self._server = None
+        for state in self.buckets:
+            state.ready = False
+            self._drain_waiting(state)
+
+    def ask_epochs(self, buckets: Any) -> None:
+        for bucket in buckets:
+            state = self.buckets[bucket]
+            self._link.call(pack(("GET", keys.epoch(bucket))), lambda reply, s=state: self._epoch_answered(s, reply))
+
+    def unready_buckets(self) -> list[int]:
+        return [s.bucket for s in self.buckets if not s.ready]
+
+    def _epoch_answered(self, state: BucketState, reply: Any) -> None:
+        if not isinstance(reply, Exception):
+            self._learn(state, reply or b"")
+
+    def _tag_of(self, value: bytes) -> str | None:
+        parts = value.decode().split(" ")
+        if len(parts) < 2 or self._server is None or parts[1] != self._server.run_id:
+            return None
+        return f"{parts[0]} {parts[1]}"
+
+    def _learn(self, state: BucketState, value: bytes) -> None:
+        """The bucket's epoch key as the store holds it now."""
+        tag, before = self._tag_of(value), state.tag
+        state.tag = tag
+        if state.unresolved is not None and self._server is not None and tag is not None:
+            self._wake(state)
+        state.ready = tag is not None and not value.endswith(b" wait") and state.unresolved is None
+        if tag != before or not state.ready:
+            self._on_epoch(state)
+        if not state.ready:
+            self._drain_waiting(state)
+
+    def _drain_waiting(self, state: BucketState) -> None:
+        waiting, state.waiting = state.waiting, {}
+        for charge, answers in waiting.items():
+            self._by_rule(state, charge, answers, None)
+
+
+def _take(waiting: dict[Charge, list[Answer]], most: int) -> list[tuple[Charge, list[Answer]]]:
+    """Groups in order of arrival, at most `most` calls; those whose client left are dropped."""
+    groups, taken = [], 0
+    for charge in list(waiting):
+        answers = [a for a in waiting.pop(charge) if not a.done()]
+        if taken + len(answers) > most:
+            waiting[charge] = answers[most - taken :]
+            answers = answers[: most - taken]
+        if answers:
+            groups.append((charge, answers))
+            taken += len(answers)
+        if taken >= most:
+            break
+    return groups
+
+
+def _pack_admit(state: BucketState, call: _Call, worker: str) -> bytes:
+    """The command for these groups; every counter is named once in KEYS."""
+    counters: dict[str, int] = {}
+    arguments: list[str | int] = [call.tag, worker, call.n]
+    for charge, answers in call.groups:
+        arguments += [charge.template.tid, charge.org_id, charge.version, len(answers), charge.from_ms, charge.until_ms, len(charge.limits)]
+        for limit in charge.limits:
+            index = counters.setdefault(limit.counter, len(counters) + 4)
+            enforced: str | int = "" if limit.enforced is None else limit.enforced
+            arguments += [index, limit.cost, enforced, limit.expires_ms]
+    bucket = state.bucket
+    names = (keys.epoch(bucket), keys.versions(bucket), keys.marks(bucket), *counters)
+    return pack(("EVALSHA", ADMIT.sha, len(names), *names, *arguments))
