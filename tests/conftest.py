@@ -19,6 +19,8 @@ import asyncpg
 import pytest
 from redis import Redis
 
+from metering.store.migrate import migrate
+from metering.store.postgres import open_pool
 from weighbridge.embedded import PostgresServer, ValkeyServer, start_postgres, start_valkey
 
 _numbers = itertools.count(1)
@@ -37,6 +39,12 @@ async def _execute(url: str, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def _migrate(url: str) -> None:
+    pool = await open_pool(url, application="tests")
+    await migrate(pool)
+    await pool.close()
 
 
 def in_database(url: str, name: str) -> str:
@@ -74,10 +82,8 @@ def redis_url(valkey_server: ValkeyServer) -> str:
 
 @pytest.fixture(scope="session")
 def _template(postgres_url: str) -> str:
-    from metering.store import migrate
-
     run(_execute(postgres_url, "CREATE DATABASE template_migrated"))
-    run(migrate.migrate(in_database(postgres_url, "template_migrated")))
+    run(_migrate(in_database(postgres_url, "template_migrated")))
     return "template_migrated"
 
 
