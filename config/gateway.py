@@ -1,0 +1,129 @@
+"""The gateway's configuration, resolved: every default filled in, every rule merged. What the data plane reads.
+
+Plain slotted data, frozen, cheap to import. config/gateway_file.py makes it from gateway.yaml.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from metering.model.quota import FailureRule, Quota
+
+DEFAULT_UPSTREAM = "app"
+
+HostHeader = Literal["preserve", "upstream"]
+Fault = Literal["unreachable", "5xx", "timeout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """So many base units a call, known before it is forwarded."""
+
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Body bytes: both ways, the answer's, or the request's."""
+
+    source: Literal["bytes", "response_bytes", "request_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class FromHeader:
+    """The whole number in this header of the service's answer; nothing where the header is missing."""
+
+    name: str
+
+
+Cost = Fixed | Weighed | FromHeader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A service behind the gateway. `targets` are origins such as http://127.0.0.1:9000."""
+
+    name: str
+    targets: tuple[str, ...]
+    health: str | None = None
+    host: HostHeader = "preserve"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderEdit:
+    """Header lines to set (replacing what came under that name), and names to remove."""
+
+    add: Mapping[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds. `total_s` None lets streams live as long as they like."""
+
+    connect_s: float = 5.0
+    idle_s: float = 60.0
+    total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client may send. Sizes in bytes, `max_body` None is unlimited."""
+
+    max_line: int = 8_000
+    max_headers_bytes: int = 32_000
+    max_header_count: int = 100
+    max_body: int | None = None
+    header_timeout_s: float = 10.0
+    keepalive_s: float = 75.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyIdentity:
+    """Where an API key may stand: header names, or "bearer" for `Authorization: Bearer …`; the first present decides."""
+
+    sources: tuple[str, ...] = ("X-API-Key", "bearer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One route. `methods` None is every method, no `hosts` every host; `charge` is empty where nothing is charged."""
+
+    id: int
+    path: str
+    upstream: str
+    methods: frozenset[str] | None = None
+    hosts: tuple[str, ...] = ()
+    auth: Literal["required", "none"] = "required"
+    charge: Mapping[str, Cost] = field(default_factory=dict)
+    quotas: tuple[Quota, ...] = ()
+    return_on: frozenset[Fault] = frozenset()
+    on_store_failure: FailureRule = FailureRule("closed")
+    strip_prefix: str | None = None
+    host: HostHeader = "preserve"
+    request_headers: HeaderEdit = HeaderEdit()
+    response_headers: HeaderEdit = HeaderEdit()
+    timeouts: Timeouts = Timeouts()
+    preflight: Literal["free", "charged"] = "free"
+    hide_credentials: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """gateway.yaml, resolved."""
+
+    upstreams: Mapping[str, Upstream]
+    routes: tuple[Route, ...]
+    identity: tuple[ApiKeyIdentity, ...] = (ApiKeyIdentity(),)
+    limits: Limits = Limits()
+    default_upstream: str = DEFAULT_UPSTREAM
+
+
+def with_targets(config: GatewayConfig, targets: Sequence[str], *, upstream: str | None = None) -> GatewayConfig:
+    """`config` with other targets for one upstream (the default one unless named): what `--upstream` asks for.
+
+    The rest of the file stands. Raises KeyError where there is no such upstream.
+    """
+    name = upstream or config.default_upstream
+    changed = replace(config.upstreams[name], targets=tuple(targets))
+    return replace(config, upstreams={**config.upstreams, name: changed})
