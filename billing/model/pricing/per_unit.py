@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from billing.model.money import EXACT
 from billing.model.pricing.base import PricingModel
 from metering.model.errors import BadInput
 
@@ -28,8 +29,8 @@ class PerUnit:
             raise BadInput(f"a unit is at least one base unit, not {self.per_unit_size}")
 
     def amount(self, quantity: int) -> Decimal:
-        """Exact for every size that divides a power of ten; else to 28 digits."""
-        return self.each * quantity / self.per_unit_size
+        """Exact for every size that divides a power of ten; else to 60 digits."""
+        return EXACT.divide(EXACT.multiply(self.each, Decimal(quantity)), Decimal(self.per_unit_size))
 
     def to_json(self) -> dict[str, Any]:
         return {"each": format(self.each.normalize(), "f"), "per_unit_size": self.per_unit_size}

@@ -10,11 +10,13 @@ CREATE TABLE billing.organizations (
     slug text NOT NULL CHECK (slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
     name text NOT NULL CHECK (name <> ''),
     ent_version bigint NOT NULL DEFAULT 1, -- raised by every change of what the organization may do
+    published_version bigint NOT NULL DEFAULT 0, -- what the gateways were told; behind ent_version while that is due
     created_at timestamptz NOT NULL,
     deleted_at timestamptz
 );
 -- A deleted organization gives its slug back.
 CREATE UNIQUE INDEX organizations_slug ON billing.organizations (slug) WHERE deleted_at IS NULL;
+CREATE INDEX organizations_unpublished ON billing.organizations (id) WHERE published_version < ent_version;
 
 CREATE TABLE billing.api_keys (
     id bigserial PRIMARY KEY,
@@ -26,7 +28,8 @@ CREATE TABLE billing.api_keys (
     imported boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
     expires_at timestamptz, -- set by a rotation: until then the old key works beside the new
-    revoked_at timestamptz
+    revoked_at timestamptz,
+    withdrawn_at timestamptz -- when the gateways were told of the revocation
 );
 CREATE INDEX api_keys_org ON billing.api_keys (org_id);
 
