@@ -14,15 +14,13 @@ import hiredis
 
 from metering.model import keys
 from metering.store.redis.link import Link, LinkLost, Server, pack
-from metering.store.redis.scripts import load
 
 from .charges import Charge
 from .failure import Grace, Verdict
 from .recorder import Recorder
+from .scripts import ADMIT, RESOLVE
 
 CALLS_A_SCRIPT = 256
-ADMIT, RESOLVE, SETTLE = (load("gateway", name) for name in ("admit", "resolve", "settle"))
-SCRIPTS = (ADMIT.body, RESOLVE.body, SETTLE.body)
 
 
 class Status(Enum):
@@ -65,11 +63,16 @@ class BucketState:
 
     bucket: int
     tag: str | None = None
-    ready: bool = False
+    open: bool = False
     n: int = 0
     waiting: dict[Charge, list[Answer]] = field(default_factory=dict)
     under_way: _Call | None = None
     unresolved: _Call | None = None
+
+    @property
+    def held(self) -> bool:
+        """An unanswered admit holds the bucket's records back until it is resolved."""
+        return self.unresolved is not None
 
     @property
     def epoch(self) -> int:
@@ -86,6 +89,7 @@ class Admission:
         self._server: Server | None = None
         self._to_send: set[int] = set()
         self._decided: list[tuple[Answer, Decision]] = []
+        self._publishing = False
         self._loop = asyncio.get_running_loop()
 
     # --- asking ----------------------------------------------------------------------------------------------------
@@ -93,12 +97,15 @@ class Admission:
         """The decision on one call. Cancel it, and the call leaves the batch."""
         answer: Answer = self._loop.create_future()
         state = self.buckets[charge.bucket]
-        if self._server is None or not state.ready:
+        if not self._accepts(state):
             self._by_rule(state, charge, [answer], None)
             return answer
         state.waiting.setdefault(charge, []).append(answer)
         self._wake(state)
         return answer
+
+    def _accepts(self, state: BucketState) -> bool:
+        return self._server is not None and state.open and state.tag is not None
 
     def _wake(self, state: BucketState) -> None:
         if state.under_way is not None:
@@ -112,11 +119,11 @@ class Admission:
         buckets, self._to_send = self._to_send, set()
         for bucket in buckets:
             state = self.buckets[bucket]
-            if state.under_way is not None or self._server is None:
+            if state.under_way is not None or self._server is None or state.tag is None:
                 continue
             if state.unresolved is not None:
                 self._send_resolve(state)
-            elif state.waiting and state.ready:
+            elif state.waiting and state.open:
                 self._send_admit(state)
         self._flush()
 
@@ -134,11 +141,10 @@ class Admission:
         self._link.call(_pack_admit(state, call, self._recorder.worker), lambda reply: self._admitted(state, call, reply))
 
     def _send_resolve(self, state: BucketState) -> None:
-        call = state.unresolved
+        call, bucket = state.unresolved, state.bucket
         assert call is not None
         state.under_way = call
-        tag = state.tag or f"0 {self._server.run_id if self._server else ''}"
-        command = ("EVALSHA", RESOLVE.sha, 2, keys.epoch(state.bucket), keys.marks(state.bucket), tag, self._recorder.worker, call.n)
+        command = ("EVALSHA", RESOLVE.sha, 2, keys.epoch(bucket), keys.marks(bucket), state.tag, self._recorder.worker, call.n)
         self._link.call(pack(command), lambda reply: self._resolved(state, call, reply))
 
     # --- answers ---------------------------------------------------------------------------------------------------
@@ -147,6 +153,8 @@ class Admission:
         if isinstance(reply, hiredis.ReplyError):
             self._metrics.store_error(str(reply))
             self._give_up(state, call)
+            if str(reply).startswith("NOSCRIPT"):
+                self._link.reset()
         elif isinstance(reply, LinkLost):
             self._give_up(state, call)
         elif reply[0] == b"ok":
@@ -190,14 +198,16 @@ class Admission:
         for charge, answers in call.groups:
             call.passed.append(self._by_rule(state, charge, answers, call))
         state.unresolved = call
-        state.ready = False
+        if self._server is not None:
+            self._wake(state)
 
     def _resolved(self, state: BucketState, call: _Call, reply: Any) -> None:
         state.under_way = None
         if isinstance(reply, Exception):
             return  # still unresolved; asked again on the next connection
-        if reply[0] == b"unready" and self._tag_of(reply[1]) != state.tag:
+        if reply[0] == b"unready" and self._tag_of(reply[1]) is None:
             self._learn(state, reply[1])
+            return  # nobody can say yet
         state.unresolved = None
         charged = []
         if reply[0].startswith(b"ok"):
@@ -232,10 +242,13 @@ class Admission:
         return verdict.passed
 
     def _publish_soon(self) -> None:
-        self._loop.call_soon(self._publish)
+        if not self._publishing:
+            self._publishing = True
+            self._loop.call_soon(self._publish)
 
     def _publish(self) -> None:
         """The journal first, then the calls go on."""
+        self._publishing = False
         decided, self._decided = self._decided, []
         if not decided:
             return
@@ -272,7 +285,7 @@ class Admission:
     def link_down(self) -> None:
         self._server = None
         for state in self.buckets:
-            state.ready = False
+            state.open = False
             self._drain_waiting(state)
 
     def ask_epochs(self, buckets: Any) -> None:
@@ -281,7 +294,7 @@ class Admission:
             self._link.call(pack(("GET", keys.epoch(bucket))), lambda reply, s=state: self._epoch_answered(s, reply))
 
     def unready_buckets(self) -> list[int]:
-        return [s.bucket for s in self.buckets if not s.ready]
+        return [s.bucket for s in self.buckets if not s.open]
 
     def _epoch_answered(self, state: BucketState, reply: Any) -> None:
         if not isinstance(reply, Exception):
@@ -297,12 +310,12 @@ class Admission:
         """The bucket's epoch key as the store holds it now."""
         tag, before = self._tag_of(value), state.tag
         state.tag = tag
-        if state.unresolved is not None and self._server is not None and tag is not None:
+        state.open = tag is not None and not value.endswith(b" wait")
+        if tag is not None and state.unresolved is not None:
             self._wake(state)
-        state.ready = tag is not None and not value.endswith(b" wait") and state.unresolved is None
-        if tag != before or not state.ready:
+        if tag != before or not state.open:
             self._on_epoch(state)
-        if not state.ready:
+        if not state.open:
             self._drain_waiting(state)
 
     def _drain_waiting(self, state: BucketState) -> None:

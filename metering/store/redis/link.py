@@ -133,6 +133,11 @@ class Link:
             return
         self._wire.send(packed, callback)
 
+    def reset(self) -> None:
+        """Give up this connection; a new one is made at once, with the scripts loaded again."""
+        if self._wire is not None:
+            self._wire.abort()
+
     async def execute(self, *args: str | bytes | int | float) -> Reply:
         """One command, awaited. Raises LinkLost or hiredis.ReplyError."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -146,7 +151,7 @@ class Link:
                 server = await asyncio.wait_for(self._connect(), max(self._deadline * 4, 1.0))
             except (OSError, TimeoutError, hiredis.HiredisError) as exc:
                 self.last_error = str(exc) or type(exc).__name__
-                self._drop()
+                self.reset()
                 await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
                 attempt += 1
                 continue
@@ -203,10 +208,6 @@ class Link:
         if self.server is not None:
             self.server = None
             self._on_down()
-
-    def _drop(self) -> None:
-        if self._wire is not None:
-            self._wire.abort()
 
 
 def _raised(reply: Reply) -> Reply:

@@ -1,0 +1,201 @@
+"""Who is calling: API keys and entitlements, fetched on first sight, kept by LRU, dropped when control says so.
+
+Nothing here is O(organizations). A wrong entitlement never does harm: admission names the version it used, and a
+version that is not the current one answers `stale`, which comes back here as `refresh`.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from metering.model import apikey, entitlement, keys
+from metering.model.apikey import KeyRecord
+from metering.model.entitlement import Entitlement
+from metering.model.errors import StoreUnavailable, Unauthorized, WeighbridgeError
+from metering.store.redis.link import Link, LinkLost
+
+from .charges import Charge
+
+MISS_WAIT_SECONDS = 0.3  # control answers a miss within milliseconds, or is away
+NEGATIVE_SECONDS = 5.0
+MISSES_PER_SECOND, MISS_BURST = 10.0, 20.0
+ASKED_AT_MOST = 10_000
+
+
+class TooManyUnknownKeys(WeighbridgeError):
+    """Too many unknown API keys from this address; try again in a second."""
+
+    code, http_status, retryable = "too_many_unknown_keys", 429, True
+
+
+class Org:
+    """One organization as this worker knows it; `charges` are its ready-made limit-and-cost vectors."""
+
+    __slots__ = ("charges", "entitlement")
+
+    def __init__(self, entitlement: Entitlement) -> None:
+        self.entitlement = entitlement
+        self.charges: dict[tuple[int, str, int], Charge] = {}
+
+    def renew(self, entitlement: Entitlement) -> None:
+        self.entitlement = entitlement
+        self.charges.clear()
+
+
+class Caller:
+    """An active key and its organization."""
+
+    __slots__ = ("key", "org", "sha256_hex")
+
+    def __init__(self, sha256_hex: str, key: KeyRecord, org: Org) -> None:
+        self.sha256_hex, self.key, self.org = sha256_hex, key, org
+
+
+class Directory:
+    """`caller(credential)` gives who is calling, or raises Unauthorized, TooManyUnknownKeys, StoreUnavailable."""
+
+    def __init__(self, link: Link, *, now_ms: Callable[[], int], monotonic: Callable[[], float], most: int = 100_000) -> None:
+        self._link, self._now_ms, self._monotonic, self._most = link, now_ms, monotonic, most
+        self._callers: OrderedDict[str, Caller] = OrderedDict()
+        self._orgs: OrderedDict[str, Org] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()  # hash -> until when it is known to be unknown
+        self._fetching: dict[str, asyncio.Task[Caller]] = {}
+        self._answers: dict[str, asyncio.Event] = {}
+        self._misses: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> (tokens, since)
+
+    # --- the hot path ----------------------------------------------------------------------------------------------
+    def known(self, credential: str) -> Caller | None:
+        """The caller, if this worker has seen the key before. No waiting."""
+        sha256_hex = apikey.sha256_hex(credential)
+        caller = self._callers.get(sha256_hex)
+        if caller is None or self._orgs.get(caller.key.org_id) is not caller.org:
+            return None
+        self._callers.move_to_end(sha256_hex)
+        self._orgs.move_to_end(caller.key.org_id)
+        self._refuse_expired(caller)
+        return caller
+
+    async def caller(self, credential: str, address: str) -> Caller:
+        """Who presents this key; asks the store when it is new here."""
+        found = self.known(credential)
+        if found is not None:
+            return found
+        if not credential or apikey.checksum_fails(credential):
+            raise Unauthorized("the API key is malformed")
+        sha256_hex = apikey.sha256_hex(credential)
+        if self._unknown.get(sha256_hex, 0.0) > self._monotonic():
+            raise Unauthorized("the API key is unknown, revoked or expired")
+        self._spend_miss(address)
+        task = self._fetching.get(sha256_hex)
+        if task is None:
+            task = self._fetching[sha256_hex] = asyncio.ensure_future(self._fetch(sha256_hex))
+            task.add_done_callback(lambda done: (self._fetching.pop(sha256_hex, None), done.cancelled() or done.exception()))
+        return await asyncio.shield(task)
+
+    async def refresh(self, caller: Caller) -> Caller:
+        """Read the entitlement and the key again: admission said that they changed."""
+        self._callers.pop(caller.sha256_hex, None)
+        self._orgs.pop(caller.key.org_id, None)
+        return await self._fetch(caller.sha256_hex)
+
+    def _refuse_expired(self, caller: Caller) -> None:
+        expires = caller.key.expires_at_ms
+        if expires is not None and expires <= self._now_ms():
+            raise Unauthorized("the API key has expired")
+
+    # --- fetching --------------------------------------------------------------------------------------------------
+    async def _fetch(self, sha256_hex: str) -> Caller:
+        try:
+            key = await self._read_key(sha256_hex)
+            caller = Caller(sha256_hex, key, await self._read_org(key.org_id))
+        except LinkLost as exc:
+            raise StoreUnavailable("this key is not known here yet, and the store that knows it is away", rule="closed") from exc
+        self._refuse_expired(caller)
+        self._remember(self._callers, sha256_hex, caller, self._most)
+        return caller
+
+    async def _read_key(self, sha256_hex: str) -> KeyRecord:
+        value = await self._get_or_ask(keys.api_key(sha256_hex), f"key {sha256_hex}", 0)
+        if value is None:
+            self._remember(self._unknown, sha256_hex, self._monotonic() + NEGATIVE_SECONDS, 10_000)
+            raise Unauthorized("the API key is unknown, revoked or expired")
+        return apikey.record_from_json(value)
+
+    async def _read_org(self, org_id: str) -> Org:
+        org = self._orgs.get(org_id)
+        if org is None:
+            value = await self._get_or_ask(keys.entitlement(org_id), f"org {org_id}", keys.bucket_of(org_id))
+            if value is None:
+                raise Unauthorized("the organization of this API key no longer exists")
+            org = Org(entitlement.from_json(orjson.loads(value)))
+            self._remember(self._orgs, org_id, org, self._most)
+        return org
+
+    async def _get_or_ask(self, key: str, question: str, bucket: int) -> bytes | None:
+        """The value; on a miss control is asked. None only where the store is whole: else StoreUnavailable."""
+        value: bytes | None = await self._link.execute("GET", key)
+        if value is not None:
+            return value
+        event = self._answers.setdefault(question, asyncio.Event())
+        try:
+            await self._link.execute("RPUSH", keys.ASKED, question)
+            await self._link.execute("LTRIM", keys.ASKED, -ASKED_AT_MOST, -1)
+            await _quietly(asyncio.wait_for(event.wait(), MISS_WAIT_SECONDS))
+            value = await self._link.execute("GET", key)
+        finally:
+            self._answers.pop(question, None)
+        if value is None and not await self._stands(bucket):
+            raise StoreUnavailable("the store is being restored; try again in a moment", rule="closed")
+        return value
+
+    async def _stands(self, bucket: int) -> bool:
+        """Whether the store holds all it should: its epoch is there, and blessed for this very server."""
+        epoch: bytes | None = await self._link.execute("GET", keys.epoch(bucket))
+        parts = (epoch or b"").decode().split(" ")
+        return len(parts) > 1 and self._link.server is not None and parts[1] == self._link.server.run_id
+
+    # --- what control says -----------------------------------------------------------------------------------------
+    def heard(self, kind: str, name: str) -> None:
+        """A message of the `changed` channel."""
+        if kind in ("org", "noorg"):
+            self._orgs.pop(name, None)  # a caller whose Org is not the one kept here is fetched again
+        elif kind in ("key", "nokey"):
+            self._callers.pop(name, None)
+            self._unknown.pop(name, None)
+        event = self._answers.get(f"{kind.removeprefix('no')} {name}")
+        if event is not None:
+            event.set()
+
+    def forget_all(self) -> None:
+        """After a gap in the channel anything may have changed; versions would tell, this is cheaper to reason about."""
+        self._callers.clear()
+        self._orgs.clear()
+        self._unknown.clear()
+
+    # --- misses ----------------------------------------------------------------------------------------------------
+    def _spend_miss(self, address: str) -> None:
+        """A flood of unknown keys from one address is refused before it costs the store anything."""
+        now = self._monotonic()
+        tokens, since = self._misses.get(address, (MISS_BURST, now))
+        tokens = min(MISS_BURST, tokens + (now - since) * MISSES_PER_SECOND)
+        if tokens < 1:
+            raise TooManyUnknownKeys()
+        self._remember(self._misses, address, (tokens - 1, now), 10_000)
+
+    @staticmethod
+    def _remember(cache: "OrderedDict[str, Any]", name: str, value: Any, most: int) -> None:
+        cache[name] = value
+        cache.move_to_end(name)
+        if len(cache) > most:
+            cache.popitem(last=False)
+
+
+async def _quietly(awaitable: Awaitable[Any]) -> None:
+    """Wait; a time-out is an answer too."""
+    try:
+        await awaitable
+    except TimeoutError:
+        return

@@ -1,0 +1,96 @@
+"""One admitted exchange: what it weighs while it runs, and how it ends. Every ending settles, or returns.
+
+The recorder gets deltas: each unit is written down once, under the charge that holds when it is.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from config.gateway import FromHeader, Route, Weighed
+
+from .charges import Charge
+from .metrics import GatewayMetrics
+from .recorder import Recorder
+
+_MAX_UNITS = 2**53  # the counters are exact up to here
+
+
+class Outcome(Protocol):
+    """How forwarding ended (gateway/relay.py)."""
+
+    status: int | None
+    ended: str
+    bytes_in: int
+    bytes_out: int
+    first_byte_sent: bool
+    response_headers: list[tuple[bytes, bytes]] | None
+
+
+def cause_of_return(route: Route, outcome: Outcome) -> str:
+    """Why this exchange's units go back to the caller, by the route's `return_on`; empty where it pays.
+
+    A service that broke off, or answered what is no answer, is shown to the client as a 5xx, so it counts as one.
+    """
+    if outcome.ended == "client_gone":
+        return ""
+    if outcome.ended in ("unreachable", "timeout"):
+        return outcome.ended if outcome.ended in route.return_on else ""
+    broken = outcome.ended in ("upstream_reset", "bad_response") or (outcome.status or 0) >= 500
+    return "5xx" if broken and "5xx" in route.return_on else ""
+
+
+class Metered:
+    """The ledger's side of one exchange. `charge_now` gives the charge that holds at the time of the record."""
+
+    __slots__ = ("_bytes_in", "_bytes_out", "_charge_now", "_first", "_metrics", "_recorder", "_route", "xid")
+
+    def __init__(
+        self, xid: int, charge: Charge, charge_now: Callable[[], Charge], route: Route, recorder: Recorder, metrics: GatewayMetrics
+    ) -> None:
+        self.xid, self._first, self._charge_now, self._route = xid, charge, charge_now, route
+        self._recorder, self._metrics = recorder, metrics
+        self._bytes_in = self._bytes_out = 0
+        for meter, units in charge.template.costs:
+            metrics.admitted_units.labels(meter).inc(units)
+
+    def progress(self, bytes_in: int, bytes_out: int) -> None:
+        """Cumulative body bytes so far, at most once a second."""
+        charge = self._charge_now()
+        moved_in, moved_out = bytes_in - self._bytes_in, bytes_out - self._bytes_out
+        self._bytes_in, self._bytes_out = bytes_in, bytes_out
+        self._recorder.progress(self.xid, charge.template, moved_in, moved_out, self._weigh(charge, moved_in, moved_out, None))
+
+    def end(self, outcome: Outcome, status: int, ms: int, cause: str) -> None:
+        """`status` is what the client saw. A return before the first body byte gives back everything."""
+        charge = self._charge_now()
+        moved_in, moved_out = outcome.bytes_in - self._bytes_in, outcome.bytes_out - self._bytes_out
+        free = bool(cause) and not outcome.first_byte_sent
+        weighed = {} if free else self._weigh(charge, moved_in, moved_out, outcome.response_headers)
+        self._recorder.ended(self.xid, charge.template, cause, status, ms, moved_in, moved_out, weighed)
+        if cause:
+            for meter, units in self._first.template.costs:
+                self._metrics.returned_units.labels(meter, cause).inc(units)
+
+    def _weigh(self, charge: Charge, moved_in: int, moved_out: int, headers: list[tuple[bytes, bytes]] | None) -> dict[str, int]:
+        weighed = {}
+        for meter, cost in charge.weighed:
+            if isinstance(cost, Weighed):
+                units = (moved_in if cost.source != "response_bytes" else 0) + (moved_out if cost.source != "request_bytes" else 0)
+            else:
+                units = header_units(cost, headers)
+            if units:
+                weighed[meter] = units
+                self._metrics.admitted_units.labels(meter).inc(units)
+        return weighed
+
+
+def header_units(cost: object, headers: list[tuple[bytes, bytes]] | None) -> int:
+    """The whole number in the named header of the service's answer; 0 where it is missing or is none."""
+    if not isinstance(cost, FromHeader) or headers is None:
+        return 0
+    wanted = cost.name.lower().encode()
+    for name, value in headers:
+        if name.lower() == wanted:
+            text = value.strip()
+            return int(text) if text.isdigit() and len(text) < 16 and int(text) < _MAX_UNITS else 0
+    return 0

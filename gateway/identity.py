@@ -1,0 +1,70 @@
+"""Which credential a request carries, and what the service is told about its sender."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from typing import Protocol
+
+from config.gateway import GatewayConfig
+
+from .directory import Caller
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+
+
+class HasHeaders(Protocol):
+    """A parsed request head."""
+
+    def header(self, lower_name: bytes) -> bytes | None: ...
+
+
+def credential(config: GatewayConfig, request: HasHeaders) -> str | None:
+    """The first credential present, in the configured order; a bad one never falls through to the next."""
+    for identity in config.identity:
+        for source in identity.sources:
+            if source == "bearer":
+                value = request.header(b"authorization")
+                if value is not None and value[:7].lower() == b"bearer ":
+                    return value[7:].strip().decode("latin-1")
+            else:
+                value = request.header(source.lower().encode())
+                if value is not None:
+                    return value.strip().decode("latin-1")
+    return None
+
+
+def request_id(request: HasHeaders) -> bytes:
+    """The client's X-Request-Id if it is harmless, else one of ours."""
+    given = request.header(b"x-request-id")
+    return given if given and _REQUEST_ID.match(given) else secrets.token_hex(16).encode()
+
+
+def traceparent(request: HasHeaders) -> bytes:
+    """The client's W3C trace context if it is well-formed, else the root of a new trace."""
+    given = request.header(b"traceparent")
+    if given and _TRACEPARENT.match(given):
+        return given
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01".encode()
+
+
+def identity_headers(caller: Caller) -> list[tuple[bytes, bytes]]:
+    """What the service learns from us alone; the same names are stripped from what clients send."""
+    entitlement = caller.org.entitlement
+    return [
+        (b"X-Org-Id", entitlement.org_id.encode()),
+        (b"X-Org-Slug", entitlement.slug.encode()),
+        (b"X-Org-Plan", entitlement.plan.encode()),
+        (b"X-Key-Id", str(caller.key.key_id).encode()),
+    ]
+
+
+def signature(secret: bytes, timestamp: int, org_id: str, key_id: int, rid: bytes, method: str, target: bytes) -> tuple[bytes, bytes]:
+    """X-Weighbridge-Signature: `t=<unix>,v1=<hex>`, HMAC-SHA256 over `t.org.key.request id.method target`.
+
+    A service that checks it (and that t is recent) can refuse whoever went past the gateway.
+    """
+    message = b"%d.%s.%d.%s.%s %s" % (timestamp, org_id.encode(), key_id, rid, method.encode(), target)
+    digest = hmac.new(secret, message, hashlib.sha256).hexdigest()
+    return b"X-Weighbridge-Signature", f"t={timestamp},v1={digest}".encode()

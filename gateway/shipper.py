@@ -1,0 +1,204 @@
+"""Ship a journal's batches into the buckets' live hashes (lua/settle.lua), each exactly once, again after a loss.
+
+A batch stays here (or on disk, when there are many) until Postgres has committed it: the store's word is not enough.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from metering.model import keys
+from metering.store.redis.link import Link, pack
+
+from .recorder import Recorder
+from .scripts import SETTLE
+from .tally import Batch
+
+KEPT_ROWS = 500_000  # ledger rows kept in memory for a replay; beyond, a replay reads the journal
+
+
+class Bucket(Protocol):
+    """What the shipper must know of a bucket: gateway/admission.py and gateway/adoption.py each have one."""
+
+    bucket: int
+    tag: str | None
+
+    @property
+    def open(self) -> bool: ...
+
+    @property
+    def held(self) -> bool:
+        """Whether an unanswered admit holds its records back."""
+        ...
+
+
+class _Lane:
+    """One bucket's batches on their way. `acked` is the store's mark under `tag`, None while it is being asked."""
+
+    __slots__ = ("acked", "batches", "sending", "tag")
+
+    def __init__(self) -> None:
+        self.tag: str | None = None
+        self.acked: int | None = None
+        self.batches: deque[Batch] = deque()
+        self.sending = False
+
+
+class Shipper:
+    """Ships what `recorder` records. `on_synced(bucket)` runs whenever all of a bucket's batches have been taken."""
+
+    def __init__(self, link: Link, recorder: Recorder, buckets: list[Any], on_synced: Callable[[int], None]) -> None:
+        self._link, self._recorder, self._buckets, self._on_synced = link, recorder, buckets, on_synced
+        self._lanes: dict[int, _Lane] = {}
+        self._committed: dict[int, int] = {}
+        self._kept_rows = 0
+
+    # --- outward ---------------------------------------------------------------------------------------------------
+    def cut_and_send(self) -> None:
+        """Make batches of everything recorded, and send what can be sent."""
+        for bucket in self._recorder.dirty_buckets():
+            if not self._buckets[bucket].held:
+                self._push(self._recorder.cut(bucket))
+        try:
+            self._recorder.flush()
+        except OSError:
+            return  # a cut that is not on disk is not sent; it stays buffered
+        self._recorder.rotate_if_large()
+        for bucket in list(self._lanes):
+            self._next(bucket)
+
+    def load(self, batches: Iterable[Batch]) -> None:
+        """Batches that an earlier owner of the journal had cut."""
+        for batch in batches:
+            self._push(batch)
+
+    def _push(self, batch: Batch) -> None:
+        self._lane(batch.bucket).batches.append(batch)
+        self._kept_rows += len(batch.sums.ledger)
+        if self._kept_rows > KEPT_ROWS:
+            self._shed()
+
+    def _shed(self) -> None:
+        """Forget taken batches; the journal still has them."""
+        for lane in self._lanes.values():
+            while lane.batches and lane.acked is not None and lane.batches[0].seq <= lane.acked:
+                self._kept_rows -= len(lane.batches.popleft().sums.ledger)
+
+    def _lane(self, bucket: int) -> _Lane:
+        lane = self._lanes.get(bucket)
+        if lane is None:
+            lane = self._lanes[bucket] = _Lane()
+        return lane
+
+    def _next(self, bucket: int) -> None:
+        """Send the first batch that the store has not taken, one at a time."""
+        lane, state = self._lane(bucket), self._buckets[bucket]
+        if not self._link.up or state.tag is None:
+            return
+        if lane.tag != state.tag:
+            self._ask_mark(bucket, lane, state.tag)
+            return
+        if lane.sending or lane.acked is None:
+            return
+        batch = next((b for b in lane.batches if b.seq > lane.acked), None)
+        if batch is None:
+            self._on_synced(bucket)
+            return
+        if batch.seq != lane.acked + 1:
+            self._reload(bucket, lane)
+            return
+        lane.sending = True
+        self._link.call(self._pack(batch, state.tag), lambda reply, tag=state.tag: self._settled(bucket, lane, tag, reply))  # type: ignore[misc]
+
+    def _settled(self, bucket: int, lane: _Lane, tag: str, reply: Any) -> None:
+        lane.sending = False
+        if lane.tag != tag or isinstance(reply, Exception):
+            lane.tag = None  # whatever became of it, the mark will say
+            return
+        if reply[0] == b"mark":
+            lane.acked = int(reply[1])
+            self._next(bucket)
+
+    # --- a new connection or epoch ---------------------------------------------------------------------------------
+    def epoch_changed(self, bucket: int) -> None:
+        """The bucket has a new epoch, or must be confirmed under the one it has."""
+        lane = self._lane(bucket)
+        if lane.tag != self._buckets[bucket].tag:
+            lane.sending = False
+        self._next(bucket)
+
+    def link_down(self) -> None:
+        """An answer counts only on the connection it was given on."""
+        for lane in self._lanes.values():
+            lane.tag, lane.acked, lane.sending = None, None, False
+
+    def _ask_mark(self, bucket: int, lane: _Lane, tag: str) -> None:
+        lane.tag, lane.acked, lane.sending = tag, None, True
+
+        def answered(reply: Any) -> None:
+            if lane.tag != tag:
+                return
+            lane.sending = False
+            if isinstance(reply, Exception):
+                lane.tag = None
+                return
+            lane.acked = int(reply or 0)
+            if self._recorder.tally.sums.get(bucket) and not self._buckets[bucket].held:
+                self.cut_and_send()
+            else:
+                self._next(bucket)
+
+        self._link.call(pack(("HGET", keys.marks(bucket), f"s:{self._recorder.worker}")), answered)
+
+    def _reload(self, bucket: int, lane: _Lane) -> None:
+        """The store has forgotten batches that memory has too: read them again."""
+        assert lane.acked is not None
+        found = self._recorder.batches_above({bucket: lane.acked})
+        if not found or found[0].seq != lane.acked + 1:
+            raise RuntimeError(f"journal of {self._recorder.worker} lacks batch {lane.acked + 1} of bucket {bucket}")
+        self._kept_rows += sum(len(b.sums.ledger) for b in found) - sum(len(b.sums.ledger) for b in lane.batches)
+        lane.batches = deque(found)
+        self._next(bucket)
+
+    # --- what Postgres has -----------------------------------------------------------------------------------------
+    def ask_committed(self) -> None:
+        """Learn which batches Postgres has; forget them, and the segments they were in."""
+        field = self._recorder.worker
+
+        def answered(reply: Any, bucket: int) -> None:
+            if isinstance(reply, Exception) or reply is None:
+                return
+            self._committed[bucket] = max(int(reply), self._committed.get(bucket, 0))
+            lane = self._lane(bucket)
+            while lane.batches and lane.batches[0].seq <= self._committed[bucket]:
+                self._kept_rows -= len(lane.batches.popleft().sums.ledger)
+
+        for bucket, seq in self._recorder.tally.seqs.items():
+            if self._committed.get(bucket, 0) < seq:
+                self._link.call(pack(("HGET", keys.committed(bucket), field)), lambda reply, b=bucket: answered(reply, b))
+        self._recorder.trim(self._committed)
+
+    @property
+    def all_committed(self) -> bool:
+        return self._recorder.all_committed(self._committed)
+
+    def synced(self, bucket: int) -> bool:
+        """Whether the store has taken all that was recorded for this bucket, under its present epoch."""
+        lane, state = self._lane(bucket), self._buckets[bucket]
+        taken = lane.tag is not None and lane.tag == state.tag and lane.acked is not None
+        return taken and not state.held and (lane.acked or 0) >= self._recorder.tally.seqs.get(bucket, 0)
+
+    @property
+    def all_shipped(self) -> bool:
+        return all(self.synced(b) for b in self._recorder.tally.seqs) and not self._recorder.dirty_buckets()
+
+    def _pack(self, batch: Batch, tag: str) -> bytes:
+        moves = batch.sums.counter_moves(int(tag.split(" ", 1)[0]))
+        bucket, ledger = batch.bucket, {field: q for field, q in batch.sums.ledger.items() if q}
+        names = (keys.epoch(bucket), keys.marks(bucket), keys.live(bucket), *moves)
+        arguments: list[str | int] = [tag, self._recorder.worker, batch.seq, len(ledger)]
+        for field, quantity in ledger.items():
+            arguments += [field, quantity]
+        for counter, delta in moves.items():
+            arguments += [delta, batch.sums.expires[counter]]
+        return pack(("EVALSHA", SETTLE.sha, len(names), *names, *arguments))
