@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from metering.model.quota import FailureRule, Quota
+from metering.model.quota import CLOSED, FailureRule, Quota
 
 DEFAULT_UPSTREAM = "app"
 
 HostHeader = Literal["preserve", "upstream"]
-Fault = Literal["unreachable", "5xx", "timeout"]
+Failure = Literal["unreachable", "5xx", "timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class Route:
     auth: Literal["required", "none"] = "required"
     charge: Mapping[str, Cost] = field(default_factory=dict)
     quotas: tuple[Quota, ...] = ()
-    return_on: frozenset[Fault] = frozenset()
-    on_store_failure: FailureRule = FailureRule("closed")
+    return_on: frozenset[Failure] = frozenset()
+    on_store_failure: FailureRule = CLOSED
     strip_prefix: str | None = None
     host: HostHeader = "preserve"
     request_headers: HeaderEdit = HeaderEdit()
