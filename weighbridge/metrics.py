@@ -1,0 +1,17 @@
+"""What the gateway's supervisor counts. The workers' own metrics are in gateway/metrics.py; one page shows both."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class SupervisorMetrics:
+    """One instance a supervisor."""
+
+    def __init__(self) -> None:
+        own = CollectorRegistry()
+        self.worker_restarts = Counter(
+            "worker_restarts_total", "Workers that died and were replaced", namespace="weighbridge", registry=own
+        )
+        self.config_last_apply_success = Gauge(
+            "config_last_apply_success", "0 while a faulty configuration waits to be corrected", namespace="weighbridge",
+            registry=own, multiprocess_mode="livemin",
+        )  # fmt: skip
