@@ -16,6 +16,7 @@ from metering.model import keys
 from metering.store.redis.link import Link, LinkLost, Server, pack
 
 from .charges import Charge
+from .epochs import BucketEpoch, Epochs
 from .failure import Grace, Verdict
 from .recorder import Recorder
 from .scripts import ADMIT, RESOLVE
@@ -58,12 +59,9 @@ class _Call:
 
 
 @dataclass(slots=True)
-class BucketState:
-    """What this worker knows of one bucket. `tag` is None while its epoch is unknown or another server's."""
+class BucketState(BucketEpoch):
+    """One bucket as this worker sees it: the calls that wait for it, and the one admit under way."""
 
-    bucket: int
-    tag: str | None = None
-    open: bool = False
     n: int = 0
     waiting: dict[Charge, list[Answer]] = field(default_factory=dict)
     under_way: _Call | None = None
@@ -74,19 +72,15 @@ class BucketState:
         """An unanswered admit holds the bucket's records back until it is resolved."""
         return self.unresolved is not None
 
-    @property
-    def epoch(self) -> int:
-        return int(self.tag.split(" ", 1)[0]) if self.tag else 0
-
 
 class Admission:
     """Asks the store, or a failure rule where the store is away."""
 
-    def __init__(self, link: Link, recorder: Recorder, grace: Grace, *, on_epoch: Callable[[BucketState], None], metrics: Any) -> None:
+    def __init__(self, link: Link, recorder: Recorder, grace: Grace, *, on_epoch: Callable[[int], None], metrics: Any) -> None:
         self._link, self._recorder, self._grace = link, recorder, grace
         self._on_epoch, self._metrics = on_epoch, metrics
         self.buckets = [BucketState(b) for b in range(keys.BUCKETS)]
-        self._server: Server | None = None
+        self.epochs = Epochs(link, self.buckets, self._epoch_changed)
         self._to_send: set[int] = set()
         self._decided: list[tuple[Answer, Decision]] = []
         self._publishing = False
@@ -105,7 +99,7 @@ class Admission:
         return answer
 
     def _accepts(self, state: BucketState) -> bool:
-        return self._server is not None and state.open and state.tag is not None
+        return self.epochs.server is not None and state.open and state.tag is not None
 
     def _wake(self, state: BucketState) -> None:
         if state.under_way is not None:
@@ -119,7 +113,7 @@ class Admission:
         buckets, self._to_send = self._to_send, set()
         for bucket in buckets:
             state = self.buckets[bucket]
-            if state.under_way is not None or self._server is None or state.tag is None:
+            if state.under_way is not None or self.epochs.server is None or state.tag is None:
                 continue
             if state.unresolved is not None:
                 self._send_resolve(state)
@@ -161,7 +155,7 @@ class Admission:
             self._grant(state, call, reply)
         else:  # unready: nothing was charged
             if reply[0] == b"unready":
-                self._learn(state, reply[1])
+                self.epochs.learn(state.bucket, reply[1])
             for charge, answers in call.groups:
                 self._by_rule(state, charge, answers, None)
         if state.waiting:
@@ -198,15 +192,15 @@ class Admission:
         for charge, answers in call.groups:
             call.passed.append(self._by_rule(state, charge, answers, call))
         state.unresolved = call
-        if self._server is not None:
+        if self.epochs.server is not None:
             self._wake(state)
 
     def _resolved(self, state: BucketState, call: _Call, reply: Any) -> None:
         state.under_way = None
         if isinstance(reply, Exception):
             return  # still unresolved; asked again on the next connection
-        if reply[0] == b"unready" and self._tag_of(reply[1]) is None:
-            self._learn(state, reply[1])
+        if reply[0] == b"unready" and self.epochs.tag_of(reply[1]) is None:
+            self.epochs.learn(state.bucket, reply[1])
             return  # nobody can say yet
         state.unresolved = None
         charged = []
@@ -219,7 +213,7 @@ class Admission:
                     charged.append((charge.template, granted))
         self._recorder.resolved(state.bucket, call.n, call.epoch, charged)
         self._flush()
-        self._on_epoch(state)
+        self._on_epoch(state.bucket)
         if state.waiting:
             self._wake(state)
 
@@ -278,43 +272,17 @@ class Admission:
 
     # --- epochs ----------------------------------------------------------------------------------------------------
     def link_up(self, server: Server) -> None:
-        """A new connection: which server, and every bucket's epoch."""
-        self._server = server
-        self.ask_epochs(range(keys.BUCKETS))
+        self.epochs.link_up(server)
 
     def link_down(self) -> None:
-        self._server = None
+        self.epochs.link_down()
         for state in self.buckets:
-            state.open = False
             self._drain_waiting(state)
 
-    def ask_epochs(self, buckets: Any) -> None:
-        for bucket in buckets:
-            state = self.buckets[bucket]
-            self._link.call(pack(("GET", keys.epoch(bucket))), lambda reply, s=state: self._epoch_answered(s, reply))
-
-    def unready_buckets(self) -> list[int]:
-        return [s.bucket for s in self.buckets if not s.open]
-
-    def _epoch_answered(self, state: BucketState, reply: Any) -> None:
-        if not isinstance(reply, Exception):
-            self._learn(state, reply or b"")
-
-    def _tag_of(self, value: bytes) -> str | None:
-        parts = value.decode().split(" ")
-        if len(parts) < 2 or self._server is None or parts[1] != self._server.run_id:
-            return None
-        return f"{parts[0]} {parts[1]}"
-
-    def _learn(self, state: BucketState, value: bytes) -> None:
-        """The bucket's epoch key as the store holds it now."""
-        tag, before = self._tag_of(value), state.tag
-        state.tag = tag
-        state.open = tag is not None and not value.endswith(b" wait")
-        if tag is not None and state.unresolved is not None:
+    def _epoch_changed(self, state: BucketState) -> None:
+        if state.tag is not None and state.unresolved is not None:
             self._wake(state)
-        if tag != before or not state.open:
-            self._on_epoch(state)
+        self._on_epoch(state.bucket)
         if not state.open:
             self._drain_waiting(state)
 

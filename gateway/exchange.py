@@ -60,6 +60,10 @@ class Metered:
         self._bytes_in, self._bytes_out = bytes_in, bytes_out
         self._recorder.progress(self.xid, charge.template, moved_in, moved_out, self._weigh(charge, moved_in, moved_out, None))
 
+    def vanished(self, ms: int) -> None:
+        """Forwarding was cut short from outside: what was written down so far stands."""
+        self._recorder.ended(self.xid, self._charge_now().template, "", 0, ms, 0, 0, {})
+
     def end(self, outcome: Outcome, status: int, ms: int, cause: str) -> None:
         """`status` is what the client saw. A return before the first body byte gives back everything."""
         charge = self._charge_now()

@@ -4,7 +4,6 @@ The numbers are decided elsewhere (admission.py, exchange.py), the bytes move el
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
@@ -23,6 +22,7 @@ from .metrics import UNMATCHED, GatewayMetrics
 from .recorder import Recorder
 from .relay import Relay
 from .routing import Router
+from .server_clock import ServerClock
 
 log = logging.getLogger("weighbridge.gateway")
 _TRIES = 4  # a charge is rebuilt when its windows turned or its entitlement changed under way
@@ -91,7 +91,7 @@ class Story:
 
 
 class Handler:
-    """Answers requests. `now_ms` is server time as the worker knows it, `monotonic` is for durations."""
+    """Answers requests, one await at a time."""
 
     def __init__(
         self,
@@ -101,13 +101,12 @@ class Handler:
         recorder: Recorder,
         metrics: GatewayMetrics,
         policy: Policy,
-        now_ms: Callable[[], int],
-        monotonic: Callable[[], float],
+        clock: ServerClock,
     ) -> None:
         self.world = world
         self._directory, self._admission, self._recorder = directory, admission, recorder
         self._metrics, self._policy = metrics, policy
-        self._now_ms, self._monotonic = now_ms, monotonic
+        self._clock, self._now_ms, self._monotonic = clock, clock.now_ms, clock.monotonic
 
     async def __call__(self, request: Request) -> None:
         story = Story(request, request_id(request), traceparent(request), self._monotonic())
@@ -150,6 +149,10 @@ class Handler:
             caller.org.charges[(route.id, method, caller.key.key_id)] = found
         return found
 
+    def _forget_charge(self, story: Story, route: Route) -> None:
+        if story.caller is not None:
+            story.caller.org.charges.pop((route.id, story.request.method, story.caller.key.key_id), None)
+
     async def _admit(self, story: Story, route: Route) -> Decision:
         decision = Decision(Status.LATE)
         for _ in range(_TRIES):
@@ -161,8 +164,8 @@ class Handler:
                 if story.caller.org.entitlement.refused:
                     raise PaymentRequired(story.caller.org.entitlement.refused, upgrade_url=self._policy.upgrade_url)
             elif decision.status is Status.LATE:
-                story.caller.org.charges.clear() if story.caller else None
-                await self._admission.synchronize()
+                await self._clock.synchronize()
+                self._forget_charge(story, route)
             else:
                 return decision
         raise StoreUnavailable("this organization is being changed right now; try again", rule="closed")
@@ -189,8 +192,10 @@ class Handler:
             cause = cause_of_return(route, outcome)
             status = await self._finish(story, outcome, limits)
         finally:
-            ended = outcome or _Vanished(story.request.body_bytes)
-            metered.end(ended, status, self._elapsed_ms(story), cause)
+            if outcome is None:
+                metered.vanished(self._elapsed_ms(story))
+            else:
+                metered.end(outcome, status, self._elapsed_ms(story), cause)
             self._observe(story, status)
 
     async def _refuse(self, story: Story, charge: Charge, decision: Decision) -> None:
@@ -214,9 +219,8 @@ class Handler:
 
     async def _finish(self, story: Story, outcome: Outcome, headers: responses.Headers) -> int:
         """Answer for a service that did not; returns the status that the client saw (0: it saw none)."""
-        if outcome.status is not None and outcome.ended in ("complete", "client_gone", "upstream_reset", "timeout"):
-            if outcome.first_byte_sent or outcome.ended == "complete":
-                return outcome.status
+        if outcome.status is not None and (outcome.first_byte_sent or outcome.ended == "complete"):
+            return outcome.status
         if outcome.ended == "client_gone":
             return 0
         error = _UPSTREAM_ERRORS[outcome.ended]()
@@ -265,18 +269,6 @@ class Handler:
             "key": caller.key.key_id if caller else None, "address": request.peer, "request_id": story.rid.decode("latin-1"), **facts,
         }  # fmt: skip
         log.warning("%s", orjson.dumps(line).decode())
-
-
-@dataclass(slots=True)
-class _Vanished:
-    """The outcome of a forward that was cancelled: the client's connection is gone."""
-
-    bytes_in: int
-    status: int | None = None
-    ended: str = "client_gone"
-    bytes_out: int = 0
-    first_byte_sent: bool = False
-    response_headers: list[tuple[bytes, bytes]] | None = None
 
 
 def _is_free_preflight(route: Route, request: Request) -> bool:

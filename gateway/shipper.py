@@ -4,12 +4,13 @@ A batch stays here (or on disk, when there are many) until Postgres has committe
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from metering.model import keys
 from metering.store.redis.link import Link, pack
 
+from .epochs import BucketEpoch
 from .recorder import Recorder
 from .scripts import SETTLE
 from .tally import Batch
@@ -17,29 +18,18 @@ from .tally import Batch
 KEPT_ROWS = 500_000  # ledger rows kept in memory for a replay; beyond, a replay reads the journal
 
 
-class Bucket(Protocol):
-    """What the shipper must know of a bucket: gateway/admission.py and gateway/adoption.py each have one."""
-
-    bucket: int
-    tag: str | None
-
-    @property
-    def open(self) -> bool: ...
-
-    @property
-    def held(self) -> bool:
-        """Whether an unanswered admit holds its records back."""
-        ...
-
-
 class _Lane:
-    """One bucket's batches on their way. `acked` is the store's mark under `tag`, None while it is being asked."""
+    """One bucket's batches on their way. `acked` is the store's mark under `tag`, None while it is being asked.
 
-    __slots__ = ("acked", "batches", "sending", "tag")
+    `target` is the batch that ends what earlier epochs had charged; None until it is cut.
+    """
+
+    __slots__ = ("acked", "batches", "sending", "tag", "target")
 
     def __init__(self) -> None:
         self.tag: str | None = None
         self.acked: int | None = None
+        self.target: int | None = None
         self.batches: deque[Batch] = deque()
         self.sending = False
 
@@ -47,7 +37,7 @@ class _Lane:
 class Shipper:
     """Ships what `recorder` records. `on_synced(bucket)` runs whenever all of a bucket's batches have been taken."""
 
-    def __init__(self, link: Link, recorder: Recorder, buckets: list[Any], on_synced: Callable[[int], None]) -> None:
+    def __init__(self, link: Link, recorder: Recorder, buckets: Sequence[BucketEpoch], on_synced: Callable[[int], None]) -> None:
         self._link, self._recorder, self._buckets, self._on_synced = link, recorder, buckets, on_synced
         self._lanes: dict[int, _Lane] = {}
         self._committed: dict[int, int] = {}
@@ -67,10 +57,20 @@ class Shipper:
         for bucket in list(self._lanes):
             self._next(bucket)
 
-    def load(self, batches: Iterable[Batch]) -> None:
-        """Batches that an earlier owner of the journal had cut."""
-        for batch in batches:
-            self._push(batch)
+    def cut_now(self) -> dict[int, int]:
+        """Cut and send; bucket -> the seq by which all that is recorded now has been taken."""
+        self.cut_and_send()
+        held = {bucket: self._recorder.tally.seqs.get(bucket, 0) + 1 for bucket in self._recorder.dirty_buckets()}
+        return {**self._recorder.tally.seqs, **held}
+
+    def taken(self, seqs: dict[int, int]) -> bool:
+        """Whether the store has taken these, under the epochs that stand now."""
+        return all(self._taken(bucket) >= seq for bucket, seq in seqs.items())
+
+    def _taken(self, bucket: int) -> int:
+        lane = self._lane(bucket)
+        known = lane.tag is not None and lane.tag == self._buckets[bucket].tag and lane.acked is not None
+        return max(lane.acked or 0, 0) if known else self._committed.get(bucket, 0)
 
     def _push(self, batch: Batch) -> None:
         self._lane(batch.bucket).batches.append(batch)
@@ -100,15 +100,24 @@ class Shipper:
             return
         if lane.sending or lane.acked is None:
             return
-        batch = next((b for b in lane.batches if b.seq > lane.acked), None)
-        if batch is None:
+        if lane.target is None and not state.held:
+            lane.target = self._cut_here(bucket)
+        if lane.target is not None and lane.acked >= lane.target:
             self._on_synced(bucket)
+        if lane.acked >= self._recorder.tally.seqs.get(bucket, 0):
             return
-        if batch.seq != lane.acked + 1:
-            self._reload(bucket, lane)
-            return
+        batch = next((b for b in lane.batches if b.seq > lane.acked), None)
+        if batch is None or batch.seq != lane.acked + 1:
+            batch = self._reload(bucket, lane, lane.acked)
         lane.sending = True
         self._link.call(self._pack(batch, state.tag), lambda reply, tag=state.tag: self._settled(bucket, lane, tag, reply))  # type: ignore[misc]
+
+    def _cut_here(self, bucket: int) -> int:
+        """Everything so far as a batch; returns the last seq, which a new epoch must see taken before it opens."""
+        if bucket in self._recorder.dirty_buckets():
+            self._push(self._recorder.cut(bucket))
+            self._recorder.flush()
+        return self._recorder.tally.seqs.get(bucket, 0)
 
     def _settled(self, bucket: int, lane: _Lane, tag: str, reply: Any) -> None:
         lane.sending = False
@@ -133,7 +142,7 @@ class Shipper:
             lane.tag, lane.acked, lane.sending = None, None, False
 
     def _ask_mark(self, bucket: int, lane: _Lane, tag: str) -> None:
-        lane.tag, lane.acked, lane.sending = tag, None, True
+        lane.tag, lane.acked, lane.target, lane.sending = tag, None, None, True
 
         def answered(reply: Any) -> None:
             if lane.tag != tag:
@@ -143,22 +152,18 @@ class Shipper:
                 lane.tag = None
                 return
             lane.acked = int(reply or 0)
-            if self._recorder.tally.sums.get(bucket) and not self._buckets[bucket].held:
-                self.cut_and_send()
-            else:
-                self._next(bucket)
+            self._next(bucket)
 
         self._link.call(pack(("HGET", keys.marks(bucket), f"s:{self._recorder.worker}")), answered)
 
-    def _reload(self, bucket: int, lane: _Lane) -> None:
-        """The store has forgotten batches that memory has too: read them again."""
-        assert lane.acked is not None
-        found = self._recorder.batches_above({bucket: lane.acked})
-        if not found or found[0].seq != lane.acked + 1:
-            raise RuntimeError(f"journal of {self._recorder.worker} lacks batch {lane.acked + 1} of bucket {bucket}")
+    def _reload(self, bucket: int, lane: _Lane, above: int) -> Batch:
+        """Memory lacks the batch that the store asks for: read what is above its mark from the journal."""
+        found = self._recorder.batches_above({bucket: above})
+        if not found or found[0].seq != above + 1:
+            raise RuntimeError(f"the journal of {self._recorder.worker} lacks batch {above + 1} of bucket {bucket}")
         self._kept_rows += sum(len(b.sums.ledger) for b in found) - sum(len(b.sums.ledger) for b in lane.batches)
         lane.batches = deque(found)
-        self._next(bucket)
+        return found[0]
 
     # --- what Postgres has -----------------------------------------------------------------------------------------
     def ask_committed(self) -> None:
@@ -182,15 +187,12 @@ class Shipper:
     def all_committed(self) -> bool:
         return self._recorder.all_committed(self._committed)
 
-    def synced(self, bucket: int) -> bool:
-        """Whether the store has taken all that was recorded for this bucket, under its present epoch."""
-        lane, state = self._lane(bucket), self._buckets[bucket]
-        taken = lane.tag is not None and lane.tag == state.tag and lane.acked is not None
-        return taken and not state.held and (lane.acked or 0) >= self._recorder.tally.seqs.get(bucket, 0)
-
-    @property
-    def all_shipped(self) -> bool:
-        return all(self.synced(b) for b in self._recorder.tally.seqs) and not self._recorder.dirty_buckets()
+    def replayed(self, bucket: int) -> bool:
+        """Whether the store has taken all that earlier epochs charged in this bucket, under its present one."""
+        lane = self._lane(bucket)
+        if lane.tag is None or lane.tag != self._buckets[bucket].tag or lane.acked is None or lane.target is None:
+            return False
+        return lane.acked >= lane.target
 
     def _pack(self, batch: Batch, tag: str) -> bytes:
         moves = batch.sums.counter_moves(int(tag.split(" ", 1)[0]))

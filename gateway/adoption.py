@@ -1,0 +1,197 @@
+"""Adopt the journals of workers that are gone: give back what was in flight, ask after the last admit, ship the rest.
+
+The supervisor runs one adopter a journal folder. A dead worker's lock is free, so whoever takes it owns the files; the
+rest goes out under the dead one's name, and the files go when Postgres has it all.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hiredis
+
+from metering.model import keys
+from metering.model.clock import Clock
+from metering.store import journal as journals
+from metering.store.journal import JournalLocked
+from metering.store.redis.link import Link, Server, pack
+
+from . import scripts
+from .epochs import BucketEpoch, Epochs
+from .pulse import Pulse
+from .recorder import Recorder
+from .server_clock import ServerClock
+from .shipper import Shipper
+
+log = logging.getLogger("weighbridge.adoption")
+_BEYOND_EVERY_N = 2**52  # resolve.lua: "whatever ran last, and nothing after it"
+_SCAN_SECONDS = 1.0
+
+
+class _Ward(BucketEpoch):
+    """A bucket of an adopted journal: held until it is known what the dead worker's last admit did."""
+
+    retired = False
+
+    @property
+    def held(self) -> bool:
+        return not self.retired
+
+
+class Adopted:
+    """One dead worker's journal on its way."""
+
+    def __init__(self, link: Link, recorder: Recorder, on_synced: Callable[[int], None]) -> None:
+        self._link, self.recorder = link, recorder
+        self.returned = recorder.close_open()
+        self.buckets = [_Ward(b) for b in range(keys.BUCKETS)]
+        self.shipper = Shipper(link, recorder, self.buckets, on_synced)
+        touched = {t.bucket for t in recorder.tally.templates.values()} | set(recorder.tally.seqs)
+        for ward in self.buckets:
+            ward.retired = ward.bucket not in touched
+        recorder.flush()
+
+    def epoch_changed(self, state: BucketEpoch) -> None:
+        """The bucket's epoch as it stands now."""
+        ward = self.buckets[state.bucket]
+        ward.tag, ward.open = state.tag, state.open
+        if ward.tag is None:
+            return
+        if ward.retired:
+            self.shipper.epoch_changed(ward.bucket)
+        else:
+            self._retire(ward, ward.tag)
+
+    def _retire(self, ward: _Ward, tag: str) -> None:
+        names = (keys.epoch(ward.bucket), keys.marks(ward.bucket))
+        command = pack(("EVALSHA", scripts.RESOLVE.sha, 2, *names, tag, self.recorder.worker, _BEYOND_EVERY_N))
+        self._link.call(command, lambda reply: self._retired(ward, tag, reply))
+
+    def _retired(self, ward: _Ward, tag: str, reply: Any) -> None:
+        if ward.retired or isinstance(reply, Exception) or reply[0] == b"unready":
+            if isinstance(reply, hiredis.ReplyError):
+                log.error("asking after %s failed: %s", self.recorder.worker, reply)
+            return
+        tally, bucket = self.recorder.tally, ward.bucket
+        real = int(reply[0].split(b" ")[1]) if reply[0].startswith(b"ok") else 0
+        epoch = int(tag.split(" ", 1)[0])
+        for unanswered in [n for b, n in tally.by_rule if b == bucket]:
+            self.recorder.resolved(bucket, unanswered, epoch, self._charged(reply) if unanswered == real else [])
+        if real > tally.last_n.get(bucket, 0):
+            for template, count in self._charged(reply):
+                self.recorder.refunded(template, epoch, real, count)
+        ward.retired = True
+        self.recorder.flush()
+        self.shipper.epoch_changed(bucket)
+
+    def _charged(self, reply: list[Any]) -> list[tuple[Any, int]]:
+        """What the admit in this reply charged, by the tickets that the journal explains."""
+        charged, at = [], 1
+        while at < len(reply):
+            ticket, status, granted, _, limits = reply[at : at + 5]
+            at += 5 + limits
+            if not status and granted:
+                charged.append((self.recorder.tally.templates[int(ticket)], granted))
+        return charged
+
+
+class Adopter:
+    """Run by the supervisor: `await run()` for ever; `await adopt(worker)` when one died."""
+
+    def __init__(self, redis_url: str, journal_dir: Path, clock: Clock, name: str, *, deadline_seconds: float = 1.0) -> None:
+        self._directory, self._name = journal_dir, name
+        self._link = Link(
+            redis_url, deadline_seconds=deadline_seconds, scripts=scripts.BODIES, on_up=self._up, on_down=self._down
+        )  # fmt: skip
+        self._clock = ServerClock(clock, self._link)
+        self._states = [BucketEpoch(b) for b in range(keys.BUCKETS)]
+        self._epochs = Epochs(self._link, self._states, self._epoch_changed)
+        self._adopted: dict[str, Adopted] = {}
+        self.pulse = Pulse(self._link, name, "supervisor", self._clock, self._epochs, self._shippers)
+        self._scanned = False
+
+    def _shippers(self) -> Sequence[Shipper]:
+        return [a.shipper for a in self._adopted.values()]
+
+    async def run(self) -> None:
+        self._scan()
+        self._link.start()
+        beating = asyncio.ensure_future(self.pulse.run())
+        try:
+            while True:
+                self._scan()
+                self._let_go()
+                await asyncio.wait({beating}, timeout=_SCAN_SECONDS)
+                if beating.done():
+                    beating.result()
+        finally:
+            beating.cancel()
+            self.pulse.say_goodbye()
+            await asyncio.sleep(0)
+            await self._link.close()
+            for adopted in self._adopted.values():
+                adopted.recorder.close()
+
+    async def adopt(self, worker: str) -> None:
+        """A worker has died: take its journal now, not at the next scan."""
+        self._take(worker)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The adopted journals that Postgres does not have whole yet."""
+        return sorted(self._adopted)
+
+    def _scan(self) -> None:
+        for worker in journals.workers(self._directory):
+            if worker not in self._adopted:
+                self._take(worker)
+        if not self._scanned:
+            self._scanned = True
+            for state in self._states:
+                self._report(state.bucket)
+
+    def _take(self, worker: str) -> None:
+        try:
+            recorder = Recorder(self._directory, worker, self._clock.now_ms)
+        except JournalLocked:
+            return  # it lives
+        adopted = self._adopted[worker] = Adopted(self._link, recorder, self._report)
+        if adopted.returned:
+            log.warning("worker %s is gone: %d calls in flight were given back", worker, adopted.returned)
+        for state in self._states:
+            if state.tag is not None:
+                adopted.epoch_changed(state)
+
+    def _let_go(self) -> None:
+        """Files that Postgres has whole are not needed any more."""
+        for worker, adopted in list(self._adopted.items()):
+            if adopted.shipper.all_committed:
+                del self._adopted[worker]
+                adopted.recorder.destroy()
+                for bucket in adopted.recorder.tally.seqs:
+                    self._link.call(pack(("HDEL", keys.marks(bucket), f"s:{worker}", f"a:{worker}", f"r:{worker}")), lambda _: None)
+
+    # --- the store -------------------------------------------------------------------------------------------------
+    def _up(self, server: Server) -> None:
+        self._epochs.link_up(server)
+
+    def _down(self) -> None:
+        self._epochs.link_down()
+        for adopted in self._adopted.values():
+            adopted.shipper.link_down()
+
+    def _epoch_changed(self, state: BucketEpoch) -> None:
+        for adopted in self._adopted.values():
+            adopted.epoch_changed(state)
+        self._report(state.bucket)
+
+    def _report(self, bucket: int) -> None:
+        """Recovery may open the bucket as far as this process is concerned once every adopted journal is replayed."""
+        replayed = self._scanned and all(a.shipper.replayed(bucket) or self._untouched(a, bucket) for a in self._adopted.values())
+        self.pulse.synced(self._states[bucket], replayed)
+
+    @staticmethod
+    def _untouched(adopted: Adopted, bucket: int) -> bool:
+        return bucket not in adopted.recorder.tally.seqs and bucket not in adopted.recorder.tally.sums and not adopted.buckets[bucket].held

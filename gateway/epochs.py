@@ -1,0 +1,75 @@
+"""What this process knows of the buckets' epochs. A tag "<epoch> <run id>" counts only on the server it names."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metering.model import keys
+from metering.store.redis.link import Link, Server, pack
+
+
+@dataclass(slots=True)
+class BucketEpoch:
+    """`tag` is None while the epoch is unknown, gone, or another server's; `open` once recovery lets it admit."""
+
+    bucket: int
+    tag: str | None = None
+    open: bool = False
+
+    @property
+    def epoch(self) -> int:
+        return int(self.tag.split(" ", 1)[0]) if self.tag else 0
+
+    @property
+    def held(self) -> bool:
+        """Whether this bucket's records must wait: what an admit did is not known yet."""
+        return False
+
+
+class Epochs:
+    """Keeps `states` up to date. `on_change(state)` runs when one was read that is new, or not open."""
+
+    def __init__(self, link: Link, states: Sequence[BucketEpoch], on_change: Callable[[Any], None]) -> None:
+        self._link, self._states, self._on_change = link, states, on_change
+        self.server: Server | None = None
+
+    def link_up(self, server: Server) -> None:
+        """A new connection: which server, and every bucket's epoch."""
+        self.server = server
+        self.ask(range(len(self._states)))
+
+    def link_down(self) -> None:
+        self.server = None
+        for state in self._states:
+            state.open = False
+
+    def ask(self, buckets: Iterable[int]) -> None:
+        for bucket in buckets:
+            self._link.call(pack(("GET", keys.epoch(bucket))), lambda reply, b=bucket: self._answered(b, reply))
+
+    def ask_unready(self) -> None:
+        """Look again at the buckets that were not open."""
+        self.ask([s.bucket for s in self._states if not s.open])
+
+    @property
+    def all_open(self) -> bool:
+        return all(s.open for s in self._states)
+
+    def _answered(self, bucket: int, reply: Any) -> None:
+        if not isinstance(reply, Exception):
+            self.learn(bucket, reply or b"")
+
+    def tag_of(self, value: bytes) -> str | None:
+        """The tag in an epoch key's value, if it is this server's."""
+        parts = value.decode().split(" ")
+        if len(parts) < 2 or self.server is None or parts[1] != self.server.run_id:
+            return None
+        return f"{parts[0]} {parts[1]}"
+
+    def learn(self, bucket: int, value: bytes) -> None:
+        """The bucket's epoch key as the store holds it now."""
+        state = self._states[bucket]
+        before, state.tag = state.tag, self.tag_of(value)
+        was_open, state.open = state.open, state.tag is not None and not value.endswith(b" wait")
+        if state.tag != before or not state.open or not was_open:
+            self._on_change(state)

@@ -1,0 +1,93 @@
+"""The pulse of a gateway process, worker or supervisor: ship each second, say that it lives, look again at what was away.
+
+Its heartbeat (`wb:workers`) is what recovery waits for: a bucket opens when every living process has replayed.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Sequence
+
+from metering.model import keys
+from metering.store.redis.link import Link, LinkLost, pack
+
+from .epochs import BucketEpoch, Epochs
+from .server_clock import ServerClock
+from .shipper import Shipper
+
+SHIP_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
+_COMMITTED_EVERY = 2  # ships
+
+
+class Pulse:
+    """`shippers()` are those of this process at the moment; all of them beat as `name`."""
+
+    def __init__(
+        self, link: Link, name: str, role: str, clock: ServerClock, epochs: Epochs, shippers: Callable[[], Sequence[Shipper]]
+    ) -> None:
+        self._link, self._name, self._role, self._clock = link, name, role, clock
+        self._epochs, self._shippers = epochs, shippers
+        self._reported: dict[int, str] = {}
+        self._wanted = self._shipped = ""
+
+    async def run(self) -> None:
+        """For ever."""
+        beats, next_ship = 0, 0.0
+        while True:
+            if self._link.up and not self._epochs.all_open:
+                self._epochs.ask_unready()
+            now = self._clock.monotonic()
+            if now >= next_ship:
+                next_ship, beats = now + SHIP_SECONDS, beats + 1
+                await self._beat(look_at_committed=beats % _COMMITTED_EVERY == 0)
+            elif self._wanted != self._shipped:
+                await self._ship_asked()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _beat(self, *, look_at_committed: bool) -> None:
+        await self._clock.synchronize()
+        for shipper in self._shippers():
+            shipper.cut_and_send()
+            if look_at_committed and self._link.up:
+                shipper.ask_committed()
+        self._say_alive()
+
+    def _say_alive(self) -> None:
+        beat = {"at_ms": self._clock.now_ms(), "role": self._role, "shipped": self._shipped, "host": os.uname().nodename}
+        self._link.call(pack(("HSET", keys.WORKERS, self._name, json.dumps(beat))), lambda _: None)
+
+    def ship(self, token: str) -> None:
+        """Somebody waits until all that was recorded before now has been taken."""
+        self._wanted = token
+
+    async def _ship_asked(self) -> None:
+        token = self._wanted
+        await self.ship_all()
+        self._shipped = token
+        self._say_alive()
+
+    async def ship_all(self) -> None:
+        """Return when the store has taken everything recorded before the call."""
+        wanted = [(shipper, shipper.cut_now()) for shipper in self._shippers()]
+        while not all(shipper.taken(seqs) for shipper, seqs in wanted):
+            await asyncio.sleep(0.02)
+            if self._link.up and not self._epochs.all_open:
+                self._epochs.ask_unready()
+            for shipper, _ in wanted:
+                shipper.cut_and_send()
+
+    def say_goodbye(self) -> None:
+        """Nobody need wait for this process any more."""
+        self._link.call(pack(("HDEL", keys.WORKERS, self._name)), lambda _: None)
+
+    def synced(self, state: BucketEpoch, replayed: bool) -> None:
+        """Tell recovery, once an epoch, that this process has replayed a bucket that waits to be opened."""
+        if replayed and state.tag is not None and not state.open and self._reported.get(state.bucket) != state.tag:
+            self._reported[state.bucket] = state.tag
+            command = pack(("HSET", keys.marks(state.bucket), f"r:{self._name}", state.epoch))
+            self._link.call(command, lambda reply, b=state.bucket: self._retry_report(b, reply))
+
+    def _retry_report(self, bucket: int, reply: object) -> None:
+        if isinstance(reply, LinkLost):
+            self._reported.pop(bucket, None)
