@@ -1,0 +1,173 @@
+"""Everything the sandbox was told, in one SQLite file (or in memory): objects, meter events, stored replies, requests.
+
+One request is one transaction: its objects and its stored reply appear together, or not at all.
+"""
+
+import json
+import secrets
+import sqlite3
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS objects (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (kind, id));
+CREATE TABLE IF NOT EXISTS meter_events (
+    seq INTEGER PRIMARY KEY, event_name TEXT NOT NULL, customer TEXT NOT NULL, identifier TEXT NOT NULL,
+    value INTEGER NOT NULL, timestamp INTEGER NOT NULL, received INTEGER NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS meter_events_identifier ON meter_events (identifier, received);
+CREATE INDEX IF NOT EXISTS meter_events_sum ON meter_events (event_name, customer, timestamp);
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL, stored INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, params TEXT NOT NULL,
+    idempotency_key TEXT, outcome TEXT NOT NULL);
+"""
+_ALPHABET = string.ascii_letters + string.digits
+_REQUESTS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterEvent:
+    """One accepted event. Instants are Unix seconds."""
+
+    event_name: str
+    customer: str
+    identifier: str
+    value: int
+    timestamp: int
+    received: int
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What was answered to an idempotency key."""
+
+    fingerprint: str
+    status: int
+    body: str
+    stored: int
+
+
+class Store:
+    """Opened on a file, or on nothing for memory only. Not for several threads."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
+        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Inside a transaction: undo this much if it raises."""
+        self._db.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK TO part")
+            raise
+        finally:
+            self._db.execute("RELEASE part")
+
+    # objects
+
+    def insert(self, kind: str, body: dict[str, Any]) -> None:
+        self._db.execute("INSERT INTO objects (kind, id, body) VALUES (?, ?, ?)", (kind, body["id"], json.dumps(body)))
+
+    def replace(self, kind: str, body: dict[str, Any]) -> None:
+        self._db.execute("UPDATE objects SET body = ? WHERE kind = ? AND id = ?", (json.dumps(body), kind, body["id"]))
+
+    def get(self, kind: str, object_id: str) -> dict[str, Any] | None:
+        row = self._db.execute("SELECT body FROM objects WHERE kind = ? AND id = ?", (kind, object_id)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def newest_first(self, kind: str) -> list[dict[str, Any]]:
+        return [json.loads(row[0]) for row in self._db.execute("SELECT body FROM objects WHERE kind = ? ORDER BY seq DESC", (kind,))]
+
+    # meter events
+
+    def add_event(self, event: MeterEvent) -> None:
+        self._db.execute(
+            "INSERT INTO meter_events (event_name, customer, identifier, value, timestamp, received) VALUES (?, ?, ?, ?, ?, ?)",
+            (event.event_name, event.customer, event.identifier, event.value, event.timestamp, event.received),
+        )
+
+    def event_received_after(self, identifier: str, instant: int) -> MeterEvent | None:
+        """The event with this identifier, if one was received after `instant` (Unix seconds)."""
+        found = self._events("WHERE identifier = ? AND received > ? ORDER BY seq DESC LIMIT 1", identifier, instant)
+        return found[0] if found else None
+
+    def cancel_event(self, identifier: str, event_name: str) -> None:
+        self._db.execute("UPDATE meter_events SET cancelled = 1 WHERE identifier = ? AND event_name = ?", (identifier, event_name))
+
+    def events_between(self, event_name: str, customer: str, start: int, end: int) -> list[MeterEvent]:
+        """Events that count, with timestamps in [start, end), oldest first."""
+        return self._events(
+            "WHERE event_name = ? AND customer = ? AND timestamp >= ? AND timestamp < ? AND NOT cancelled ORDER BY timestamp, seq",
+            event_name,
+            customer,
+            start,
+            end,
+        )
+
+    def all_events(self) -> list[MeterEvent]:
+        return self._events("ORDER BY seq")
+
+    def _events(self, where: str, *values: object) -> list[MeterEvent]:
+        columns = "event_name, customer, identifier, value, timestamp, received, cancelled"
+        rows = self._db.execute(f"SELECT {columns} FROM meter_events {where}", values)  # noqa: S608  both are constants of this file
+        return [
+            MeterEvent(
+                event_name=name, customer=customer, identifier=identifier, value=value, timestamp=at, received=got, cancelled=bool(gone)
+            )
+            for name, customer, identifier, value, at, got, gone in rows
+        ]
+
+    # replies and requests
+
+    def reply(self, key: str) -> Reply | None:
+        row = self._db.execute("SELECT fingerprint, status, body, stored FROM replies WHERE key = ?", (key,)).fetchone()
+        return Reply(*row) if row else None
+
+    def keep_reply(self, key: str, reply: Reply) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", (key, reply.fingerprint, reply.status, reply.body, reply.stored)
+        )
+
+    def forget_replies_before(self, instant: int) -> None:
+        self._db.execute("DELETE FROM replies WHERE stored < ?", (instant,))
+
+    def note_request(self, at: int, method: str, path: str, params: str, key: str | None, outcome: str) -> None:
+        cursor = self._db.execute(
+            "INSERT INTO requests (at, method, path, params, idempotency_key, outcome) VALUES (?, ?, ?, ?, ?, ?)",
+            (at, method, path, params, key, outcome),
+        )
+        self._db.execute("DELETE FROM requests WHERE seq <= ?", ((cursor.lastrowid or 0) - _REQUESTS_KEPT,))
+
+    def requests(self) -> list[dict[str, Any]]:
+        names = ("at", "method", "path", "params", "idempotency_key", "outcome")
+        rows = self._db.execute("SELECT at, method, path, params, idempotency_key, outcome FROM requests ORDER BY seq")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def new_id(prefix: str) -> str:
+    """An id of Stripe's form, such as cus_Qx…"""
+    return prefix + "_" + "".join(secrets.choice(_ALPHABET) for _ in range(24))
