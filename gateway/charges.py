@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from config.gateway import Cost, Fixed, Route
-
 from metering.model import keys
 from metering.model.entitlement import Entitlement
 from metering.model.period import period_at, window_at

@@ -169,6 +169,11 @@ class Directory:
         if event is not None:
             event.set()
 
+    def forget_charges(self) -> None:
+        """The routes changed: every ready-made charge is worked out again."""
+        for org in self._orgs.values():
+            org.charges.clear()
+
     def forget_all(self) -> None:
         """After a gap in the channel anything may have changed; versions would tell, this is cheaper to reason about."""
         self._callers.clear()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from metering.model import keys
@@ -45,7 +46,7 @@ class Epochs:
 
     def ask(self, buckets: Iterable[int]) -> None:
         for bucket in buckets:
-            self._link.call(pack(("GET", keys.epoch(bucket))), lambda reply, b=bucket: self._answered(b, reply))
+            self._link.call(pack(("GET", keys.epoch(bucket))), partial(self._answered, bucket))
 
     def ask_unready(self) -> None:
         """Look again at the buckets that were not open."""

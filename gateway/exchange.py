@@ -4,26 +4,15 @@ The recorder gets deltas: each unit is written down once, under the charge that 
 """
 
 from collections.abc import Callable
-from typing import Protocol
 
 from config.gateway import FromHeader, Route, Weighed
 
 from .charges import Charge
 from .metrics import GatewayMetrics
+from .outcome import Outcome
 from .recorder import Recorder
 
 _MAX_UNITS = 2**53  # the counters are exact up to here
-
-
-class Outcome(Protocol):
-    """How forwarding ended (gateway/relay.py)."""
-
-    status: int | None
-    ended: str
-    bytes_in: int
-    bytes_out: int
-    first_byte_sent: bool
-    response_headers: list[tuple[bytes, bytes]] | None
 
 
 def cause_of_return(route: Route, outcome: Outcome) -> str:

@@ -16,9 +16,10 @@ from .admission import Admission, Decision, Status
 from .charges import Charge, make_charge
 from .directory import Caller, Directory
 from .downstream import Request
-from .exchange import Metered, Outcome, cause_of_return
+from .exchange import Metered, cause_of_return
 from .identity import credential, identity_headers, request_id, signature, traceparent
 from .metrics import UNMATCHED, GatewayMetrics
+from .outcome import Outcome
 from .recorder import Recorder
 from .relay import Relay
 from .routing import Router

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from metering.model import keys
 from metering.store.redis.link import Link, LinkLost, pack
@@ -86,7 +87,7 @@ class Pulse:
         if replayed and state.tag is not None and not state.open and self._reported.get(state.bucket) != state.tag:
             self._reported[state.bucket] = state.tag
             command = pack(("HSET", keys.marks(state.bucket), f"r:{self._name}", state.epoch))
-            self._link.call(command, lambda reply, b=state.bucket: self._retry_report(b, reply))
+            self._link.call(command, partial(self._retry_report, state.bucket))
 
     def _retry_report(self, bucket: int, reply: object) -> None:
         if isinstance(reply, LinkLost):

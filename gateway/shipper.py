@@ -5,6 +5,7 @@ A batch stays here (or on disk, when there are many) until Postgres has committe
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from metering.model import keys
@@ -110,7 +111,7 @@ class Shipper:
         if batch is None or batch.seq != lane.acked + 1:
             batch = self._reload(bucket, lane, lane.acked)
         lane.sending = True
-        self._link.call(self._pack(batch, state.tag), lambda reply, tag=state.tag: self._settled(bucket, lane, tag, reply))  # type: ignore[misc]
+        self._link.call(self._pack(batch, state.tag), partial(self._settled, bucket, lane, state.tag))
 
     def _cut_here(self, bucket: int) -> int:
         """Everything so far as a batch; returns the last seq, which a new epoch must see taken before it opens."""
@@ -170,7 +171,7 @@ class Shipper:
         """Learn which batches Postgres has; forget them, and the segments they were in."""
         field = self._recorder.worker
 
-        def answered(reply: Any, bucket: int) -> None:
+        def answered(bucket: int, reply: Any) -> None:
             if isinstance(reply, Exception) or reply is None:
                 return
             self._committed[bucket] = max(int(reply), self._committed.get(bucket, 0))
@@ -180,12 +181,18 @@ class Shipper:
 
         for bucket, seq in self._recorder.tally.seqs.items():
             if self._committed.get(bucket, 0) < seq:
-                self._link.call(pack(("HGET", keys.committed(bucket), field)), lambda reply, b=bucket: answered(reply, b))
+                self._link.call(pack(("HGET", keys.committed(bucket), field)), partial(answered, bucket))
         self._recorder.trim(self._committed)
 
     @property
     def all_committed(self) -> bool:
         return self._recorder.all_committed(self._committed)
+
+    def oldest_age_seconds(self) -> float:
+        """Age of the oldest minute that Postgres is not known to have; 0 where it has all."""
+        minutes = [b.minute for lane in self._lanes.values() for b in lane.batches if b.minute]
+        now = self._recorder.minute()
+        return max(0, now - min(minutes)) * 60.0 if minutes else 0.0
 
     def replayed(self, bucket: int) -> bool:
         """Whether the store has taken all that earlier epochs charged in this bucket, under its present one."""

@@ -104,6 +104,12 @@ class Batch:
     seq: int
     sums: Sums
 
+    @property
+    def minute(self) -> int:
+        """The minute of its first row; 0 for a batch without rows."""
+        first = next(iter(self.sums.ledger), "0|")
+        return int(first.split("|", 1)[0])
+
 
 def _add(into: dict[str, int], key: str, quantity: int) -> None:
     into[key] = into.get(key, 0) + quantity

@@ -1,0 +1,242 @@
+"""One gateway worker, put together. `python -m gateway` runs it; the supervisor starts it (weighbridge/workers.py)."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import REGISTRY
+
+from config.gateway import GatewayConfig, with_targets
+from config.load import FileSet, parse
+from config.settings import Settings
+from metering.model.clock import SystemClock
+from metering.model.errors import ConfigFaulty, DependencyUnavailable
+from metering.store import journal as journals
+from metering.store.redis.link import Link, Server
+
+from . import responses, scripts
+from .admission import Admission
+from .channel import listen
+from .directory import Directory
+from .downstream import DownstreamServer, GatewayRunner
+from .failure import Grace
+from .handler import Handler, Policy, World
+from .metrics import GatewayMetrics
+from .pulse import Pulse
+from .recorder import Recorder, grace_used
+from .relay import Relay
+from .routing import Router
+from .server_clock import ServerClock
+from .shipper import Shipper
+from .upstream import UpstreamPool
+
+log = logging.getLogger("weighbridge.gateway")
+_SHIP_AT_MOST_SECONDS = 10.0
+_GAUGES_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the supervisor tells a worker on its command line."""
+
+    socket_fd: int
+    control_fd: int | None
+    slot: int
+    workers: int
+    data_dir: Path
+    config: Path
+
+
+def read_config(path: Path, upstream: str | None) -> tuple[GatewayConfig, str]:
+    """The gateway's part of an accepted set, and its version. Raises ConfigFaulty."""
+    parsed = parse(FileSet.of(json.loads(path.read_text())["texts"]))
+    if parsed.config is None:
+        raise ConfigFaulty("; ".join(str(fault) for fault in parsed.faults))
+    gateway = parsed.config.gateway
+    return (with_targets(gateway, [upstream]) if upstream else gateway), parsed.config.version
+
+
+class Worker:
+    """The parts of one worker and the order in which they start and end."""
+
+    def __init__(self, start: Start, settings: Settings) -> None:
+        if settings.redis_url is None:
+            raise DependencyUnavailable("REDIS_URL is not set: a gateway counts in Redis or Valkey")
+        self._start, self._settings = start, settings
+        self._redis_url = settings.redis_url
+        self.name = f"w{start.slot}-{secrets.token_hex(6)}"
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._metrics = GatewayMetrics(REGISTRY)
+        self._build()
+
+    def _build(self) -> None:
+        settings, start = self._settings, self._start
+        journal_dir = start.data_dir / "journal"
+        deadline = settings.store_deadline_ms / 1000
+        self._link = Link(
+            self._redis_url, deadline_seconds=deadline, scripts=scripts.BODIES, on_up=self._store_up, on_down=self._store_down
+        )
+        self.clock = ServerClock(SystemClock(), self._link)
+        gone = [w for w in journals.workers(journal_dir) if w.startswith(f"w{start.slot}-")]
+        grace = Grace(start.workers, grace_used(journal_dir, gone), self.clock.now_ms)
+        self._recorder = Recorder(journal_dir, self.name, self.clock.now_ms)
+        self._admission = Admission(self._link, self._recorder, grace, on_epoch=self._epoch_changed, metrics=self._metrics)
+        self._shipper = Shipper(self._link, self._recorder, self._admission.buckets, self._synced)
+        self.pulse = Pulse(self._link, self.name, "worker", self.clock, self._admission.epochs, lambda: [self._shipper])
+        self._directory = Directory(self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic)
+        config, version = read_config(start.config, settings.upstream)
+        self._pool = UpstreamPool(config.upstreams, SystemClock())
+        policy = Policy(
+            upgrade_url=settings.upgrade_url,
+            signing_secret=settings.signing_secret.encode() if settings.signing_secret else None,
+        )
+        self._handler = Handler(
+            self._world(config, version), self._directory, self._admission, self._recorder, self._metrics, policy, self.clock
+        )
+        self._server = DownstreamServer(self._handler, config.limits, SystemClock(), self._rejected, responses.plain_error)
+
+    def _world(self, config: GatewayConfig, version: str) -> World:
+        relay = Relay(self._pool, SystemClock(), trusted_proxies=self._settings.trusted_proxies)
+        self._metrics.config_version.set(int(version[:12], 16))
+        return World(config=config, router=Router(config), relay=relay, version=version)
+
+    def _rejected(self, reason: str) -> None:
+        self._metrics.rejected.labels(reason).inc()
+
+    # --- the store -------------------------------------------------------------------------------------------------
+    def _store_up(self, server: Server) -> None:
+        log.info("the store answers: run %s, version %s", server.run_id[:8], server.version)
+        self._metrics.store_up.set(1)
+        self._admission.link_up(server)
+
+    def _store_down(self) -> None:
+        log.error("the store is away (%s); failure rules decide", self._link.last_error or "connection closed")
+        self._metrics.store_up.set(0)
+        self._admission.link_down()
+        self._shipper.link_down()
+
+    def _epoch_changed(self, bucket: int) -> None:
+        self._shipper.epoch_changed(bucket)
+
+    def _synced(self, bucket: int) -> None:
+        self.pulse.synced(self._admission.buckets[bucket], self._shipper.replayed(bucket))
+
+    # --- its life --------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Until SIGTERM: serve, then drain, ship, end."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        self._metrics.store_up.set(0)
+        self._link.start()
+        for work in (self.pulse.run(), listen(self._redis_url, self._heard, self._directory.forget_all), self._measure()):
+            self._tasks.append(loop.create_task(work))
+        await self._first_contact()
+        runner = GatewayRunner(self._server, shutdown_timeout=self._settings.drain_seconds)
+        await runner.setup()
+        listener = socket.socket(fileno=self._start.socket_fd)
+        listener.setblocking(False)
+        await web.SockSite(runner, listener).start()
+        self._tasks.append(loop.create_task(self._obey()))
+        await self._until_stopped()
+        await runner.cleanup()
+        await self._end()
+
+    async def _first_contact(self) -> None:
+        """Give the store a moment before the first call; without it, rules decide from the first call on."""
+        for _ in range(50):
+            if self._link.up and self._admission.epochs.all_open:
+                await self.clock.synchronize()
+                return
+            await asyncio.sleep(0.02)
+
+    async def _until_stopped(self) -> None:
+        stop = asyncio.ensure_future(self._stopping.wait())
+        done, _ = await asyncio.wait([stop, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        for task in done:
+            if task is not stop:
+                task.result()  # a background task never ends by itself: its error ends the worker, loudly
+
+    async def _end(self) -> None:
+        try:
+            await asyncio.wait_for(self.pulse.ship_all(), _SHIP_AT_MOST_SECONDS)
+        except TimeoutError:
+            log.error("the store does not take the last counts; they stay in the journal and are shipped by whoever adopts it")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.pulse.say_goodbye()
+        await asyncio.sleep(0.01)
+        await self._link.close()
+        self._recorder.close()
+
+    def _heard(self, kind: str, name: str) -> None:
+        if kind == "ship":
+            self.pulse.ship(name)
+        else:
+            self._directory.heard(kind, name)
+
+    async def _measure(self) -> None:
+        """Gauges that nobody counts by the call."""
+        directory = self._start.data_dir / "journal"
+        while True:
+            self._metrics.journal_free.set(shutil.disk_usage(directory).free)
+            self._metrics.journal_oldest_age.set(self._shipper.oldest_age_seconds())
+            self._metrics.in_flight.labels("http").set(self._server.in_flight)
+            await asyncio.sleep(_GAUGES_SECONDS)
+
+    # --- the supervisor --------------------------------------------------------------------------------------------
+    async def _obey(self) -> None:
+        """One JSON object a line: what the supervisor wants, and what came of it."""
+        if self._start.control_fd is None:
+            await asyncio.Event().wait()
+            return
+        reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=self._start.control_fd))
+        _tell(writer, {"op": "ready", "worker": self.name, "pid": os.getpid()})
+        while line := await reader.readline():
+            order = json.loads(line)
+            if order["op"] == "config":
+                _tell(writer, self._reconfigure(Path(order["path"])))
+            elif order["op"] == "drain":
+                self._stopping.set()
+        self._stopping.set()  # the supervisor is gone
+        await asyncio.Event().wait()
+
+    def _reconfigure(self, path: Path) -> dict[str, Any]:
+        """Take a new configuration for the calls to come; those under way keep theirs."""
+        try:
+            config, version = read_config(path, self._settings.upstream)
+        except (ConfigFaulty, OSError, ValueError) as exc:
+            return {"op": "config", "ok": False, "error": str(exc)}
+        self._pool.update(config.upstreams)
+        self._handler.world = self._world(config, version)
+        self._server.limits = config.limits
+        self._directory.forget_charges()
+        return {"op": "config", "ok": True, "version": version}
+
+
+def _tell(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+    writer.write(json.dumps(message).encode() + b"\n")
+
+
+async def run_worker(start: Start, environ: Mapping[str, str]) -> None:
+    """Run one worker until it is told to stop."""
+    began = time.monotonic()
+    worker = Worker(start, Settings.load(environ, None))
+    log.info("worker %s starts (%.0f ms to load)", worker.name, (time.monotonic() - began) * 1000)
+    with contextlib.suppress(asyncio.CancelledError):
+        await worker.run()
