@@ -1,0 +1,207 @@
+"""Bring back buckets of a store that forgot: emptied, restarted, replaced by a stale replica, or ahead of Postgres.
+
+Raise the epoch in Postgres (that fences off every batch drained before), close the bucket, republish entitlements and
+keys, set marks and counters from the ledger in one script, and open the bucket once the gateways have replayed what
+Postgres had not. May die at any step: what is half done still needs recovery, and is done again under the next epoch.
+"""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+from redis.asyncio import Redis
+
+from aggregator import counters, scripts
+from aggregator.counters import SQL
+from aggregator.flush import ignore, run
+from aggregator.ledger import Observe
+from metering.model import keys
+from metering.model.clock import Clock
+
+log = logging.getLogger("weighbridge.recovery")
+
+HEARTBEAT_LIVES_MS = 3_000
+LEAST_WAIT_SECONDS = 2.0  # for heartbeats to show which gateways live
+MOST_WAIT_SECONDS = 8.0  # for a gateway that lives and does not replay
+GROUP = 32  # buckets restored at a time
+_LOCK = (0x77656967, 1)
+_SCAN_COUNT = 1000
+
+Republish = Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class RecoveryReport:
+    """What one look did: buckets restored and opened now, and those that still wait for gateways."""
+
+    restored: int = 0
+    opened: int = 0
+    opened_late: int = 0  # of those: without waiting for every live gateway any longer
+    waiting: int = 0
+    needing: int = 0  # left for the next look, or to another aggregator
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    bucket: int
+    epoch: int  # Postgres
+    generation: int
+    shown: str  # the epoch key's value in the store
+    run_id: str
+
+    @property
+    def tag(self) -> str:
+        return f"{self.epoch} {self.run_id}"
+
+    @property
+    def waits(self) -> bool:
+        return self.shown == f"{self.tag} wait"
+
+    @property
+    def needs_recovery(self) -> bool:
+        return self.epoch == 0 or self.shown not in (self.tag, f"{self.tag} wait")
+
+    @property
+    def shown_epoch(self) -> int:
+        """The epoch in the store, if what stands there is one of ours."""
+        number = self.shown.split(" ", 1)[0]
+        return int(number) if number.isdecimal() and len(number) < 16 else 0
+
+
+class Recovery:
+    """`check` looks once, and does what is due. `republish` writes every entitlement, version and active key."""
+
+    def __init__(self, pool: asyncpg.Pool, redis: Redis, clock: Clock, republish: Republish, *, observe: Observe = ignore) -> None:
+        self._pool, self._redis, self._clock = pool, redis, clock
+        self._republish, self._observe = republish, observe
+        self._waiting_since: dict[tuple[int, str], float] = {}
+
+    async def check(self) -> RecoveryReport:
+        """Restore what needs it (unless another aggregator is at it), open what is ready. Raises what the drivers raise."""
+        states, report = await self._look(), RecoveryReport()
+        if any(s.needs_recovery for s in states):
+            report.restored = await self._restore_alone()
+            states = await self._look()
+            report.needing = sum(s.needs_recovery for s in states)
+        await self._open([s for s in states if s.waits], report)
+        return report
+
+    async def _look(self) -> list[_State]:
+        rows = await self._pool.fetch(SQL["states"])
+        commands: list[scripts.Command] = [("INFO", "server"), *(("GET", keys.epoch(r["bucket"])) for r in rows)]
+        info, *shown = await run(self._redis, commands)
+        run_id = str(info["run_id"])
+        return [
+            _State(r["bucket"], r["epoch"], r["generation"], (s or b"").decode("utf-8", "replace"), run_id)
+            for r, s in zip(rows, shown, strict=True)
+        ]
+
+    # --- restoring -------------------------------------------------------------------------------------------------
+    async def _restore_alone(self) -> int:
+        """The lock keeps two aggregators from undoing each other's work; the claim in the store keeps it correct."""
+        async with self._pool.acquire() as connection:
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_LOCK):
+                return 0
+            try:
+                needing = [s for s in await self._look() if s.needs_recovery]
+                return await self._restore(connection, needing) if needing else 0
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock($1, $2)", *_LOCK)
+
+    async def _restore(self, connection: asyncpg.Connection, needing: Sequence[_State]) -> int:
+        rows = await connection.fetch(SQL["raise_epochs"], [s.bucket for s in needing], [s.shown_epoch for s in needing])
+        self._observe("raise_epochs")
+        raised = {r["bucket"]: (r["epoch"], r["generation"]) for r in rows}
+        closed = await run(self._redis, [scripts.close(b, epoch) for b, (epoch, _) in raised.items()])
+        self._observe("close")
+        buckets = [b for b, done in zip(raised, closed, strict=True) if done]
+        if len(buckets) == keys.BUCKETS:
+            await self._forget_keys()
+        await self._republish()
+        self._observe("republish")
+        stale = await self._stale_counters(buckets)
+        self._observe("scan")
+        restored = 0
+        for start in range(0, len(buckets), GROUP):
+            restored += await self._restore_group(connection, buckets[start : start + GROUP], raised, stale, needing[0].run_id)
+        log.warning("the store had lost %d buckets; %d restored from Postgres under a new epoch", len(needing), restored)
+        return restored
+
+    async def _restore_group(
+        self,
+        connection: asyncpg.Connection,
+        buckets: Sequence[int],
+        raised: dict[int, tuple[int, int]],
+        stale: dict[int, list[str]],
+        run_id: str,
+    ) -> int:
+        marks: dict[int, dict[str, int]] = {bucket: {} for bucket in buckets}
+        for row in await connection.fetch(SQL["marks"], list(buckets)):
+            marks[row["bucket"]][row["worker"]] = row["seq"]
+        seconds, micros = (await run(self._redis, [("TIME",)]))[0]
+        found = await counters.from_ledger(connection, buckets, int(seconds) * 1000 + int(micros) // 1000)
+        commands = [
+            scripts.restore(
+                b, epoch=raised[b][0], run_id=run_id, generation=raised[b][1], marks=marks[b],
+                forget=[key for key in stale.get(b, ()) if key not in found[b]], counters=found[b],
+            )
+            for b in buckets
+        ]  # fmt: skip
+        done: int = sum(await run(self._redis, commands))
+        self._observe("restore")
+        return done
+
+    async def _stale_counters(self, buckets: Sequence[int]) -> dict[int, list[str]]:
+        """Every counter that stands in these closed buckets, in one walk over the store."""
+        wanted, found = set(buckets), dict[int, list[str]]()
+        async for raw in self._redis.scan_iter(match=_EVERY_COUNTER, count=_SCAN_COUNT):
+            key = raw.decode()
+            bucket = int(key[key.index("{") + 1 : key.index("}")])
+            if bucket in wanted:
+                found.setdefault(bucket, []).append(key)
+        return {bucket: sorted(set(names)) for bucket, names in found.items()}
+
+    async def _forget_keys(self) -> None:
+        """A store that went back in time may hold keys that were revoked since; the republishing writes the active ones."""
+        names = [raw async for raw in self._redis.scan_iter(match=keys.api_key("*"), count=_SCAN_COUNT)]
+        for start in range(0, len(names), _SCAN_COUNT):
+            await run(self._redis, [("UNLINK", name) for name in names[start : start + _SCAN_COUNT]])
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+    async def _open(self, waiting: Sequence[_State], report: RecoveryReport) -> None:
+        now = self._clock.monotonic()
+        since = {(s.bucket, s.tag): self._waiting_since.get((s.bucket, s.tag), now) for s in waiting}
+        self._waiting_since = since
+        if not waiting:
+            return
+        unconditional = not await self._pool.fetchval(SQL["any_worker"])
+        live = [] if unconditional else await self._live_gateways()
+        due = [s for s in waiting if unconditional or now - since[s.bucket, s.tag] >= LEAST_WAIT_SECONDS]
+        late = {s.bucket for s in due if now - since[s.bucket, s.tag] >= MOST_WAIT_SECONDS}
+        replies = await run(self._redis, [scripts.open_bucket(s.bucket, s.tag, live) for s in due])
+        behind = [s for s, reply in zip(due, replies, strict=True) if reply == 0 and s.bucket in late]
+        if behind:
+            log.warning("%d buckets admit again although not all of %s have replayed what they had charged", len(behind), live)
+            replies += await run(self._redis, [scripts.open_bucket(s.bucket, s.tag, ()) for s in behind])
+        report.opened, report.opened_late = sum(r == 1 for r in replies), len(behind)
+        report.waiting = len(waiting) - report.opened
+        self._observe("open")
+
+    async def _live_gateways(self) -> list[str]:
+        """Gateway processes whose last heartbeat is fresh on the store's own clock."""
+        (seconds, micros), beats = await run(self._redis, [("TIME",), ("HGETALL", keys.WORKERS)])
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        return sorted(name.decode() for name, beat in beats.items() if now_ms - _beat_ms(beat) < HEARTBEAT_LIVES_MS)
+
+
+def _beat_ms(beat: bytes) -> int:
+    """The instant of a heartbeat; one that cannot be read counts as long past."""
+    try:
+        return int(json.loads(beat)["at_ms"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+_EVERY_COUNTER = keys.counters_pattern(0).replace("{0}", "{*}")
