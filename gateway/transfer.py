@@ -1,0 +1,294 @@
+"""One exchange's bytes, moved from protocol to protocol without a task of their own.
+
+What the client's connection reads goes to the upstream's, and back; a side that cannot take more stops the reading on the other.
+Nothing is collected, so an exchange costs the same memory for a gigabyte as for a kilobyte. Who gets which connection, and the
+retry, are in gateway/relay.py.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+
+from gateway.chunked import frame, last_chunk
+from gateway.client import Request
+from gateway.headers import Passage, pass_trailers
+from gateway.http1 import Refusal
+from gateway.outcome import Ended, Outcome
+from gateway.upstream import UpstreamConnection
+
+_REPLAYED_BYTES = 65_536  # a request up to this size can be sent a second time
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PROPFIND", "SEARCH", "REPORT", "QUERY"))
+
+
+class Transfer:
+    """Takes the request's body and the response, and fills in the outcome. `done` is set when it ended, or wants a second try."""
+
+    __slots__ = (
+        "_add",
+        "_chunked_out",
+        "_client",
+        "_connection",
+        "_date",
+        "_idle_seconds",
+        "_keep_client",
+        "_last_moved",
+        "_moved",
+        "_passage",
+        "_paused_by_client",
+        "_paused_by_upstream",
+        "_progress",
+        "_replay",
+        "_request",
+        "_told",
+        "_total_deadline",
+        "_unsent",
+        "done",
+        "ended",
+        "outcome",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        passage: Passage,
+        add: Sequence[tuple[bytes, bytes]],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._request = request
+        self._client = request.client
+        self._passage = passage
+        self._add = add
+        self._progress = progress
+        self._connection: UpstreamConnection | None = None
+        self._chunked_out = False
+        self._keep_client = False
+        self._moved = False
+        self._last_moved = self._told = 0.0
+        self._paused_by_client = self._paused_by_upstream = False
+        self._replay = b""
+        self._unsent = 0
+        self._idle_seconds = 0.0
+        self._total_deadline: float | None = None
+        self.ended = False
+        self.outcome = Outcome()
+        self.done: asyncio.Future[None]
+
+    def start(self, connection: UpstreamConnection, head: bytes, now: float, idle_seconds: float, total_deadline: float | None) -> None:
+        """Send the head and what has come of the body; from here on things happen by themselves until `done`."""
+        self.done = asyncio.get_running_loop().create_future()
+        self._connection = connection
+        self._last_moved = self._told = now
+        self._idle_seconds = idle_seconds
+        self._total_deadline = total_deadline
+        request = self._request
+        if self._client.gone:
+            connection.release(True)
+            self._end("client_gone")
+            return
+        connection.begin(self, request.method == "HEAD")
+        if self._replay:
+            self._client.attach(request, self)
+            connection.transport.write(self._replay)
+            return
+        parts = [head, *self._frame(self._client.attach(request, self), request.body_ended)]
+        first = b"".join(parts) if len(parts) > 1 else head
+        if request.body_ended and request.method in _IDEMPOTENT and len(first) <= _REPLAYED_BYTES:
+            self._replay = first
+        connection.transport.write(first)
+        if not request.body_ended:
+            self._client.go_on(request)
+
+    def _frame(self, pieces: list[bytes], ended: bool) -> list[bytes]:
+        if not self._request.chunked:
+            return pieces
+        parts = frame(pieces)
+        if ended:
+            parts.append(last_chunk(pass_trailers(self._request.trailers)))
+        return parts
+
+    # From the client
+
+    def take_body(self, pieces: list[bytes], ended: bool) -> None:
+        connection = self._connection
+        if connection is None or connection.lost:
+            return
+        self._moved = True
+        connection.transport.writelines(self._frame(pieces, ended))
+
+    def client_gone(self) -> None:
+        self._let_go()
+        self._end("client_gone")
+
+    def client_paused(self) -> None:
+        if self._connection is not None and not self._paused_by_client and not self._connection.lost:
+            self._paused_by_client = True
+            self._connection.transport.pause_reading()
+
+    def client_resumed(self) -> None:
+        self._moved = True
+        if self._connection is not None and self._paused_by_client and not self._connection.lost:
+            self._paused_by_client = False
+            self._connection.transport.resume_reading()
+
+    # From the upstream
+
+    def response_read(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        self._moved = True
+        if connection.interim:
+            self._pass_interim(connection)
+        parts: list[bytes] = []
+        if not self.outcome.first_byte_sent:
+            if not connection.status:
+                return
+            fault = self._begin_response(connection, parts)
+            if fault:
+                self.upstream_faulty(fault)
+                return
+        size = 0
+        if connection.pieces:
+            pieces, connection.pieces = connection.pieces, []
+            size = sum(map(len, pieces))
+            self.outcome.bytes_out += size
+            parts += frame(pieces) if self._chunked_out else pieces
+        if connection.complete and self._chunked_out:
+            parts.append(last_chunk(pass_trailers(connection.trailers)))
+        if parts:
+            self._client.write(parts, size)
+        if connection.complete:
+            self._complete(connection)
+
+    def _pass_interim(self, connection: UpstreamConnection) -> None:
+        """103 and its like go to clients that know of them; 100 we have told, or will tell, ourselves."""
+        interim, connection.interim = connection.interim, []
+        for status, reason, fields in interim:
+            if status != HTTPStatus.CONTINUE and self._request.http_version == "1.1" and not self.outcome.first_byte_sent:
+                self._client.write([self._passage.interim(status, reason, fields)], 0)
+
+    def _begin_response(self, connection: UpstreamConnection, parts: list[bytes]) -> str:
+        """Write the response's head; or say what is wrong with it."""
+        request, outcome = self._request, self.outcome
+        status, fields = connection.status, connection.headers
+        names = [name.lower() for name, _ in fields]
+        fault = connection.fault(names)
+        if fault:
+            return fault
+        outcome.status, outcome.response_headers, outcome.first_byte_sent = status, fields, True
+        request.responded = True
+        keep = self._client.may_keep_alive(request)
+        parts += self._passage.response(status, connection.reason, fields, names, self._add, self._client.date)
+        bodiless = connection.bodiless or status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+        self._chunked_out = not bodiless and b"content-length" not in names and request.http_version == "1.1"
+        if self._chunked_out:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        elif not bodiless and b"content-length" not in names:
+            keep = False  # to HTTP/1.0, the end of the connection is the end of the body
+        if not keep:
+            parts.append(b"Connection: close\r\n\r\n")
+        elif request.http_version == "1.0":
+            parts.append(b"Connection: keep-alive\r\n\r\n")
+        else:
+            parts.append(b"\r\n")
+        self._keep_client = keep
+        return ""
+
+    def _complete(self, connection: UpstreamConnection) -> None:
+        whole = self._request.body_ended
+        self._connection = None
+        if self._paused_by_client and not connection.lost:
+            connection.transport.resume_reading()
+        connection.release(whole)
+        self._client.finish(self._keep_client and whole)
+        self._end("complete")
+
+    def upstream_lost(self, clean_end: bool) -> None:
+        connection, outcome = self._connection, self.outcome
+        if connection is None:
+            return
+        if not connection.status:
+            self._connection = None
+            if connection.silent and connection.reused and self._replay and not outcome.retried:
+                outcome.retried = True
+                self._client.detach()
+                self.done.set_result(None)
+            else:
+                self._end("upstream_reset", "it closed the connection without a response")
+        elif clean_end and connection.ends_with_connection:
+            connection.complete = True
+            self.response_read()
+        else:
+            self._connection = None
+            self._end("upstream_reset", "it closed the connection within its response")
+
+    def upstream_faulty(self, why: str) -> None:
+        self._let_go()
+        self._end("upstream_reset" if self.outcome.first_byte_sent else "bad_response", why)
+
+    def upstream_paused(self) -> None:
+        self._paused_by_upstream = True
+        self._client.pause_body()
+
+    def upstream_resumed(self) -> None:
+        self._moved = True
+        self._paused_by_upstream = False
+        self._client.resume_body()
+
+    # Time
+
+    def check(self, now: float, progress_seconds: float) -> None:
+        """Called by the relay's sweep: has it stood still, or lasted, too long?"""
+        if self._connection is None:
+            return
+        if self._moved or (self._paused_by_client and self._client_reads()):
+            self._moved = False
+            self._last_moved = now
+            if self._progress is not None and now - self._told >= progress_seconds:
+                self._told = now
+                self._progress(self._request.body_bytes, self.outcome.bytes_out)
+        elif now - self._last_moved > self._idle_seconds:
+            self._stood_still()
+        if self._total_deadline is not None and now > self._total_deadline and not self.ended:
+            self._let_go()
+            self._end("timeout", "the exchange took too long")
+
+    def _client_reads(self) -> bool:
+        before, self._unsent = self._unsent, self._client.transport.get_write_buffer_size()
+        return self._unsent < before
+
+    def _stood_still(self) -> None:
+        if self._paused_by_client:
+            self._client.abort()
+        elif not self._request.body_ended and not self._paused_by_upstream and not self.outcome.first_byte_sent:
+            self._client.refuse(Refusal(408, "body_timeout", "The body did not arrive in time."))
+        else:
+            self._let_go()
+            self._end("timeout", "the upstream was silent for too long")
+
+    # Ending
+
+    def cancel(self) -> None:
+        """The handler was cancelled."""
+        if not self.ended:
+            self._let_go()
+            self._end("client_gone", "the gateway broke it off")
+            self._client.abort()
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release(False)
+
+    def _end(self, ended: Ended, detail: str = "") -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self.outcome.ended = ended
+        self.outcome.detail = detail
+        if ended != "complete":
+            self._client.detach()
+            if self.outcome.first_byte_sent and not self._client.gone:
+                self._client.abort()  # a cut body must not look whole
+        if not self.done.done():
+            self.done.set_result(None)

@@ -1,0 +1,455 @@
+"""HTTP to the service: connections, kept and shared out per target.
+
+A pool keeps, for each target of each upstream, the connections that may be used again, opens new ones up to a bound, and lets
+callers wait a bounded time beyond it. Targets take turns; one that refused a connection is passed over for a moment while others
+can serve. What is done with a connection: gateway/exchange.py.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import httptools
+
+from metering.model.clock import Clock
+
+_MAX_HEAD_BYTES = 262_144
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 10.0
+_MAX_WAITERS = 1_000  # per target; beyond it a caller is refused at once
+_WRITE_HIGH_WATER_BYTES = 65_536
+_SWEEP_SECONDS = 1.0
+
+
+class Unreachable(Exception):
+    """No connection to the upstream could be had."""
+
+
+class ConnectTimedOut(Unreachable):
+    """No connection to the upstream could be had in time."""
+
+
+class Upstream(Protocol):
+    """What the pool needs to know of one; config.gateway.Upstream."""
+
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+
+
+class ResponseTaker(Protocol):
+    """What hears of a response; gateway.exchange.Exchange."""
+
+    def response_read(self) -> None: ...
+    def upstream_lost(self, clean_end: bool) -> None: ...
+    def upstream_faulty(self, why: str) -> None: ...
+    def upstream_paused(self) -> None: ...
+    def upstream_resumed(self) -> None: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a target. After each read the taker looks at what was parsed, and takes `pieces` away."""
+
+    __slots__ = (
+        "_head_bytes",
+        "_headers",
+        "_interim",
+        "_parser",
+        "_reason",
+        "_target",
+        "bodiless",
+        "complete",
+        "headers",
+        "idle_since",
+        "interim",
+        "keep_alive",
+        "lost",
+        "pieces",
+        "reason",
+        "reused",
+        "spoiled",
+        "status",
+        "taker",
+        "trailers",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, target: "Target") -> None:
+        self._target = target
+        self._parser: httptools.HttpResponseParser | None = None
+        self.taker: ResponseTaker | None = None
+        self.lost = False
+        self.reused = False
+        self.idle_since = 0.0
+        self.spoiled = self.bodiless = False
+        self.keep_alive = True
+        self.pieces: list[bytes] = []
+
+    def begin(self, taker: ResponseTaker, head_only: bool) -> None:
+        """The next response goes to `taker`; `head_only` if the request is HEAD."""
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
+        self.taker = taker
+        self.bodiless = head_only
+        self.status = 0
+        self.reason = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.trailers: list[tuple[bytes, bytes]] = []
+        self.interim: list[tuple[int, bytes, list[tuple[bytes, bytes]]]] = []
+        self.complete = self._interim = self.keep_alive = False
+        self._head_bytes = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._reason = b""
+
+    @property
+    def silent(self) -> bool:
+        """Whether not a byte of a response came."""
+        return not self.status and not self._head_bytes
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the response's body goes on until the connection ends."""
+        if not self.status or self.bodiless or self.complete:
+            return False
+        return not any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+
+    def fault(self, names: list[bytes]) -> str:
+        """What llhttp lets pass and we cannot pass on; `names` are the headers' in lower case."""
+        if b"transfer-encoding" in names:
+            values = [value.strip().lower() for (_, value), name in zip(self.headers, names, strict=True) if name == b"transfer-encoding"]
+            if values != [b"chunked"]:
+                return "its transfer coding is not chunked alone"
+            if self._parser is not None and self._parser.get_http_version() == "1.0":
+                return "it sent Transfer-Encoding in HTTP/1.0"
+        if not 200 <= self.status <= 999:
+            return "its status is none"
+        return "" if self.reason.isascii() and self.reason.decode().isprintable() else "its reason phrase has control bytes"
+
+    # llhttp's callbacks
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self.spoiled = True  # more than was asked for
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self.complete:
+            return
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if 100 <= status < 200:
+            self.interim.append((status, self._reason, self._headers))
+            self._interim = True
+        else:
+            self.status, self.reason, self.headers = status, self._reason, self._headers
+            self.keep_alive = parser.should_keep_alive()
+            self.trailers = []
+            self.complete = self.bodiless
+        self._headers = [] if self._interim else self.trailers
+        self._reason = b""
+
+    def on_body(self, piece: bytes) -> None:
+        if self.bodiless:
+            self.spoiled = True
+        else:
+            self.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+        else:
+            self.complete = True
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment] # a stream's transport is one
+        self.transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        taker, parser = self.taker, self._parser
+        if taker is None or parser is None:
+            self._drop()  # nobody asked for anything
+            return
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            taker.upstream_faulty("it changed protocols unasked")
+            return
+        except httptools.HttpParserError as error:
+            self.spoiled = True
+            if not self.complete:
+                taker.upstream_faulty(str(error))
+                return
+        if not self.status:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                taker.upstream_faulty("its header fields are too large")
+                return
+        taker.response_read()
+
+    def eof_received(self) -> None:
+        self.lost = True
+        if self.taker is None:
+            self._target.forget_idle(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        taker, self.taker = self.taker, None
+        if taker is not None:
+            taker.upstream_lost(exc is None)
+        self._target.closed(self)
+
+    def pause_writing(self) -> None:
+        if self.taker is not None:
+            self.taker.upstream_paused()
+
+    def resume_writing(self) -> None:
+        if self.taker is not None:
+            self.taker.upstream_resumed()
+
+    # What a taker calls when it is done
+
+    def release(self, reusable: bool) -> None:
+        """Give the connection back; it is kept if both its response and its request ended well."""
+        self.taker = None
+        if not reusable or self.spoiled or self.lost or not self.keep_alive:
+            self._drop()
+            return
+        if self.bodiless:
+            self._parser = None  # it still waits for the body that HEAD never brings
+        self.reused = True
+        self._target.put_back(self)
+
+    def _drop(self) -> None:
+        self.lost = True
+        self._target.forget_idle(self)
+        self.transport.abort()
+
+
+class Target:
+    """One address of an upstream and its connections."""
+
+    def __init__(self, url: str, bound: int, clock: Clock, tls: ssl.SSLContext | None, on_open: Callable[[], None] = lambda: None) -> None:
+        """`url`: http://host:port, https://host, with or without a path that goes before the request's, or unix:/path/to/socket."""
+        self.url = url
+        self.base_path = b""
+        self._clock = clock
+        self._bound = bound
+        self._on_open = on_open
+        self._tls: ssl.SSLContext | None = None
+        self._unix: str | None = None
+        if url.startswith("unix:"):
+            self._unix = unquote(url.removeprefix("unix:").removeprefix("//"))
+            self.authority = b"localhost"
+        else:
+            self._read_url(url, tls)
+        self.open = 0
+        self.idle: list[UpstreamConnection] = []
+        self.waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+        self.down_until = 0.0
+        self._failures = 0
+
+    def _read_url(self, url: str, tls: ssl.SSLContext | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"not an upstream's address: {url!r}")
+        if parts.scheme == "https":
+            self._tls = tls or ssl.create_default_context()
+        self.host = parts.hostname
+        self.port = parts.port or (443 if self._tls else 80)
+        self.authority = parts.netloc.rpartition("@")[2].encode()
+        self.base_path = parts.path.rstrip("/").encode()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it failed to take a connection a moment ago."""
+        return self.down_until > 0.0 and self._clock.monotonic() < self.down_until
+
+    @property
+    def has_room(self) -> bool:
+        return bool(self.idle) or self.open < self._bound
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """The one used last, which is the least likely to be closed on us."""
+        while self.idle:
+            connection = self.idle.pop()
+            if not connection.lost:
+                return connection
+        return None
+
+    async def take(self, seconds: float, *, fresh: bool = False) -> UpstreamConnection:
+        """An idle connection, or a new one, or one that comes back within `seconds`. `fresh` passes the idle ones over.
+
+        Raises Unreachable, ConnectTimedOut.
+        """
+        if fresh and self.idle and self.open >= self._bound:
+            self.idle[0].release(False)
+        elif not fresh and (connection := self.take_idle()):
+            return connection
+        if self.open >= self._bound:
+            waited = await self._wait(seconds)
+            if waited is not None:
+                return waited
+        else:
+            self.open += 1
+        return await self._connect(seconds)
+
+    async def _wait(self, seconds: float) -> UpstreamConnection | None:
+        """None is the right to open a connection, already counted in `open`."""
+        if len(self.waiters) >= _MAX_WAITERS:
+            raise Unreachable("too many requests wait for a connection")
+        waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                return await waiter
+        except TimeoutError as error:
+            raise ConnectTimedOut("all connections are busy") from error
+        finally:
+            if waiter.cancelled():
+                self.waiters.remove(waiter)
+
+    async def _connect(self, seconds: float) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        connection: UpstreamConnection
+        try:
+            async with asyncio.timeout(seconds):
+                if self._unix is not None:
+                    _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), self._unix)
+                else:
+                    name = self.host if self._tls else None
+                    _, connection = await loop.create_connection(
+                        lambda: UpstreamConnection(self), self.host, self.port, ssl=self._tls, server_hostname=name
+                    )
+        except (OSError, TimeoutError) as error:
+            self._opening_failed()
+            if isinstance(error, TimeoutError):
+                raise ConnectTimedOut(f"no connection within {seconds:g} s") from error
+            raise Unreachable(str(error)) from error
+        except BaseException:
+            self._give_up_place()
+            raise
+        self.down_until, self._failures = 0.0, 0
+        self._on_open()
+        return connection
+
+    def _opening_failed(self) -> None:
+        self._give_up_place()
+        self._failures += 1
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1))
+        self.down_until = self._clock.monotonic() + pause
+
+    def put_back(self, connection: UpstreamConnection) -> None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        connection.idle_since = self._clock.monotonic()
+        self.idle.append(connection)
+
+    def forget_idle(self, connection: UpstreamConnection) -> None:
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def closed(self, connection: UpstreamConnection) -> None:
+        self.forget_idle(connection)
+        self._give_up_place()
+
+    def _give_up_place(self) -> None:
+        """One connection less; who waits may open another."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.open -= 1
+
+    def close_idle(self, older_than: float) -> None:
+        for connection in [each for each in self.idle if each.idle_since < older_than]:
+            connection.release(False)
+
+
+class UpstreamPool:
+    """The targets of all upstreams, and whose turn it is."""
+
+    def __init__(
+        self,
+        upstreams: Mapping[str, Upstream],
+        clock: Clock,
+        *,
+        max_connections: int = 512,
+        keepalive_seconds: float = 4.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`max_connections` bounds each target, per worker. Kept connections are closed after `keepalive_seconds` without use, a
+        little before servers do (uvicorn and node: 5 s), since a request that meets a closing connection may be lost. `tls` is for
+        https targets; without it, the machine's trusted certificates decide.
+        """
+        self._clock = clock
+        self._bound = max_connections
+        self._keepalive_seconds = keepalive_seconds
+        self._tls = tls
+        self._targets: dict[str, Sequence[Target]] = {}
+        self._turn: dict[str, int] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.retries = 0
+        self.update(upstreams)
+
+    def update(self, upstreams: Mapping[str, Upstream]) -> None:
+        """Take over a new configuration; targets that stay keep their connections, others finish what they are at.
+
+        Raises ValueError for an address that is none; then nothing has changed.
+        """
+        old = {target.url: target for targets in self._targets.values() for target in targets}
+        new: dict[str, Target] = {}
+        for upstream in upstreams.values():
+            for url in upstream.targets:
+                new[url] = new.get(url) or old.get(url) or Target(url, self._bound, self._clock, self._tls, self._watch)
+        self._targets = {name: [new[url] for url in upstream.targets] for name, upstream in upstreams.items()}
+        self._turn = dict.fromkeys(self._targets, 0)
+        for url in old.keys() - new.keys():
+            old[url].close_idle(float("inf"))
+
+    def order(self, upstream: str) -> Sequence[Target]:
+        """The targets to try, the one whose turn it is first; those that are down or full come last."""
+        targets = self._targets.get(upstream, ())
+        if len(targets) < 2:
+            return targets
+        turn = self._turn[upstream]
+        self._turn[upstream] = (turn + 1) % len(targets)
+        rotated = [*targets[turn:], *targets[:turn]]
+        return sorted(rotated, key=lambda target: (target.is_down, not target.has_room))
+
+    def targets(self, upstream: str) -> Sequence[Target]:
+        """All targets of an upstream, for those who show their health."""
+        return self._targets.get(upstream, ())
+
+    def _watch(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close connections unused for too long; goes on while any are open."""
+        self._sweeper = None
+        older_than = self._clock.monotonic() - self._keepalive_seconds
+        for targets in self._targets.values():
+            for target in targets:
+                target.close_idle(older_than)
+                if target.open:
+                    self._watch()
+
+    def close(self) -> None:
+        """Close all idle connections; those at work are closed within a second of being given back."""
+        self._keepalive_seconds = -1.0
+        self._sweep()
