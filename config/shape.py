@@ -46,13 +46,19 @@ class Shape(BaseModel):
         if not isinstance(data, Table):
             return handler(data)
         report = cast(Report, info.context)
+        known = cls.words()
         for word in data:
-            if word not in cls.model_fields:
+            if word not in known:
                 report.fault(data, word, cls._unknown(word))
         cls.contradictions(data, report)
-        shape = handler({word: value for word, value in data.items() if word in cls.model_fields})
+        shape = handler({word: value for word, value in data.items() if word in known})
         shape._table = data
         return shape
+
+    @classmethod
+    def words(cls) -> frozenset[str]:
+        """The words that may stand in it."""
+        return frozenset(field.alias or name for name, field in cls.model_fields.items())
 
     @classmethod
     def contradictions(cls, table: Table, report: Report) -> None:
@@ -64,7 +70,7 @@ class Shape(BaseModel):
             return unavailable(word, cls.not_built[word])
         if word in cls.misplaced:
             return cls.misplaced[word]
-        return f"there is no word `{word}` here" + did_you_mean(word, cls.model_fields)
+        return f"there is no word `{word}` here" + did_you_mean(word, cls.words())
 
 
 def _lenient(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
@@ -147,7 +153,7 @@ def read_shape(shape: type[S], value: Any, report: Report) -> S | None:
         report.at(1, "", "the file is empty")
         return None
     if not isinstance(value, Table):
-        report.at(1, "", f"the file's top is a mapping with the words {', '.join(shape.model_fields)}")
+        report.at(1, "", f"the file's top is a mapping with the words {', '.join(sorted(shape.words()))}")
         return None
     made = _without_faults(value, lambda table: shape.model_validate(table, context=report), report)
     return cast(S | None, made)

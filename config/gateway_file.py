@@ -1,0 +1,268 @@
+"""gateway.yaml as it is written: the model of the file. config/gateway_read.py resolves it."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, PlainValidator, StrictBool, WithJsonSchema, WrapValidator
+
+from .document import Table
+from .faults import Report, unavailable
+from .gateway import Cost, Fixed, FromHeader, Weighed
+from .paths import check_template
+from .quotas import FailureRuleWord, QuotaShape
+from .shape import Lenient, Shape
+from .words import Amount, HeaderName, SecondsWord, SizeWord, SomeSecondsWord, SomeSizeWord, amount, header_name, named, one_of, shown
+
+FILE = "gateway.yaml"
+
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,19}")
+_HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:]+\]")
+_LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_NAME = r"[a-z][a-z0-9_-]{0,62}"
+_FRAMING = frozenset(
+    ("connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-connection", "host", "via")
+)
+
+
+def origin(value: Any) -> str:
+    """http://127.0.0.1:9000: scheme, host and port, nothing behind."""
+    parts = urlsplit(value) if isinstance(value, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{shown(value)} is no target; write it like http://127.0.0.1:9000")
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"{value} has no such port; a port is 1 to 65535") from error
+    if parts.username or parts.password:
+        raise ValueError("a target carries no user and password; let the gateway add a header: request_headers: {add: …}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(f"{value} has a path behind the host; a target is scheme, host and port, the path comes from the request")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _method(value: Any) -> str:
+    if isinstance(value, str) and _METHOD.fullmatch(value):
+        return value
+    if isinstance(value, str) and _METHOD.fullmatch(value.upper()):
+        raise ValueError(f"methods are written in capitals: {value.upper()}")
+    raise ValueError(f"{shown(value)} is no method; write it like GET")
+
+
+def _host(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("*."):
+        raise ValueError(unavailable(value, "name each host"))
+    if not isinstance(value, str) or not _HOST.fullmatch(value.lower().rstrip(".")):
+        raise ValueError(f"{shown(value)} is no host name; write it like api.example.com, without scheme and port")
+    return value.lower().rstrip(".")
+
+
+def _template(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is no path; write it like /v1/reports/{{id}}")
+    return check_template(value)
+
+
+def _prefix(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or value.rstrip("/") == "" or "{" in value or "*" in value:
+        raise ValueError(f"{shown(value)} is no prefix; write it like /v1")
+    return value.rstrip("/")
+
+
+def _health(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError(f"{shown(value)} is no path; write it like /health")
+    return value
+
+
+def _key_source(value: Any) -> str:
+    if isinstance(value, str) and value.partition(":")[0] in ("query", "cookie"):
+        raise ValueError(unavailable(value, "name a header, or bearer"))
+    return "bearer" if value == "bearer" else header_name(value)
+
+
+def _header_value(value: Any) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool) or not _LINE.fullmatch(str(value)):
+        raise ValueError("a header's value is a text in one line; put it in quotes")
+    return str(value)
+
+
+def cost(value: Any) -> Cost | Amount | None:
+    """1, 5 kB, bytes, response_bytes, request_bytes, header:X-Pages, none. An Amount waits for its meter's unit."""
+    if isinstance(value, dict):
+        raise ValueError(unavailable(next(iter(value), "reserve"), "write a number, bytes, or header:X-Pages"))
+    if value == "none":
+        return None
+    if value in ("bytes", "response_bytes", "request_bytes"):
+        return Weighed(value)
+    if isinstance(value, str) and value.startswith("header:"):
+        return FromHeader(header_name(value.removeprefix("header:")))
+    if isinstance(value, str) and value.partition(":")[0] in ("sse", "json", "body"):
+        raise ValueError(unavailable(value, "let the service say it in a header: header:X-Units"))
+    try:
+        found = amount(value)
+    except ValueError:
+        found = Amount(None)
+    if found.number is None:
+        raise ValueError(f"{shown(value)} is no cost; write a number, bytes, response_bytes, request_bytes, header:X-Name, or none")
+    return found
+
+
+_COST_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
+_CostWord = Annotated[Fixed | Weighed | FromHeader | Amount | None, PlainValidator(cost), WithJsonSchema(_COST_SCHEMA)]
+
+
+def _text(check: Any, **schema: Any) -> Any:
+    return Annotated[str, PlainValidator(check), WithJsonSchema({"type": "string", **schema})]
+
+
+def _none_is_empty(value: Any, handler: Callable[[Any], Any]) -> Any:
+    return {} if value == "none" else handler(value)
+
+
+_or_none = WrapValidator(_none_is_empty)
+ReturnOn = one_of(("unreachable", "5xx", "timeout"), {"client_gone": "a client that goes away pays", "4xx": ""})
+
+
+class TimeoutsShape(Shape):
+    """How long to wait for the service."""
+
+    connect: SomeSecondsWord | None = Field(None, description="Until a connection stands. Default 5s.")
+    idle: SomeSecondsWord | None = Field(None, description="Between two bytes of the answer. Default 60s.")
+    total: SecondsWord = Field(None, description="For the whole exchange; none lets streams live. Default none.")
+
+
+class HeadersShape(Shape):
+    """Header lines to set and to take away."""
+
+    add: dict[HeaderName, _text(_header_value)] = Field(default_factory=dict, description="Set, in place of what came.")  # type: ignore[valid-type]
+    remove: list[HeaderName] = Field(default_factory=list)
+
+    @classmethod
+    def contradictions(cls, table: Table, report: Report) -> None:
+        for word in ("add", "remove"):
+            for name in table.get(word) or ():
+                if isinstance(name, str) and name.lower() in _FRAMING:
+                    report.fault(table, word, f"`{name}` belongs to the connection, which the gateway keeps; leave it out")
+
+
+class Common(Shape):
+    """Words that a route has and `defaults` sets for all."""
+
+    not_built: ClassVar[dict[str, str]] = {
+        "rate": "use a quota with window: hour",
+        "rates": "use a quota with window: hour",
+        "concurrency": "leave it out",
+        "shadow": "leave it out",
+        "spend_cap": "leave it out",
+    }
+    misplaced: ClassVar[dict[str, str]] = {
+        "price": "prices stand in plans.yaml; a route says what a call weighs (`charge`)",
+        "prices": "prices stand in plans.yaml; a route says what a call weighs (`charge`)",
+        "method": "write a list: methods: [GET]",
+    }
+
+    auth: one_of(("required", "none"), {"optional": "use required or none"}) | None = Field(  # type: ignore[valid-type]
+        None, description="required (default) or none. An open route says so, and charges nothing."
+    )
+    upstream: str | None = Field(None, description="A name from upstreams.")
+    charge: Annotated[dict[str, _CostWord], _or_none] | None = Field(
+        None, description="Meter: what one call weighs. Merged over the defaults, meter by meter; none: nothing at all."
+    )
+    return_on: Annotated[list[ReturnOn], _or_none] | None = Field(  # type: ignore[valid-type]
+        None, description="When units go back: unreachable, 5xx, timeout (all three unless stated)."
+    )
+    on_store_failure: FailureRuleWord | None = Field(None, description="open, closed or {grace: n}. Default closed.")
+    preflight: one_of(("free", "charged")) | None = Field(None, description="CORS preflights: free (default) or charged.")  # type: ignore[valid-type]
+    timeouts: TimeoutsShape | None = None
+    hide_credentials: StrictBool | None = Field(None, description="true: the service does not see the API key. Default false.")
+    request_headers: HeadersShape | None = Field(None, description="Towards the service.")
+    response_headers: HeadersShape | None = Field(None, description="Towards the client.")
+
+    @classmethod
+    def contradictions(cls, table: Table, report: Report) -> None:
+        charge = table.get("charge")
+        if not isinstance(charge, Table):
+            return
+        for meter in charge:
+            if unknown := report.unknown_meter(meter):
+                report.fault(charge, meter, unknown)
+
+
+class RouteShape(Common):
+    """One route. The most specific wins, wherever it stands in the file."""
+
+    misplaced: ClassVar[dict[str, str]] = {**Common.misplaced, "limits": "write the limits of a route under `quotas`"}
+
+    path: _text(_template, pattern="^/") = Field(description="/v1/chat, /v1/reports/{id}, /docs/*, /*")  # type: ignore[valid-type]
+    methods: list[_text(_method)] | None = Field(None, description="[GET, POST]; GET includes HEAD. Default: every method.")  # type: ignore[valid-type]
+    hosts: list[_text(_host)] | None = Field(None, description="[api.example.com]. Default: every host.")  # type: ignore[valid-type]
+    quotas: list[Lenient[QuotaShape]] = Field(default_factory=list, description="Beside the plan's; all pass or none is charged.")
+    strip_prefix: _text(_prefix) | None = Field(None, description="/v1: taken off the path that the service sees.")  # type: ignore[valid-type]
+    host: one_of(("preserve", "upstream")) | None = Field(None, description="Which Host the service sees. Default: its upstream's.")  # type: ignore[valid-type]
+
+    @classmethod
+    def contradictions(cls, table: Table, report: Report) -> None:
+        super().contradictions(table, report)
+        host = table.get("host")
+        if isinstance(host, str) and "." in host:
+            report.fault(table, "host", "`host` says which Host the service sees; to match a host, write hosts: [" + host + "]")
+        for word in ("methods", "hosts"):
+            if table.get(word) == []:
+                report.fault(table, word, f"an empty list matches nothing; leave `{word}` out to match all")
+
+
+class UpstreamShape(Shape):
+    """A service behind the gateway."""
+
+    not_built: ClassVar[dict[str, str]] = {"balance": "targets take turns", "weight": "targets take turns", "tls": "leave it out"}
+    misplaced: ClassVar[dict[str, str]] = {"target": "write a list: targets: [http://127.0.0.1:9000]"}
+
+    targets: list[_text(origin, pattern="^https?://")] = Field(min_length=1, description='["http://127.0.0.1:9000"]')  # type: ignore[valid-type]
+    health: _text(_health) | None = Field(None, description="A path that answers 2xx while the service is well.")  # type: ignore[valid-type]
+    host: one_of(("preserve", "upstream")) = Field("preserve", description="Which Host the service sees.")  # type: ignore[valid-type]
+
+
+class ApiKeyShape(Shape):
+    """An API key."""
+
+    sources: list[_text(_key_source)] = Field(  # type: ignore[valid-type]
+        default=["X-API-Key", "bearer"], alias="from", min_length=1, description="Header names, or bearer; the first present decides."
+    )
+
+
+class IdentityShape(Shape):
+    """One way to say who calls."""
+
+    not_built: ClassVar[dict[str, str]] = dict.fromkeys(("jwt", "mtls", "client_certificate", "basic"), "use api_key")
+
+    api_key: ApiKeyShape
+
+
+class LimitsShape(Shape):
+    """What a client may send."""
+
+    line: SomeSizeWord | None = Field(None, description="The request line. Default 8 kB.")
+    headers: SomeSizeWord | None = Field(None, description="All header lines together. Default 32 kB.")
+    header_count: Annotated[int, Field(ge=1, le=10_000)] | None = Field(None, description="Header lines. Default 100.")
+    body: SizeWord = Field(None, description="A request's body; none is unlimited. Default none.")
+    header_timeout: SomeSecondsWord | None = Field(None, description="Until the head is complete. Default 10s.")
+    keepalive: SomeSecondsWord | None = Field(None, description="How long an idle connection is kept. Default 75s.")
+
+
+class GatewayFile(Shape):
+    """gateway.yaml: what comes in, who sends it, what it weighs. No prices here."""
+
+    misplaced: ClassVar[dict[str, str]] = {
+        "plans": "plans stand in plans.yaml",
+        "prices": "prices stand in plans.yaml",
+        "meters": "meters stand in meters.yaml",
+        "quotas": "quotas stand in plans.yaml, or on a route",
+    }
+
+    upstreams: dict[_text(named(_NAME, "name for an upstream", "app"), pattern=f"^{_NAME}$"), Lenient[UpstreamShape]]  # type: ignore[valid-type]
+    identity: list[Lenient[IdentityShape]] | None = Field(None, description="The first credential present decides.")
+    defaults: Lenient[Common] = Field(None, description="Every route inherits these.")
+    limits: LimitsShape | None = None
+    routes: list[Lenient[RouteShape]] = Field(min_length=1)
