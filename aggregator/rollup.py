@@ -40,7 +40,7 @@ async def name_routes(pool: asyncpg.Pool, redis: Redis) -> int:
     for route_id, text in announced.items():
         try:
             route = json.loads(text)
-            rows.append((int(route_id), str(route["template"]), route.get("host") or None))
+            rows.append((int(route_id), str(route["template"]), str(route["host"]) if route.get("host") else None))
         except (ValueError, KeyError, TypeError):
             continue  # a name is a convenience: rows of a route without one are shown by their number
     if rows:
