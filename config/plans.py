@@ -1,0 +1,189 @@
+"""plans.yaml, resolved: copies filled in, amounts in base units, prices as the billing model has them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from billing.model.money import minor_digits
+from billing.model.plan import Feature, Interval, PerUnit, PlanSpec, Price, Rollout
+from billing.model.pricing.per_unit import decimals
+from metering.model.errors import BadInput
+from metering.model.meter import Meter
+from metering.model.quota import Mode, Quota, Window, replace_quotas
+
+from .document import Table
+from .faults import Report, did_you_mean
+from .plans_file import CONTACT_SALES, FeatureShape, OverrideShape, PlansFile, PlanShape
+from .quotas import make_quotas
+from .shape import read_shape
+from .units import at_stripe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverrideSpec:
+    """Quotas of one organization in place of its plan's, until an instant."""
+
+    slug: str
+    reason: str
+    until_ms: int
+    quotas: tuple[Quota, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSet:
+    """plans.yaml, resolved."""
+
+    plans: Mapping[str, PlanSpec] = field(default_factory=dict)
+    overrides: Mapping[str, OverrideSpec] = field(default_factory=dict)
+    issuer: str = "stripe"
+
+
+def read_plans(value: Any, report: Report) -> PlanSet:
+    """The plans and overrides of the file, as far as they could be read."""
+    file = read_shape(PlansFile, value, report)
+    if file is None:
+        return PlanSet()
+    if not file.plans:
+        report.fault(file.table, "plans" if "plans" in file.table else None, "there is no plan; write at least one")
+    plans = _Plans(file, report)
+    return PlanSet(
+        plans={name: plans.spec(name) for name, shape in file.plans.items() if shape is not None and plans.can(name)},
+        overrides={slug: _override(slug, shape, report) for slug, shape in file.overrides.items() if shape is not None},
+        issuer=file.issuer,
+    )
+
+
+def _override(slug: str, shape: OverrideShape, report: Report) -> OverrideSpec:
+    for quota in shape.quotas:
+        if quota is not None and quota.mode == Mode.OVERAGE:
+            report.warn(quota.table, "mode", "what goes beyond is billed at the price of the organization's plan; without one it is soft")
+    return OverrideSpec(slug=slug, reason=shape.reason, until_ms=shape.until, quotas=make_quotas(shape.quotas, report, source="override"))
+
+
+class _Plans:
+    """The plans of one file; each is resolved once, after the one that it copies."""
+
+    def __init__(self, file: PlansFile, report: Report) -> None:
+        self._shapes, self._report = file.plans, report
+        written = file.table.get("plans")
+        self._names = list(written) if isinstance(written, Table) else []
+        self._specs: dict[str, PlanSpec] = {}
+        self._copyable = {name: self._copies_end(name) for name in self._shapes}
+
+    def can(self, name: str) -> bool:
+        return self._copyable.get(name, False)
+
+    def _copies_end(self, name: str) -> bool:
+        """False, with a fault, where the copies run in a circle or lead to a plan that is not there."""
+        chain = [name]
+        while (shape := self._shapes.get(chain[-1])) is not None and shape.copy_from is not None:
+            source = shape.copy_from
+            if source not in self._names:
+                self._report.fault(shape.table, "copy_from", f"there is no plan `{source}`{did_you_mean(source, self._names)}")
+                return False
+            if source in chain:
+                circle = " → ".join([*chain[chain.index(source) :], source])
+                if source == name:  # the circle is told once for each plan in it, not for those that lead into it
+                    self._report.fault(shape.table, "copy_from", f"copies run in a circle ({circle}); let one stand for itself")
+                return False
+            chain.append(source)
+        return shape is not None
+
+    def spec(self, name: str) -> PlanSpec:
+        if name not in self._specs:
+            shape = self._shapes[name]
+            assert shape is not None  # `can` was asked
+            source = self.spec(shape.copy_from) if shape.copy_from else None
+            self._specs[name] = self._resolved(name, shape, source)
+        return self._specs[name]
+
+    def _resolved(self, name: str, shape: PlanShape, source: PlanSpec | None) -> PlanSpec:
+        base = source or PlanSpec(name=name)
+        own_quotas = make_quotas(shape.quotas, self._report, source="plan")
+        prices = {**base.prices, **self._prices(shape)}
+        quotas = replace_quotas(base.quotas, own_quotas)
+        self._check_prices(shape, quotas, prices)
+        return PlanSpec(
+            name=name,
+            title=shape.title or name.replace("_", " ").replace("-", " ").capitalize(),
+            price=self._base_price(name, shape, source),
+            interval=Interval(shape.interval) if shape.interval else base.interval,
+            trial_days=base.trial_days if shape.trial_days is None else shape.trial_days,
+            quotas=quotas,
+            prices=prices,
+            features=base.features if shape.features is None else self._features(shape),
+            copy_from=shape.copy_from,
+            rollout=Rollout(shape.rollout) if shape.rollout else base.rollout,
+            discount_label=shape.discount_label,
+        )
+
+    def _base_price(self, name: str, shape: PlanShape, source: PlanSpec | None) -> Mapping[str, Decimal]:
+        price: Mapping[str, Decimal] | None = shape.price
+        if price is None:
+            if source is None and "price" not in shape.table:
+                self._report.fault(shape.table, None, f'say what `{name}` costs: price: {{usd: "0"}}, or price: {CONTACT_SALES}')
+            return source.price if source else {}
+        written = shape.table.get("price")
+        if isinstance(written, Table) and not written:
+            self._report.fault(shape.table, "price", f'write the price by currency: {{usd: "49.00"}}, or {CONTACT_SALES}')
+        for currency, amount in price.items():
+            places = minor_digits(currency)
+            if decimals(amount) > places and isinstance(written, Table):
+                self._report.fault(written, currency, f"{amount} {currency} has more than the {places} decimals that this currency has")
+        return price
+
+    def _features(self, shape: PlanShape) -> tuple[Feature, ...]:
+        found: dict[str, Feature] = {}
+        written = shape.table["features"]
+        for index, feature in enumerate(shape.features or ()):
+            if feature.key in found and index < len(written):
+                self._report.fault(written, index, f"the feature `{feature.key}` stands here twice; keep one")
+            found[feature.key] = Feature(key=feature.key, label=_label(feature), number=feature.number)
+        return tuple(found.values())
+
+    def _prices(self, shape: PlanShape) -> dict[str, Price]:
+        found: dict[str, Price] = {}
+        for meter_name, price in shape.prices.items():
+            meter = self._report.meter(meter_name)
+            if price is None or meter is None:
+                continue
+            try:
+                found[meter_name] = PerUnit(each=price.each, per_unit_size=meter.show_size)
+            except BadInput as error:
+                self._report.fault(price.table, "each", str(error))
+                continue
+            if meter.unit and at_stripe(price.each, meter) is None:
+                self._report.fault(price.table, "each", _inexact(price.each, meter))
+        return found
+
+    def _check_prices(self, shape: PlanShape, quotas: tuple[Quota, ...], prices: Mapping[str, Price]) -> None:
+        """A quota and a price that do not meet: said here, not refused."""
+        modes = {quota.meter: quota.mode for quota in quotas if quota.window is Window.PERIOD}
+        for quota in shape.quotas:
+            if quota is not None and quota.mode == Mode.OVERAGE and quota.meter not in shape.prices and quota.meter not in prices:
+                self._report.warn(
+                    quota.table,
+                    "mode",
+                    f"`{quota.meter}` has no price, so this quota is soft: it warns and bills nothing; add one to `prices`",
+                )
+        for meter, price in shape.prices.items():
+            if price is not None and meter in modes and modes[meter] is not Mode.OVERAGE:
+                self._report.warn(price.table, None, f"the quota on `{meter}` is {modes[meter]}, so this price is never charged")
+
+
+def _inexact(each: Decimal, meter: Meter) -> str:
+    unit, report = meter.show or meter.unit, meter.report or meter.unit
+    return (
+        f"{each} a {unit} is no exact price for one {report}, which is what Stripe hears (at most 12 decimals of a cent); "
+        f"round it, or give meter `{meter.name}` another `report` in meters.yaml, such as {unit}"
+    )
+
+
+def _label(feature: FeatureShape) -> str:
+    if feature.label:
+        return feature.label
+    words = feature.key.replace("_", " ")
+    if "number" in feature.model_fields_set:
+        return f"{'Unlimited' if feature.number is None else f'{feature.number:,}'} {words}"
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,179 @@
+"""plans.yaml as it is written: the model of the file. config/plans.py resolves it."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, PlainValidator, WithJsonSchema, WrapValidator
+
+from metering.model.clock import to_ms
+
+from .document import Table
+from .faults import Report
+from .quotas import QuotaShape
+from .shape import Lenient, Shape
+from .words import FEATURE_KEY, Currency, FeatureKey, MoneyWord, PlanName, Slug, money, one_of, shown
+
+FILE = "plans.yaml"
+CONTACT_SALES = "contact sales"
+
+_TIERED = "write each: one price for every unit"
+_PRICE_PER_ORG = "leave it out"
+
+
+def instant_ms(value: Any) -> int:
+    """2027-01-01T00:00:00Z, with a time zone."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ValueError(f"{shown(value)} is no instant; write date, time and zone: 2027-01-01T00:00:00Z")
+    return to_ms(found)
+
+
+InstantWord = Annotated[int, PlainValidator(instant_ms), WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
+def _base_price(value: Any, handler: Callable[[Any], Any]) -> Any:
+    if value == CONTACT_SALES:
+        return {}
+    if isinstance(value, dict):
+        return handler(value)
+    raise ValueError(f'write the price by currency: {{usd: "49.00"}}, or {CONTACT_SALES}; not {shown(value)}')
+
+
+def _each(value: Any) -> Decimal:
+    if isinstance(value, dict):
+        raise ValueError('one price, in the billing currency (BILLING_CURRENCY): each: "0.0003"; overage by currency is not available')
+    return money(value)
+
+
+def _number(value: Any) -> int | None:
+    if value == "unlimited":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError(f"{shown(value)} is no number of a feature; write a whole number, or unlimited")
+
+
+def _discount(value: Any) -> str:
+    if not isinstance(value, str) or not value or len(value) > 60:
+        raise ValueError("this is a short text for people: 17% off")
+    return value
+
+
+class PriceShape(Shape):
+    """What units beyond the quota cost; from the first unit where there is no quota."""
+
+    not_built: ClassVar[dict[str, str]] = dict.fromkeys(("tiers", "size", "free", "flat", "percentage", "minimum", "per"), _TIERED)
+
+    model: one_of(  # type: ignore[valid-type]
+        ("each",), dict.fromkeys(("graduated", "volume", "package", "percentage", "dynamic", "tiered", "flat"), _TIERED)
+    ) = "each"
+    each: Annotated[Decimal, PlainValidator(_each), WithJsonSchema({"type": "string"})] = Field(
+        description='In quotes: "0.0003". The price of one unit, in the unit that the meter is shown in (GB for bandwidth).'
+    )
+
+
+class FeatureShape(Shape):
+    """A thing a plan offers beside quotas."""
+
+    key: FeatureKey = Field(description="What a program checks: sso, custom_domains.")
+    label: str | None = Field(None, min_length=1, max_length=120, description="What people read.")
+    number: Annotated[
+        int | None, PlainValidator(_number), WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"const": "unlimited"}]})
+    ] = Field(None, description="How many, where the feature is an amount.")
+
+
+def _feature(value: Any, handler: Callable[[Any], Any]) -> Any:
+    if isinstance(value, str):
+        if not re.fullmatch(FEATURE_KEY, value):
+            raise ValueError(f'{value} is no feature key; write custom_domains, or {{key: custom_domains, label: "Custom domains"}}')
+        return FeatureShape(key=value)
+    return handler(value)
+
+
+FeatureWord = Annotated[
+    FeatureShape,
+    WrapValidator(_feature),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {"key": {"type": "string"}, "label": {"type": "string"}, "number": {}},
+                    "required": ["key"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
+class PlanShape(Shape):
+    """One plan."""
+
+    not_built: ClassVar[dict[str, str]] = {
+        "rates": "use a quota with window: hour",
+        "concurrency": "leave it out",
+        "spend_cap": "leave it out; a hard quota ends use at its limit",
+        "minimum": "put it into the base price",
+        "commitment": "put it into the base price",
+        "setup_fee": "leave it out",
+    }
+    misplaced: ClassVar[dict[str, str]] = {
+        "overage": "write the overage prices under `prices`, and mode: overage on the quota",
+        "charge": "what a call weighs stands in gateway.yaml",
+        "discount": "write discount_label, a text for people; the price itself says what is due",
+    }
+
+    title: str | None = Field(None, min_length=1, max_length=60, description="What people read. Default: the name, capitalized.")
+    copy_from: str | None = Field(None, description="Another plan; what this one says replaces what that one says.")
+    price: Annotated[dict[Currency, MoneyWord], WrapValidator(_base_price)] | None = Field(
+        None, description=f'{{usd: "49.00"}}, due every interval; or {CONTACT_SALES}.'
+    )
+    interval: one_of(("month", "year")) | None = Field(None, description="How often the price is due. Default month.")  # type: ignore[valid-type]
+    trial_days: Annotated[int, Field(ge=0, le=730)] | None = Field(None, description="Default 0.")
+    quotas: list[Lenient[QuotaShape]] = Field(default_factory=list, description="One for each meter and window.")
+    prices: dict[str, Lenient[PriceShape]] = Field(default_factory=dict, description='Meter: {each: "0.0003"}')
+    features: list[FeatureWord] | None = Field(None, description="Replaces those of copy_from as a whole.")
+    rollout: one_of(("new", "renewal", "now")) | None = Field(  # type: ignore[valid-type]
+        None, description="Who gets an edit: new subscriptions, all at their renewal (default), or all now."
+    )
+    discount_label: Annotated[str, PlainValidator(_discount), WithJsonSchema({"type": "string"})] | None = None
+
+    @classmethod
+    def contradictions(cls, table: Table, report: Report) -> None:
+        prices = table.get("prices")
+        for meter in prices if isinstance(prices, Table) else ():
+            if unknown := report.unknown_meter(meter):
+                report.fault(table["prices"], meter, unknown)
+
+
+class OverrideShape(Shape):
+    """One organization over its plan, for a reason and until an instant."""
+
+    not_built: ClassVar[dict[str, str]] = dict.fromkeys(("price", "prices", "features", "plan"), _PRICE_PER_ORG)
+
+    reason: str = Field(min_length=1, max_length=200, description="Why; it shows wherever the override does.")
+    until: InstantWord = Field(description="2027-01-01T00:00:00Z")
+    quotas: list[Lenient[QuotaShape]] = Field(min_length=1)
+
+
+class PlansFile(Shape):
+    """plans.yaml: what an organization may do, and what it costs."""
+
+    misplaced: ClassVar[dict[str, str]] = {
+        "routes": "routes stand in gateway.yaml",
+        "meters": "meters stand in meters.yaml",
+        "orgs": "organizations stand in orgs.yaml, or in the database",
+    }
+
+    issuer: one_of(("stripe",), {"weighbridge": "write stripe"}) = Field("stripe", description="Who writes the invoices.")  # type: ignore[valid-type]
+    plans: dict[PlanName, Lenient[PlanShape]]
+    overrides: dict[Slug, Lenient[OverrideShape]] = Field(default_factory=dict, description="By the organization's slug.")

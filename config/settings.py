@@ -1,0 +1,333 @@
+"""Settings: the environment and `.env`, read once, checked together. The environment stands above the file.
+
+The only module that knows the names of environment variables. SETTINGS is the list, for the code and for the docs.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from metering.model.errors import ConfigFaulty
+
+STRIPE_API = "https://api.stripe.com"
+
+Network = IPv4Network | IPv6Network
+
+
+class SettingsFaulty(ConfigFaulty):
+    """The environment or .env has faults; nothing was started."""
+
+    code = "settings_faulty"
+
+
+def _truth(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError("write true or false")
+    return words[text.lower()]
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", text) or not least <= int(text) <= most:
+            raise ValueError(f"write a whole number from {least:,} to {most:,}")
+        return int(text)
+
+    return read
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _currency(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{3}", text):
+        raise ValueError("write three letters, like usd")
+    return text.lower()
+
+
+def _currencies(text: str) -> tuple[str, ...]:
+    return tuple(_currency(part) for part in _listed(text))
+
+
+def _rate(text: str) -> Decimal:
+    try:
+        rate = Decimal(text)
+    except InvalidOperation:
+        rate = Decimal(-1)
+    if not 0 <= rate < 1:
+        raise ValueError("write a share below 1: 0.085 is 8.5 %")
+    return rate
+
+
+def _env(text: str) -> str:
+    name = {"development": "dev", "production": "prod"}.get(text.lower(), text.lower())
+    if name not in ("dev", "test", "staging", "prod"):
+        raise ValueError("write dev, test, staging or prod")
+    return name
+
+
+def _word(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"write {', '.join(words[:-1])} or {words[-1]}")
+        return text
+
+    return read
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"write a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return read
+
+
+def _http(text: str) -> str:
+    return _url("http", "https")(text).rstrip("/")
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(part, strict=False) for part in _listed(text))
+    except ValueError as error:
+        raise ValueError(f"write networks like 10.0.0.0/8, separated by commas ({error})") from error
+
+
+def _secret_key(text: str) -> str:
+    if text.startswith("pk_"):
+        raise ValueError("that is the publishable key; the secret one begins with sk_ or rk_")
+    if text.startswith("whsec_"):
+        raise ValueError("that is a webhook's secret, which goes into STRIPE_WEBHOOK_SECRET; a secret key begins with sk_ or rk_")
+    return text
+
+
+def _a(name: str, doc: str, read: Callable[[str], Any] = str, default: Any = None, *, secret: bool = False) -> Any:
+    """A field that is read from the variable `name`."""
+    return field(default=default, repr=not secret, metadata={"name": name, "doc": doc, "read": read, "secret": secret})
+
+
+_PORT = _whole(0, 65_535)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment says. `warnings` are names that look like ours and are not."""
+
+    env: str = _a("ENV", "dev, test, staging or prod. prod refuses the sandbox and test keys; the others refuse live keys.", _env, "dev")
+    database_url: str | None = _a(
+        "DATABASE_URL", "Postgres 15 or later. Unset: `up` embeds one.", _url("postgres", "postgresql"), secret=True
+    )
+    redis_url: str | None = _a(
+        "REDIS_URL", "Redis 7.0 or later, or Valkey. Unset: `up` embeds one.", _url("redis", "rediss", "unix", "valkey"), secret=True
+    )
+
+    stripe_api_key: str | None = _a("STRIPE_API_KEY", "The secret key. Unset: the sandbox.", _secret_key, secret=True)
+    stripe_webhook_secrets: tuple[str, ...] = _a("STRIPE_WEBHOOK_SECRET", "Several, while one is replaced.", _listed, (), secret=True)
+    stripe_publishable_key: str | None = _a("STRIPE_PUBLISHABLE_KEY", "Never required.")
+    stripe_api_base: str | None = _a("STRIPE_API_BASE", "Where Stripe is. Set by `up` to point at the sandbox.", _http)
+    stripe_tax_enabled: bool = _a("STRIPE_TAX_ENABLED", "Stripe computes taxes.", _truth, default=False)
+    stripe_tax_inclusive: bool = _a("STRIPE_TAX_INCLUSIVE", "Prices include the tax.", _truth, default=False)
+
+    billing_enabled: bool = _a("BILLING_ENABLED", "false: meter and limit, bill nothing.", _truth, default=True)
+    billing_currency: str = _a("BILLING_CURRENCY", "BILLING_DEFAULT_CURRENCY is another name for it.", _currency, "usd")
+    billing_default_plan: str = _a(
+        "BILLING_DEFAULT_PLAN", "The plan of new organizations, and of those whose subscription ended.", str, "free"
+    )
+    billing_trial_days: int = _a("BILLING_TRIAL_DAYS", "Length of a trial.", _whole(0, 730), 14)
+    billing_trial_plans: tuple[str, ...] = _a("BILLING_TRIAL_PLANS", "Plans that can be tried.", _listed, ("pro", "enterprise"))
+    billing_trial_requires_payment: bool = _a("BILLING_TRIAL_REQUIRES_PAYMENT", "A trial needs a payment method.", _truth, default=True)
+    billing_trial_notify_days_before: int = _a("BILLING_TRIAL_NOTIFY_DAYS_BEFORE", "Days before a trial's end.", _whole(0, 365), 3)
+    billing_tax_rate: Decimal = _a("BILLING_TAX_RATE", "A share: 0.085 is 8.5 %. Not beside Stripe Tax.", _rate, Decimal(0))
+    billing_tax_regions: tuple[str, ...] = _a("BILLING_TAX_REGIONS", "Where it is due: US-CA,US-NY. Empty: everywhere.", _listed, ())
+    billing_multi_currency: bool = _a("BILLING_MULTI_CURRENCY", "Plans are sold in several currencies.", _truth, default=False)
+    billing_supported_currencies: tuple[str, ...] = _a(
+        "BILLING_SUPPORTED_CURRENCIES", "Which. Default: BILLING_CURRENCY alone.", _currencies, ()
+    )
+    billing_marketplace_enabled: bool = _a("BILLING_MARKETPLACE_ENABLED", "Customers of a cloud marketplace.", _truth, default=False)
+    billing_marketplace_provider: str = _a("BILLING_MARKETPLACE_PROVIDER", "aws, azure or gcp.", _word("aws", "azure", "gcp"), "aws")
+
+    config_dir: Path = _a("WEIGHBRIDGE_CONFIG", "Folder of gateway.yaml, meters.yaml, plans.yaml.", Path, Path("config"))
+    data_dir: Path = _a("WEIGHBRIDGE_DATA_DIR", "Journals, embedded servers, the last good configuration.", Path, Path(".weighbridge"))
+    host: str = _a("WEIGHBRIDGE_HOST", "Address to listen on.", str, "127.0.0.1")
+    port: int = _a("WEIGHBRIDGE_PORT", "The gateway's port; 0 takes a free one.", _PORT, 8080)
+    control_port: int = _a("WEIGHBRIDGE_CONTROL_PORT", "The control server's port.", _PORT, 8081)
+    metrics_port: int = _a("WEIGHBRIDGE_METRICS_PORT", "The metrics page's port.", _PORT, 9090)
+    workers: int = _a("WEIGHBRIDGE_WORKERS", "Gateway processes on one port.", _whole(1, 256), 2)
+    upstream: str | None = _a("UPSTREAM", "Your service, in place of the default upstream's targets. Unset: the sample.", _http)
+    trusted_proxies: tuple[Network, ...] = _a(
+        "WEIGHBRIDGE_TRUSTED_PROXIES", "Networks whose X-Forwarded-* are believed: 10.0.0.0/8.", _networks, ()
+    )
+    drain_seconds: int = _a("WEIGHBRIDGE_DRAIN_SECONDS", "How long a stopping gateway waits for calls under way.", _whole(0, 3_600), 30)
+    store_deadline_ms: int = _a(
+        "WEIGHBRIDGE_STORE_DEADLINE_MS", "How long a call waits for Redis before its rule decides.", _whole(1, 60_000), 50
+    )
+    flush_interval_seconds: int = _a("WEIGHBRIDGE_FLUSH_INTERVAL", "Seconds from Redis to Postgres.", _whole(1, 3_600), 60)
+    report_interval_seconds: int = _a("WEIGHBRIDGE_REPORT_INTERVAL", "Seconds between overage reports to Stripe.", _whole(1, 86_400), 3_600)
+    retention_days: int = _a(
+        "WEIGHBRIDGE_RETENTION_DAYS", "Raw usage is kept so long, and until its invoice is closed.", _whole(100, 36_500), 100
+    )
+    signing_secret: str | None = _a(
+        "WEIGHBRIDGE_SIGNING_SECRET", "Signs X-Org-Id and friends, so that the service can refuse who went past us.", secret=True
+    )
+    product_name: str = _a("WEIGHBRIDGE_PRODUCT_NAME", "What customers know the service as.", str, "Weighbridge")
+    public_url: str | None = _a("WEIGHBRIDGE_PUBLIC_URL", "Where customers reach it.", _http)
+    upgrade_url: str | None = _a("WEIGHBRIDGE_UPGRADE_URL", "In a 429: where to upgrade. Default: PUBLIC_URL/billing/upgrade.", _http)
+    support_address: str | None = _a("WEIGHBRIDGE_SUPPORT_ADDRESS", "A mail address for customers.")
+    force_live: bool = _a("WEIGHBRIDGE_FORCE_LIVE", "Lets ENV=dev use a live Stripe key: real money moves.", _truth, default=False)
+
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def uses_sandbox(self) -> bool:
+        """True where no Stripe key is set: the stand-in answers, no money moves."""
+        return self.stripe_api_key is None
+
+    @staticmethod
+    def load(environ: Mapping[str, str], env_file: Path | None = None, *, bills: bool = True) -> "Settings":
+        """Raises SettingsFaulty with every fault. `bills` False is for a process that never speaks to Stripe."""
+        text = env_file.read_text(encoding="utf-8") if env_file is not None and env_file.is_file() else ""
+        return read_settings(environ, text, env_file.name if env_file else ".env", bills=bills)
+
+
+SETTINGS: dict[str, Any] = {f.metadata["name"]: f for f in fields(Settings) if f.metadata}
+"""Variable → field, with doc, reader and default: the list that the reference is made from."""
+
+_ALIASES = {"BILLING_DEFAULT_CURRENCY": "BILLING_CURRENCY"}
+
+
+def default_of(name: str) -> Any:
+    """The default of a variable, for the reference."""
+    default = SETTINGS[name].default
+    return None if default is MISSING else default
+
+
+def read_settings(environ: Mapping[str, str], env_text: str = "", env_name: str = ".env", *, bills: bool = True) -> Settings:
+    """Pure: settings from the environment and the text of `.env`."""
+    faults: list[str] = []
+    written = {**_dotenv(env_text, env_name, faults), **environ}
+    values: dict[str, Any] = {}
+    for name, setting in SETTINGS.items():
+        text = written.get(name, "").strip()
+        if text:
+            try:
+                values[setting.name] = setting.metadata["read"](text)
+            except ValueError as error:
+                said = "its value" if setting.metadata["secret"] else text
+                faults.append(f"{name}: {said} will not do: {error}")
+    _aliased(written, values, faults)
+    if faults:
+        raise _refused(faults)
+    settings = Settings(**_completed(values), warnings=_unknown(written))
+    if faults := _contradictions(settings, bills=bills):
+        raise _refused(faults)
+    return settings
+
+
+def _refused(faults: list[str]) -> SettingsFaulty:
+    return SettingsFaulty("the settings have faults:\n" + "\n".join(f"  {fault}" for fault in faults), faults=faults)
+
+
+def _aliased(written: Mapping[str, str], values: dict[str, Any], faults: list[str]) -> None:
+    for alias, name in _ALIASES.items():
+        text = written.get(alias, "").strip()
+        if not text:
+            continue
+        setting = SETTINGS[name]
+        try:
+            value = setting.metadata["read"](text)
+        except ValueError as error:
+            faults.append(f"{alias}: {text} will not do: {error}")
+            continue
+        if values.setdefault(setting.name, value) != value:
+            faults.append(f"{alias} is {text}, {name} is {written[name].strip()}: they are two names for one setting; keep one")
+
+
+def _completed(values: dict[str, Any]) -> dict[str, Any]:
+    """Defaults that depend on other settings."""
+    currency = values.get("billing_currency", "usd")
+    values.setdefault("billing_supported_currencies", (currency,))
+    if values.get("public_url"):
+        values.setdefault("upgrade_url", values["public_url"] + "/billing/upgrade")
+    return values
+
+
+def _unknown(written: Mapping[str, str]) -> tuple[str, ...]:
+    known = {*SETTINGS, *_ALIASES}
+    found = []
+    for name in sorted(written):
+        if name.startswith(("BILLING_", "STRIPE_", "WEIGHBRIDGE_")) and name not in known:
+            near = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+            found.append(f"{name} is no setting of Weighbridge" + (f"; did you mean {near[0]}?" if near else "; it has no effect"))
+    return tuple(found)
+
+
+def _contradictions(s: Settings, *, bills: bool) -> list[str]:
+    found = []
+    if s.stripe_tax_enabled and s.billing_tax_rate:
+        found.append("STRIPE_TAX_ENABLED and BILLING_TAX_RATE: tax would be due twice; keep one")
+    if s.stripe_tax_enabled and s.billing_tax_regions:
+        found.append("STRIPE_TAX_ENABLED and BILLING_TAX_REGIONS: Stripe Tax knows its regions itself; keep one")
+    if s.billing_currency not in s.billing_supported_currencies:
+        supported = ", ".join(s.billing_supported_currencies)
+        found.append(f"BILLING_SUPPORTED_CURRENCIES ({supported}) lacks BILLING_CURRENCY ({s.billing_currency}); add it")
+    elif not s.billing_multi_currency and len(s.billing_supported_currencies) > 1:
+        found.append("BILLING_SUPPORTED_CURRENCIES names several, but BILLING_MULTI_CURRENCY is false; set it to true, or name one")
+    ports = [port for port in (s.port, s.control_port, s.metrics_port) if port]
+    if len(ports) != len(set(ports)):
+        found.append("WEIGHBRIDGE_PORT, WEIGHBRIDGE_CONTROL_PORT and WEIGHBRIDGE_METRICS_PORT: each needs its own")
+    return found + _stripe_faults(s, bills=bills)
+
+
+def _stripe_faults(s: Settings, *, bills: bool) -> list[str]:
+    """Money moves in prod and nowhere else."""
+    key = s.stripe_api_key or ""
+    at_stripe = s.stripe_api_base in (None, STRIPE_API)
+    if at_stripe and key and not re.match(r"(sk|rk)_(test|live)_", key):
+        return ["STRIPE_API_KEY: a secret key begins with sk_test_, sk_live_, rk_test_ or rk_live_"]
+    live = re.match(r"(sk|rk)_live_", key) is not None
+    if s.env == "prod":
+        if not key and bills and s.billing_enabled:
+            return ["ENV=prod refuses the Stripe sandbox: set STRIPE_API_KEY to a live key, or BILLING_ENABLED=false to bill nothing"]
+        if not at_stripe:
+            return [f"ENV=prod refuses a stand-in for Stripe: STRIPE_API_BASE is {s.stripe_api_base}; unset it"]
+        if key and not live:
+            return ["ENV=prod refuses a test key: no customer would ever be charged; set STRIPE_API_KEY to a live key"]
+    elif live and not s.force_live:
+        return [f"ENV={s.env} refuses a live Stripe key: real money would move; use sk_test_…, or ENV=prod, or WEIGHBRIDGE_FORCE_LIVE=true"]
+    return []
+
+
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+
+
+def _dotenv(text: str, name: str, faults: list[str]) -> dict[str, str]:
+    """`KEY=value` lines: quotes, `export`, comments behind a value; nothing is expanded."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        value = _unquoted(match[2]) if match else None
+        if match is None or value is None:
+            faults.append(f"{name}:{number}: this is no setting; write NAME=value" + ("" if match is None else ", and close the quotes"))
+        else:
+            found[match[1]] = value
+    return found
+
+
+def _unquoted(text: str) -> str | None:
+    """The value behind the equals sign; None where a quote stays open."""
+    if text[:1] in ('"', "'"):
+        value, closed, rest = text[1:].partition(text[0])
+        return value if closed and (not rest.strip() or rest.strip().startswith("#")) else None
+    return re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
