@@ -1,0 +1,1 @@
+"""Rows in Postgres, one .py and one .sql file an aggregate: what billing/services/ports.py declares."""

@@ -34,7 +34,7 @@ CREATE TABLE billing.api_keys (
 CREATE INDEX api_keys_org ON billing.api_keys (org_id);
 
 CREATE TABLE billing.plans (
-    name text PRIMARY KEY CHECK (name ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+    name text PRIMARY KEY CHECK (name ~ '^[a-z0-9][a-z0-9_-]{0,47}$'),
     version integer NOT NULL, -- the newest: what a new subscription gets
     managed_by text NOT NULL CHECK (managed_by IN ('file', 'api')),
     status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'archived')),
@@ -110,9 +110,11 @@ CREATE INDEX quotas_until ON billing.quotas (until);
 --                         meters: [{meter, title, report, report_size, each}]}   each: price of one report unit, major units
 --   ensure_subscription  {org_id, plan, version, anchor, trial_days}             anchor: RFC 3339
 --   meter_event          {org_id, meter, value, timestamp}                       written by aggregator/overage.py
+--   cancel_subscription  {org_id}                                                its organization was deleted
 CREATE TABLE billing.outbox (
     id bigserial PRIMARY KEY,
-    kind text NOT NULL CHECK (kind IN ('ensure_customer', 'ensure_plan', 'ensure_subscription', 'meter_event')),
+    kind text NOT NULL CHECK (kind IN
+        ('ensure_customer', 'ensure_plan', 'ensure_subscription', 'meter_event', 'cancel_subscription')),
     org_id uuid NOT NULL REFERENCES billing.organizations (id),
     customer_key text NOT NULL, -- the organization's id, and for a meter event ":<meter>" behind it
     identifier text NOT NULL UNIQUE CHECK (length(identifier) <= 100),

@@ -1,0 +1,87 @@
+"""Rows that must reach Stripe, and their payloads. Pure; delivered by billing/stripe/deliver.py.
+
+A payload never changes once written, and says all that delivery needs: what a plan was when it was sold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from billing.model.money import minor_digits, to_minor
+from billing.model.organization import Organization
+from billing.model.plan import PlanSpec
+from billing.model.rating import report_unit_price
+from billing.model.subscription import Subscription
+from metering.model.clock import isoformat
+from metering.model.errors import BadInput
+from metering.model.meter import Meter
+
+ENSURE_CUSTOMER, ENSURE_PLAN, ENSURE_SUBSCRIPTION = "ensure_customer", "ensure_plan", "ensure_subscription"
+CANCEL_SUBSCRIPTION = "cancel_subscription"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """One thing to tell Stripe. Equal identifiers are the same thing; the second is not written."""
+
+    kind: str
+    org_id: str
+    identifier: str
+    payload: Mapping[str, Any]
+
+
+def customer_row(org: Organization, email: str | None) -> OutboxRow:
+    payload = {"org_id": org.id, "slug": org.slug, "name": org.name, "email": email}
+    return OutboxRow(kind=ENSURE_CUSTOMER, org_id=org.id, identifier=f"cust:{org.id}", payload=payload)
+
+
+def cancel_row(org_id: str) -> OutboxRow:
+    return OutboxRow(kind=CANCEL_SUBSCRIPTION, org_id=org_id, identifier=f"cancel:{org_id}", payload={"org_id": org_id})
+
+
+def subscription_rows(subscription: Subscription, spec: PlanSpec, meters: Mapping[str, Meter]) -> tuple[OutboxRow, OutboxRow]:
+    """The plan version as sold, then the subscription to it. Raises what `plan_payload` raises."""
+    org_id, what = subscription.org_id, f"{subscription.plan}:{subscription.plan_version}"
+    payload = {
+        "org_id": org_id,
+        "plan": subscription.plan,
+        "version": subscription.plan_version,
+        "anchor": isoformat(subscription.anchor_ms),
+        "trial_days": subscription.trial_days,
+    }
+    return (
+        OutboxRow(
+            kind=ENSURE_PLAN,
+            org_id=org_id,
+            identifier=f"plan:{org_id}:{what}",
+            payload=plan_payload(spec, subscription.plan_version, subscription.currency, meters),
+        ),
+        OutboxRow(kind=ENSURE_SUBSCRIPTION, org_id=org_id, identifier=f"sub:{org_id}:{what}", payload=payload),
+    )
+
+
+def plan_payload(spec: PlanSpec, version: int, currency: str, meters: Mapping[str, Meter]) -> dict[str, Any]:
+    """What Stripe must know of a plan version. Raises BadInput for a priced meter that nobody counts, PriceNotExact."""
+    unknown = sorted(set(spec.prices) - set(meters))
+    if unknown:
+        raise BadInput(f"plan {spec.name} prices {', '.join(unknown)}, which meters.yaml does not name")
+    return {
+        "plan": spec.name,
+        "version": version,
+        "title": spec.title or spec.name,
+        "interval": spec.interval.value,
+        "currency": currency,
+        "amount_minor": to_minor(spec.price[currency], currency) if currency in spec.price else None,
+        "meters": [_meter_payload(spec, meters[name], currency) for name in sorted(spec.prices)],
+    }
+
+
+def _meter_payload(spec: PlanSpec, meter: Meter, currency: str) -> dict[str, Any]:
+    each = report_unit_price(spec.prices[meter.name], meter, minor_digits(currency))
+    return {
+        "meter": meter.name,
+        "title": meter.title or meter.name,
+        "report": meter.report or meter.unit,
+        "report_size": meter.report_size,
+        "each": format(each, "f"),
+    }

@@ -1,0 +1,36 @@
+"""Find what people type: an organization by id or slug, a key by number or by itself."""
+
+from billing.model.organization import ApiKey, Organization
+from billing.services.ports import Unit
+from metering.model.apikey import sha256_hex
+from metering.model.errors import NotFound
+
+
+class NoSuchOrganization(NotFound):
+    """There is no such organization."""
+
+    code = "no_such_organization"
+
+
+class NoSuchKey(NotFound):
+    """There is no such key."""
+
+    code = "no_such_key"
+
+
+async def organization(unit: Unit, ref: str, *, lock: bool = False) -> Organization:
+    """By id or slug; not the deleted. Raises NoSuchOrganization."""
+    org = await unit.orgs.find(ref, lock=lock)
+    if org is None:
+        raise NoSuchOrganization(f"there is no organization {ref!r}", org=ref)
+    return org
+
+
+async def key(unit: Unit, ref: str) -> ApiKey:
+    """By its number, or by the key itself. Raises NoSuchKey, which does not repeat what may be a secret."""
+    found = await unit.keys.find(sha256=sha256_hex(ref))
+    if found is None and ref.isascii() and ref.isdigit() and len(ref) <= 18:
+        found = await unit.keys.find(key_id=int(ref))
+    if found is None:
+        raise NoSuchKey("there is no such key; give its number (key list) or the key itself")
+    return found

@@ -1,0 +1,180 @@
+"""Plans and overrides from a file or an API call into Postgres, and subscriptions to the versions they follow.
+
+A plan whose terms changed gets a new version. Whoever made a plan (`managed_by`) changes it; what the other side asks
+is reported, not done. `rollout` decides who follows the newest version: nobody (`new`), everybody when their next
+period starts (`renewal`), everybody at once (`now`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from billing.model import outbox
+from billing.model.money import minor_digits
+from billing.model.plan import PlanSpec, Rollout, same_terms
+from billing.model.rating import report_unit_price
+from billing.model.subscription import Subscription, next_renewal
+from billing.services.entitlements import Entitlements
+from billing.services.overrides import OverrideChange, OverrideTerms, apply_overrides
+from billing.services.ports import API, FILE, Books, PlanRow, Unit
+from metering.model.clock import Clock
+from metering.model.errors import BadInput, Conflict
+from metering.model.meter import Meter
+
+_BATCH = 500
+
+
+class ManagedElsewhere(Conflict):
+    """The other side made this plan."""
+
+    code = "managed_elsewhere"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanChange:
+    """What an apply does to one plan. `what` is created, changed, unchanged, archived, returned (from the archive) or
+    kept (managed by the other side, and different). `base_delta` adds up what the base prices of the orgs moved change by."""
+
+    plan: str
+    what: str
+    version: int
+    orgs_now: int = 0
+    orgs_at_renewal: int = 0
+    base_delta: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """`unknown_orgs` are slugs with an override and without an organization: nothing was done for them.
+    `published` False: stored, and the gateways will hear of it once Redis answers."""
+
+    plans: tuple[PlanChange, ...]
+    overrides: tuple[OverrideChange, ...]
+    unknown_orgs: tuple[str, ...]
+    orgs_affected: int
+    published: bool = True
+
+    @property
+    def changes_nothing(self) -> bool:
+        return all(c.what in ("unchanged", "kept") and not (c.orgs_now or c.orgs_at_renewal) for c in self.plans) and not self.overrides
+
+
+class Plans:
+    """`bills` False tells Stripe nothing (BILLING_ENABLED=false)."""
+
+    def __init__(
+        self, books: Books, entitlements: Entitlements, clock: Clock, *, meters: Mapping[str, Meter], currency: str, bills: bool
+    ) -> None:
+        self._books, self._entitlements, self._clock = books, entitlements, clock
+        self._meters, self._currency, self._bills = meters, currency, bills
+
+    async def all(self) -> list[PlanRow]:
+        """Every plan's newest version, the archived too, by name."""
+        async with self._books.transaction() as unit:
+            rows = await unit.plans.all()
+        return [rows[name] for name in sorted(rows)]
+
+    async def apply(self, plans: Mapping[str, PlanSpec], overrides: Mapping[str, OverrideTerms], *, dry_run: bool = False) -> Applied:
+        """The files' plans and overrides, as a whole: what they no longer hold is archived or removed. All or nothing.
+
+        With `dry_run`, the same work, undone. Raises BadInput for a price on a meter that nobody counts.
+        """
+        self._check(plans.values())
+        touched: set[str] = set()
+        async with self._books.transaction(keep=not dry_run) as unit:
+            stored = await unit.plans.all(lock=True)
+            changes = [await self._put(unit, spec, stored.get(name), FILE, touched) for name, spec in sorted(plans.items())]
+            changes += await self._archive(unit, [r for n, r in sorted(stored.items()) if n not in plans])
+            changed, unknown = await apply_overrides(unit, overrides, self._clock.now_ms(), touched)
+        published = dry_run or await self._entitlements.tell(sorted(touched))
+        return Applied(plans=tuple(changes), overrides=changed, unknown_orgs=unknown, orgs_affected=len(touched), published=published)
+
+    async def put(self, spec: PlanSpec) -> Applied:
+        """One plan by API or command line: new, or a new version. Raises ManagedElsewhere for a plan of the files."""
+        self._check([spec])
+        touched: set[str] = set()
+        async with self._books.transaction() as unit:
+            row = await unit.plans.get(spec.name, lock=True)
+            if row and row.managed_by == FILE and not same_terms(row.spec, spec):
+                raise ManagedElsewhere(f"plan {spec.name} comes from plans.yaml; change it there", plan=spec.name)
+            change = await self._put(unit, spec, row, API, touched)
+        published = await self._entitlements.tell(sorted(touched))
+        return Applied(plans=(change,), overrides=(), unknown_orgs=(), orgs_affected=len(touched), published=published)
+
+    async def _archive(self, unit: Unit, rows: Sequence[PlanRow]) -> list[PlanChange]:
+        """Nobody new gets them; who has one keeps it."""
+        gone = [row for row in rows if row.managed_by == FILE and not row.archived]
+        for row in gone:
+            await unit.plans.archive(row.spec.name, True, self._clock.now_ms())
+        return [PlanChange(plan=row.spec.name, what="archived", version=row.version) for row in gone]
+
+    async def renew_due(self) -> int:
+        """Move the subscriptions whose awaited renewal has come; returns how many."""
+        moved = 0
+        while True:
+            async with self._books.transaction() as unit:
+                due = await unit.subscriptions.due(self._clock.now_ms(), _BATCH)
+                for plan, version in sorted({(s.plan, v) for s, v in due}):
+                    spec = await unit.plans.version(plan, version)
+                    if spec is not None:
+                        await self._move(unit, [s for s, v in due if (s.plan, v) == (plan, version)], spec, version)
+            await self._entitlements.tell(sorted(s.org_id for s, _ in due))
+            moved += len(due)
+            if len(due) < _BATCH:
+                return moved
+
+    def _check(self, specs: Iterable[PlanSpec]) -> None:
+        for spec in specs:
+            unknown = sorted({*spec.prices, *(q.meter for q in spec.quotas)} - set(self._meters))
+            if unknown:
+                raise BadInput(f"plan {spec.name} names {', '.join(unknown)}, which meters.yaml does not", plan=spec.name)
+            for meter, price in spec.prices.items():
+                report_unit_price(price, self._meters[meter], minor_digits(self._currency))
+
+    async def _put(self, unit: Unit, spec: PlanSpec, row: PlanRow | None, managed_by: str, touched: set[str]) -> PlanChange:
+        now_ms = self._clock.now_ms()
+        if row is None:
+            await unit.plans.add_version(spec, 1, managed_by, now_ms)
+            return PlanChange(plan=spec.name, what="created", version=1)
+        same = same_terms(row.spec, spec)
+        if row.managed_by != managed_by:
+            return PlanChange(plan=spec.name, what="unchanged" if same else "kept", version=row.version)
+        version, what = (row.version, "unchanged") if same else (row.version + 1, "changed")
+        if not same:
+            await unit.plans.add_version(spec, version, managed_by, now_ms)
+        if row.archived:
+            await unit.plans.archive(spec.name, False, now_ms)
+            what = "returned" if same else what
+        return await self._roll_out(unit, spec, PlanChange(plan=spec.name, what=what, version=version), touched)
+
+    async def _roll_out(self, unit: Unit, spec: PlanSpec, change: PlanChange, touched: set[str]) -> PlanChange:
+        if spec.rollout is Rollout.NEW:
+            return change
+        behind = await unit.subscriptions.behind(spec.name, change.version)
+        if spec.rollout is Rollout.NOW:
+            subscriptions = [s for s, _ in behind]
+            delta = await self._move(unit, subscriptions, spec, change.version)
+            touched.update(s.org_id for s in subscriptions)
+            return replace(change, orgs_now=len(subscriptions), base_delta=delta)
+        waiting = [s for s, awaited in behind if awaited != change.version]
+        now_ms = self._clock.now_ms()
+        renewals = [next_renewal(s.anchor_ms, s.interval, now_ms) for s in waiting]
+        await unit.subscriptions.schedule([s.org_id for s in waiting], change.version, renewals)
+        delta = sum(((spec.price.get(s.currency) or Decimal(0)) - (s.amount or Decimal(0)) for s in waiting), Decimal(0))
+        return replace(change, orgs_at_renewal=len(waiting), base_delta=delta)
+
+    async def _move(self, unit: Unit, subscriptions: Sequence[Subscription], spec: PlanSpec, version: int) -> Decimal:
+        """To this version, with what Stripe must hear of it. Returns by how much the base prices change in all."""
+        if not subscriptions:
+            return Decimal(0)
+        org_ids = sorted(s.org_id for s in subscriptions)
+        await unit.orgs.raise_versions(org_ids)
+        moved = [replace(s, plan_version=version, amount=spec.price.get(s.currency), interval=spec.interval) for s in subscriptions]
+        await unit.subscriptions.move(moved)
+        if self._bills and spec.is_paid:
+            orgs, emails = await unit.orgs.by_ids(org_ids), await unit.customers.emails(org_ids)
+            for s in moved:
+                rows = outbox.subscription_rows(s, spec, self._meters)
+                await unit.outbox.add([outbox.customer_row(orgs[s.org_id], emails.get(s.org_id)), *rows], self._clock.now_ms())
+        before = sum((s.amount or Decimal(0) for s in subscriptions), Decimal(0))
+        return sum((s.amount or Decimal(0) for s in moved), Decimal(0)) - before

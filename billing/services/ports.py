@@ -1,0 +1,222 @@
+"""What the use cases need of the world. billing/store keeps the rows, billing/wiring.py tells the gateways."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from billing.model.organization import ApiKey, Organization
+from billing.model.outbox import OutboxRow
+from billing.model.plan import PlanSpec
+from billing.model.subscription import Subscription
+from metering.model.apikey import KeyRecord
+from metering.model.entitlement import Entitlement, Override
+from metering.model.errors import DependencyUnavailable
+from metering.model.quota import Quota
+
+FILE, API = "file", "api"  # who made a plan or an override, and so may change it
+
+
+class GatewaysUnreachable(DependencyUnavailable):
+    """The change is stored; the gateways could not be told yet."""
+
+    code = "gateways_unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRow:
+    """A plan and its newest version."""
+
+    spec: PlanSpec
+    version: int
+    managed_by: str
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaRow:
+    """One overridden quota of one organization."""
+
+    org_id: str
+    quota: Quota
+    reason: str
+    until_ms: int | None
+    managed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """All that decides what one organization may do. `active` and `revoked` are its keys; `revoked` those that the
+    gateways were not told of."""
+
+    org: Organization
+    deleted: bool
+    subscription: Subscription | None
+    spec: PlanSpec | None
+    overrides: tuple[Override, ...]
+    active: tuple[ApiKey, ...]
+    revoked: tuple[str, ...]
+
+
+class OrgRows(Protocol):
+    async def insert(self, org: Organization) -> bool:
+        """False where the slug is taken."""
+        ...
+
+    async def find(self, ref: str, *, lock: bool = False) -> Organization | None:
+        """By id or slug; not the deleted."""
+        ...
+
+    async def living(self) -> list[tuple[Organization, Subscription | None]]: ...
+
+    async def by_slugs(self, slugs: Sequence[str]) -> dict[str, str]:
+        """slug -> id."""
+        ...
+
+    async def by_ids(self, org_ids: Sequence[str]) -> dict[str, Organization]: ...
+
+    async def raise_versions(self, org_ids: Sequence[str]) -> None:
+        """The next publication tells the gateways something new. Locks them, in the order of ids."""
+        ...
+
+    async def mark_deleted(self, org_id: str, now_ms: int) -> None: ...
+
+    async def accounts(self, org_ids: Sequence[str], *, lock: bool = False, all_revoked: bool = False) -> list[Account]:
+        """With `lock`, held until the transaction ends: so publications follow one another in the order of versions.
+        `all_revoked` names also the keys whose revocation the gateways were told."""
+        ...
+
+    async def unpublished(self, limit: int) -> list[str]: ...
+
+    async def ids_after(self, org_id: str | None, limit: int) -> list[str]:
+        """Every organization there ever was, a page at a time in the order of ids."""
+        ...
+
+    async def mark_published(self, versions: Mapping[str, int], now_ms: int) -> None: ...
+
+
+class KeyRows(Protocol):
+    async def insert(self, key: ApiKey) -> ApiKey | None:
+        """With its id; None where the hash is known already."""
+        ...
+
+    async def of_org(self, org_id: str) -> list[ApiKey]: ...
+
+    async def find(self, *, key_id: int | None = None, sha256: str | None = None) -> ApiKey | None: ...
+
+    async def expire(self, key_id: int, at_ms: int) -> None: ...
+
+    async def revoke(self, key_ids: Sequence[int], now_ms: int) -> None: ...
+
+    async def owners(self, hashes: Sequence[str], now_ms: int) -> dict[str, str]:
+        """hash -> organization, for keys that are good now."""
+        ...
+
+
+class PlanRows(Protocol):
+    async def get(self, name: str, *, lock: bool = False) -> PlanRow | None: ...
+
+    async def all(self, *, lock: bool = False) -> dict[str, PlanRow]: ...
+
+    async def add_version(self, spec: PlanSpec, version: int, managed_by: str, now_ms: int) -> None: ...
+
+    async def archive(self, name: str, archived: bool, now_ms: int) -> None: ...
+
+    async def version(self, name: str, version: int) -> PlanSpec | None: ...
+
+
+class SubscriptionRows(Protocol):
+    async def insert(self, subscription: Subscription, now_ms: int) -> None: ...
+
+    async def of_org(self, org_id: str) -> Subscription | None: ...
+
+    async def behind(self, plan: str, version: int) -> list[tuple[Subscription, int | None]]:
+        """Live subscriptions to an older version, each with the version that it already waits for."""
+        ...
+
+    async def move(self, moved: Sequence[Subscription]) -> None:
+        """To the version, amount and interval they carry now."""
+        ...
+
+    async def schedule(self, org_ids: Sequence[str], version: int, at_ms: Sequence[int]) -> None: ...
+
+    async def due(self, now_ms: int, limit: int) -> list[tuple[Subscription, int]]:
+        """Those whose renewal has come, with the version they move to."""
+        ...
+
+    async def end(self, org_id: str, state: str, now_ms: int) -> None: ...
+
+
+class QuotaRows(Protocol):
+    async def managed(self, managed_by: str) -> list[QuotaRow]: ...
+
+    async def of_org(self, org_id: str) -> list[QuotaRow]: ...
+
+    async def replace(self, org_ids: Sequence[str], managed_by: str, rows: Sequence[QuotaRow], now_ms: int) -> None:
+        """Those of these organizations that `managed_by` set, by `rows`."""
+        ...
+
+    async def put(self, row: QuotaRow, now_ms: int) -> None: ...
+
+
+class OutboxRows(Protocol):
+    async def add(self, rows: Sequence[OutboxRow], now_ms: int) -> None:
+        """A row whose identifier is known already is left out."""
+        ...
+
+    async def has(self, org_id: str, kind: str) -> bool: ...
+
+
+class CustomerRows(Protocol):
+    async def insert(self, org: Organization, email: str | None, currency: str, now_ms: int) -> None: ...
+
+    async def emails(self, org_ids: Sequence[str]) -> dict[str, str]: ...
+
+
+class UsageRows(Protocol):
+    async def of_period(self, org_id: str, start_ms: int) -> dict[str, int]:
+        """meter -> base units that Postgres holds for the period."""
+        ...
+
+
+class Unit(Protocol):
+    """One transaction: all of it happens, or nothing."""
+
+    @property
+    def orgs(self) -> OrgRows: ...
+    @property
+    def keys(self) -> KeyRows: ...
+    @property
+    def plans(self) -> PlanRows: ...
+    @property
+    def subscriptions(self) -> SubscriptionRows: ...
+    @property
+    def quotas(self) -> QuotaRows: ...
+    @property
+    def customers(self) -> CustomerRows: ...
+    @property
+    def outbox(self) -> OutboxRows: ...
+    @property
+    def usage(self) -> UsageRows: ...
+
+
+class Books(Protocol):
+    """Where the rows are."""
+
+    def transaction(self, *, keep: bool = True) -> AbstractAsyncContextManager[Unit]:
+        """`keep=False` undoes everything at the end: a dry run."""
+        ...
+
+
+class Gateways(Protocol):
+    """The live copy. Every method raises GatewaysUnreachable."""
+
+    async def publish(self, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None: ...
+
+    async def withdraw_org(self, org_id: str, hashes: Sequence[str]) -> None: ...
+
+    async def withdraw_keys(self, hashes: Sequence[str]) -> None: ...
+
+    async def announce(self, messages: Sequence[str]) -> None: ...
+
+    async def counters(self, names: Sequence[str]) -> list[int | None]: ...

@@ -1,0 +1,133 @@
+"""What an organization has used of its quotas now: the counters that decide, and the ledger where they are silent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from billing.model.organization import Organization
+from billing.model.rating import Bill, estimate
+from billing.model.usage import LimitUse, MeterUse, Source, UsageReport, shown_quotas
+from billing.services import lookup
+from billing.services.entitlements import Entitlements
+from billing.services.ports import Account, Books, Gateways, GatewaysUnreachable, Unit
+from metering.model import keys
+from metering.model.apikey import checksum_fails, sha256_hex
+from metering.model.clock import Clock
+from metering.model.entitlement import Entitlement
+from metering.model.errors import Unauthorized
+from metering.model.meter import Meter
+from metering.model.period import period_at, window_at
+from metering.model.quota import Quota, Window
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """`live` by counter name, None where the store does not hold it; `stored` by meter, this period."""
+
+    live: Mapping[str, int | None]
+    stored: Mapping[str, int]
+
+    def used(self, counter: str, meter: str, window: Window) -> tuple[int, Source]:
+        count = self.live.get(counter)
+        if count is not None:
+            return count, Source.LIVE
+        if window is Window.PERIOD:
+            return self.stored.get(meter, 0), Source.STORED
+        return 0, Source.LIVE if counter in self.live else Source.STORED
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What Postgres knows, read in one transaction."""
+
+    account: Account
+    entitlement: Entitlement
+    stored: Mapping[str, int]
+    now_ms: int
+    start_ms: int
+    end_ms: int
+
+
+class Usage:
+    """`meters` is what is counted, in the order to show."""
+
+    def __init__(self, books: Books, gateways: Gateways, entitlements: Entitlements, clock: Clock, *, meters: Mapping[str, Meter]) -> None:
+        self._books, self._gateways, self._entitlements, self._clock, self._meters = books, gateways, entitlements, clock, meters
+
+    async def report(self, org_ref: str) -> UsageReport:
+        """By id or slug. Raises NoSuchOrganization."""
+        async with self._books.transaction() as unit:
+            facts = await self._facts(unit, await lookup.organization(unit, org_ref))
+        return await self._compose(facts)
+
+    async def report_for_key(self, api_key: str) -> UsageReport:
+        """For the organization that this key belongs to. Raises Unauthorized."""
+        if not api_key or checksum_fails(api_key):
+            raise Unauthorized("this is not a valid API key")
+        sha = sha256_hex(api_key)
+        async with self._books.transaction() as unit:
+            owner = (await unit.keys.owners([sha], self._clock.now_ms())).get(sha)
+            if owner is None:
+                raise Unauthorized("this API key is unknown, revoked or expired")
+            facts = await self._facts(unit, await lookup.organization(unit, owner))
+        return await self._compose(facts)
+
+    async def _facts(self, unit: Unit, org: Organization) -> _Facts:
+        now_ms = self._clock.now_ms()
+        (account,) = await unit.orgs.accounts([org.id])
+        entitlement = await self._entitlements.compiled(unit, account)
+        start_ms, end_ms = period_at(entitlement.anchor_ms, now_ms)
+        stored = await unit.usage.of_period(org.id, start_ms)
+        return _Facts(account, entitlement, stored, now_ms, start_ms, end_ms)
+
+    async def _compose(self, facts: _Facts) -> UsageReport:
+        quotas = facts.entitlement.quotas_at(facts.now_ms)
+        meters = self._shown(quotas, facts.stored)
+        figures = _Figures(await self._counters(facts, meters, quotas), facts.stored)
+        uses = tuple(_meter_use(facts, meter, shown_quotas(quotas, meter.name), figures) for meter in meters)
+        account = facts.account
+        return UsageReport(
+            org=account.org,
+            plan=facts.entitlement.plan,
+            plan_title=account.spec.title or account.spec.name if account.spec else facts.entitlement.plan,
+            plan_version=facts.entitlement.plan_version,
+            start_ms=facts.start_ms,
+            end_ms=facts.end_ms,
+            now_ms=facts.now_ms,
+            meters=uses,
+            bill=self._bill(account, quotas, {use.meter.name: use.used for use in uses}),
+        )
+
+    def _shown(self, quotas: tuple[Quota, ...], stored: Mapping[str, int]) -> list[Meter]:
+        """Every configured meter, then what is limited or was used under a name that the files no longer hold."""
+        others = sorted({*(q.meter for q in quotas), *stored} - set(self._meters))
+        return [*self._meters.values(), *(Meter(name=name, unit=name) for name in others)]
+
+    async def _counters(self, facts: _Facts, meters: list[Meter], quotas: tuple[Quota, ...]) -> dict[str, int | None]:
+        names = [_counter(facts, meter.name, Window.PERIOD) for meter in meters]
+        names += [_counter(facts, q.meter, q.window) for meter in meters for q in shown_quotas(quotas, meter.name)]
+        names = list(dict.fromkeys(names))
+        try:
+            return dict(zip(names, await self._gateways.counters(names), strict=True))
+        except GatewaysUnreachable:
+            return {}  # the figures then say that they are the ledger's
+
+    def _bill(self, account: Account, quotas: tuple[Quota, ...], used: Mapping[str, int]) -> Bill | None:
+        if account.subscription is None or account.spec is None:
+            return None
+        subscription = account.subscription
+        return estimate(subscription.amount, account.spec.prices, quotas, used, self._meters, subscription.currency)
+
+
+def _counter(facts: _Facts, meter: str, window: Window) -> str:
+    start_ms, _ = window_at(window, facts.entitlement.anchor_ms, facts.now_ms)
+    return keys.counter(facts.entitlement.org_id, meter, keys.scope(route_id=None, key_id=None), window, start_ms)
+
+
+def _meter_use(facts: _Facts, meter: Meter, quotas: tuple[Quota, ...], figures: _Figures) -> MeterUse:
+    used, source = figures.used(_counter(facts, meter.name, Window.PERIOD), meter.name, Window.PERIOD)
+    limits = []
+    for quota in quotas:
+        start_ms, reset_at_ms = window_at(quota.window, facts.entitlement.anchor_ms, facts.now_ms)
+        count, origin = figures.used(_counter(facts, meter.name, quota.window), meter.name, quota.window)
+        limits.append(LimitUse(quota=quota, used=count, source=origin, start_ms=start_ms, reset_at_ms=reset_at_ms))
+    return MeterUse(meter=meter, used=used, source=source, limits=tuple(limits))

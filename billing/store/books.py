@@ -1,0 +1,50 @@
+"""One transaction over all the billing tables."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from billing.store.keys import KeyTable
+from billing.store.orgs import OrgTable
+from billing.store.outbox import CustomerTable, OutboxTable
+from billing.store.plans import PlanTable
+from billing.store.quotas import QuotaTable
+from billing.store.subscriptions import SubscriptionTable
+from billing.store.usage import UsageTable
+
+
+class PostgresUnit:
+    """The tables, as one transaction sees them."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.orgs = OrgTable(connection)
+        self.keys = KeyTable(connection)
+        self.plans = PlanTable(connection)
+        self.subscriptions = SubscriptionTable(connection)
+        self.quotas = QuotaTable(connection)
+        self.customers = CustomerTable(connection)
+        self.outbox = OutboxTable(connection)
+        self.usage = UsageTable(connection)
+
+
+class PostgresBooks:
+    """Opens transactions on a pool."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def transaction(self, *, keep: bool = True) -> AsyncIterator[PostgresUnit]:
+        async with self._pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield PostgresUnit(connection)
+            except BaseException:
+                await transaction.rollback()
+                raise
+            if keep:
+                await transaction.commit()
+            else:
+                await transaction.rollback()

@@ -1,0 +1,31 @@
+"""Overridden quotas in Postgres. The SQL is in quotas.sql."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from billing.services.ports import QuotaRow
+from billing.store import rows as r
+from metering.model.clock import to_datetime
+from metering.store.postgres import Queries
+
+_SQL = Queries.load("billing.store", "quotas.sql")
+_MANAGED, _OF_ORG, _REMOVE, _PUT = _SQL["managed"], _SQL["of_org"], _SQL["remove"], _SQL["put"]
+
+
+class QuotaTable:
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def managed(self, managed_by: str) -> list[QuotaRow]:
+        return [r.quota_row(row) for row in await self._connection.fetch(_MANAGED, managed_by)]
+
+    async def of_org(self, org_id: str) -> list[QuotaRow]:
+        return [r.quota_row(row) for row in await self._connection.fetch(_OF_ORG, org_id)]
+
+    async def replace(self, org_ids: Sequence[str], managed_by: str, rows: Sequence[QuotaRow], now_ms: int) -> None:
+        await self._connection.execute(_REMOVE, list(org_ids), managed_by)
+        await self._connection.executemany(_PUT, [(*r.quota_values(row), to_datetime(now_ms)) for row in rows])
+
+    async def put(self, row: QuotaRow, now_ms: int) -> None:
+        await self._connection.execute(_PUT, *r.quota_values(row), to_datetime(now_ms))

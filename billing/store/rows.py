@@ -1,0 +1,109 @@
+"""Rows of Postgres as the nouns of the model, and back. Instants become milliseconds, jsonb is text."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import asyncpg
+
+from billing.model.organization import ApiKey, Organization
+from billing.model.plan import Interval
+from billing.model.subscription import State, Subscription
+from billing.services.ports import QuotaRow
+from metering.model.clock import to_datetime, to_ms
+from metering.model.entitlement import Override, rule_from_json, rule_to_json
+from metering.model.quota import Mode, Per, Quota, Window
+
+T = TypeVar("T")
+
+
+def jsonb(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def from_jsonb(text: str) -> Any:
+    return json.loads(text)
+
+
+def ms(instant: datetime | None) -> int | None:
+    return None if instant is None else to_ms(instant)
+
+
+def instant(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else to_datetime(at_ms)
+
+
+def grouped(rows: Iterable[asyncpg.Record], make: Callable[[asyncpg.Record], T]) -> dict[str, list[T]]:
+    """Rows by their org_id, in order."""
+    groups: dict[str, list[T]] = {}
+    for row in rows:
+        groups.setdefault(str(row["org_id"]), []).append(make(row))
+    return groups
+
+
+def organization(row: asyncpg.Record, created: str = "created_at") -> Organization:
+    return Organization(
+        id=str(row["id"]), slug=row["slug"], name=row["name"], version=row["ent_version"], created_at_ms=to_ms(row[created])
+    )
+
+
+def subscription(row: asyncpg.Record) -> Subscription | None:
+    """None where an outer join found none."""
+    if row["org_id"] is None:
+        return None
+    return Subscription(
+        org_id=str(row["org_id"]),
+        plan=row["plan"],
+        plan_version=row["plan_version"],
+        state=State(row["status"]),
+        anchor_ms=to_ms(row["anchor"]),
+        interval=Interval(row["billing_interval"]),
+        currency=row["currency"],
+        amount=row["amount"],
+        trial_days=row["trial_days"],
+    )
+
+
+def api_key(row: asyncpg.Record) -> ApiKey:
+    return ApiKey(
+        id=row["id"],
+        org_id=str(row["org_id"]),
+        sha256=row["sha256"],
+        hint=row["hint"],
+        label=row["label"],
+        test=row["test"],
+        imported=row["imported"],
+        created_at_ms=to_ms(row["created_at"]),
+        expires_at_ms=ms(row["expires_at"]),
+        revoked_at_ms=ms(row["revoked_at"]),
+    )
+
+
+def quota_row(row: asyncpg.Record) -> QuotaRow:
+    quota = Quota(
+        meter=row["meter"],
+        limit=row["limit_units"],
+        window=Window(row["time_window"]),
+        mode=Mode(row["mode"]),
+        per=Per(row["per"]),
+        on_store_failure=rule_from_json(from_jsonb(row["on_store_failure"])) if row["on_store_failure"] else None,
+        source="override",
+    )
+    return QuotaRow(org_id=str(row["org_id"]), quota=quota, reason=row["reason"], until_ms=ms(row["until"]), managed_by=row["managed_by"])
+
+
+def override(row: asyncpg.Record) -> Override:
+    """One row as the gateway sees it; each carries its own end."""
+    found = quota_row(row)
+    return Override(quotas=(found.quota,), until_ms=found.until_ms, reason=found.reason)
+
+
+def quota_values(row: QuotaRow) -> tuple[Any, ...]:
+    """The columns of billing.quotas, org_id to managed_by, in the order of quotas.sql."""
+    quota = row.quota
+    rule = None if quota.on_store_failure is None else jsonb(rule_to_json(quota.on_store_failure))
+    return (
+        row.org_id, quota.meter, quota.limit, quota.window.value, quota.mode.value, quota.per.value, rule, row.reason,
+        instant(row.until_ms), row.managed_by,
+    )  # fmt: skip

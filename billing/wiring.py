@@ -1,0 +1,109 @@
+"""Bind the use cases to Postgres and Redis: what control, the command line and the aggregator call."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from billing.services.entitlements import Entitlements
+from billing.services.keys import Keys
+from billing.services.orgs import Orgs
+from billing.services.overrides import Overrides
+from billing.services.plans import Plans
+from billing.services.ports import GatewaysUnreachable
+from billing.services.usage import Usage
+from billing.store.books import PostgresBooks
+from metering.model import keys as grammar
+from metering.model.apikey import KeyRecord
+from metering.model.clock import Clock
+from metering.model.entitlement import Entitlement
+from metering.model.meter import Meter
+from metering.store.redis import publish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Billing:
+    """The use cases over one database, one store and one set of meters."""
+
+    orgs: Orgs
+    keys: Keys
+    plans: Plans
+    overrides: Overrides
+    entitlements: Entitlements
+    usage: Usage
+
+
+def open_billing(
+    pool: asyncpg.Pool,
+    redis: Redis,
+    clock: Clock,
+    *,
+    meters: Mapping[str, Meter],
+    currency: str = "usd",
+    default_plan: str | None = "free",
+    bills: bool = True,
+) -> Billing:
+    """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing."""
+    books, gateways = PostgresBooks(pool), RedisGateways(redis)
+    entitlements = Entitlements(books, gateways, clock, default_plan=default_plan)
+    keys = Keys(books, entitlements, clock, entropy=lambda: secrets.token_bytes(24))
+    return Billing(
+        orgs=Orgs(books, keys, entitlements, clock, meters=meters, currency=currency, bills=bills),
+        keys=keys,
+        plans=Plans(books, entitlements, clock, meters=meters, currency=currency, bills=bills),
+        overrides=Overrides(books, entitlements, clock),
+        entitlements=entitlements,
+        usage=Usage(books, gateways, entitlements, clock, meters=meters),
+    )
+
+
+class RedisGateways:
+    """The live copy. One call, one trip; every way Redis fails is GatewaysUnreachable."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def publish(self, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None:
+        if orgs:
+            with _unreachable():
+                await publish.publish_orgs(self._redis, orgs)
+
+    async def withdraw_org(self, org_id: str, hashes: Sequence[str]) -> None:
+        with _unreachable():
+            await publish.withdraw_org(self._redis, org_id, hashes)
+
+    async def withdraw_keys(self, hashes: Sequence[str]) -> None:
+        if hashes:
+            with _unreachable():
+                await publish.withdraw_keys(self._redis, hashes)
+
+    async def announce(self, messages: Sequence[str]) -> None:
+        if messages:
+            with _unreachable():
+                pipe = self._redis.pipeline(transaction=False)
+                for message in messages:
+                    pipe.publish(grammar.CHANGED, message)
+                await pipe.execute()
+
+    async def counters(self, names: Sequence[str]) -> list[int | None]:
+        """Key by key, as they may lie in several slots."""
+        if not names:
+            return []
+        with _unreachable():
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.get(name)
+            return [None if value is None else int(value) for value in await pipe.execute()]
+
+
+@contextmanager
+def _unreachable() -> Iterator[None]:
+    """The driver's errors become ours."""
+    try:
+        yield
+    except (RedisError, OSError) as exc:
+        raise GatewaysUnreachable(f"Redis does not answer: {exc}") from exc
