@@ -295,8 +295,8 @@ def _changes(call: Call, item: Body, given: Body, at: int) -> Body:
 
 @handles("DeleteSubscriptionsSubscriptionExposedId")
 def cancel(call: Call) -> Body:
-    """At once. Metered usage not yet invoiced stays unbilled, as at Stripe without invoice_now."""
-    call.only(())
+    """At once. Whether a last invoice is written makes no difference here: no invoices are imitated."""
+    call.only({"invoice_now", "prorate"})
     subscription = _stored(call)
     if subscription["ended_at"] is not None:
         raise Refusal("No such subscription: it was canceled already.", param="id", code="resource_missing", status=404)

@@ -1,0 +1,133 @@
+"""An organization's subscription at Stripe: the same items, and the same periods, as here."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from billing.model.delivery import Outcome
+from billing.model.plan import Interval
+from billing.stripe.client import Resource, StripeApi, StripeCallFailed
+from billing.stripe.objects import ORG_KEY, CannotBeTold, NotYet
+from billing.stripe.rows import Ids, Row
+from metering.model.clock import to_datetime, to_ms
+from metering.model.period import add_months, period_at
+
+DAYS_UNTIL_DUE = 30  # of an invoice that is sent, where there is no payment method to charge
+_DAY_SECONDS = 86_400
+_ENDED = ("canceled", "incomplete_expired")
+
+
+async def ensure_subscription(api: StripeApi, ids: Ids, row: Row, now_ms: int) -> None:
+    """The organization's one subscription, on the prices of the plan version that the row names."""
+    customer = await ids.get("customer", row.org_id)
+    prices, interval = await _prices(ids, row.payload)
+    if customer is None or not prices:
+        raise NotYet("its customer or its plan is not at Stripe yet")
+    current = await _current(api, ids, row.org_id, customer)
+    if current is None:
+        params: dict[str, Any] = {"customer": customer, "items": [{"price": price} for price in prices.values()]}
+        params |= {"metadata": _metadata(row.payload), "billing_mode": {"type": "flexible"}}  # months beside a year need it
+        params |= schedule(row.payload["anchor"], row.payload["trial_days"], interval, now_ms)
+        params |= await _collection(api, customer)
+        current = await _created(api, params, row)
+    elif changes := await _changes(ids, current, prices):
+        params = {"items": changes, "metadata": _metadata(row.payload)}
+        current = await api.update(Resource.SUBSCRIPTION, current["id"], params, key=f"wb:{row.identifier}", tries=row.attempts)
+    await ids.keep("subscription", row.org_id, current["id"])
+
+
+async def cancel_subscription(api: StripeApi, ids: Ids, row: Row) -> None:
+    """End it now, with an invoice for the usage that was not billed yet. One that is not there, or has ended, is fine."""
+    customer = await ids.get("customer", row.org_id)
+    current = await _current(api, ids, row.org_id, customer) if customer else None
+    if current is not None:
+        await api.cancel_subscription(current["id"])
+
+
+async def _prices(ids: Ids, payload: Mapping[str, Any]) -> tuple[dict[str | None, str], Interval]:
+    """Meter (None for the base price) -> price, and the base price's interval."""
+    found = await ids.under("price", f"{payload['plan']}/{payload['version']}/")
+    sold = {tuple(key.split("/")[2:4]) for key in found}  # (currency, interval)
+    if len(sold) > 1:
+        raise CannotBeTold(f"plan {payload['plan']} version {payload['version']} stands at Stripe in several currencies or intervals")
+    prices: dict[str | None, str] = {}
+    for key, price in found.items():
+        part = key.split("/", 4)[4]
+        prices[None if part == "base" else part.removeprefix("meter/")] = price
+    return prices, Interval(next(iter(sold))[1]) if sold else Interval.MONTH
+
+
+async def _current(api: StripeApi, ids: Ids, org_id: str, customer: str) -> dict[str, Any] | None:
+    """The subscription that runs: by its id, or by its metadata if a crash kept us from noting that."""
+    known = await ids.get("subscription", org_id)
+    if known and (subscription := await api.retrieve(Resource.SUBSCRIPTION, known)) and subscription["status"] not in _ENDED:
+        return subscription
+    async for subscription in api.find(Resource.SUBSCRIPTION, {"customer": customer}):
+        if subscription["metadata"].get(ORG_KEY) == org_id and subscription["status"] not in _ENDED:
+            return subscription
+    return None
+
+
+async def _created(api: StripeApi, params: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    try:
+        return await api.create(Resource.SUBSCRIPTION, params, key=f"wb:{row.identifier}", tries=row.attempts)
+    except StripeCallFailed as failure:
+        if failure.param == "backdate_start_date":
+            # Stripe's clock is behind ours, and the start lies in its future: a matter of seconds.
+            failure.outcome = Outcome.NOT_ACCEPTED
+        raise
+
+
+def _metadata(payload: Mapping[str, Any]) -> dict[str, str]:
+    return {ORG_KEY: payload["org_id"], "weighbridge_plan": payload["plan"], "weighbridge_plan_version": str(payload["version"])}
+
+
+def schedule(anchor: str, trial_days: int, interval: Interval, now_ms: int) -> dict[str, Any]:
+    """Parameters that make Stripe's periods ours.
+
+    The anchor goes as day and time of day, not as an instant: counted from the instant of a 28 February, an anchor of the
+    31st would stay on the 28th. The start is dated back to the period under way, whose price is then due in full.
+    """
+    anchor_ms = to_ms(datetime.fromisoformat(anchor))
+    at = to_datetime(anchor_ms)
+    config = {"day_of_month": at.day, "hour": at.hour, "minute": at.minute, "second": at.second}
+    if interval is Interval.YEAR:
+        config["month"] = at.month
+    params: dict[str, Any] = {"billing_cycle_anchor_config": config, "proration_behavior": "create_prorations"}
+    start = _interval_start(anchor_ms, interval, now_ms) // 1000
+    if start < now_ms // 1000:
+        params["backdate_start_date"] = start
+    trial_end = anchor_ms // 1000 + trial_days * _DAY_SECONDS
+    if trial_days and trial_end > now_ms // 1000:
+        params["trial_end"] = trial_end
+    return params
+
+
+def _interval_start(anchor_ms: int, interval: Interval, now_ms: int) -> int:
+    start_ms, _ = period_at(anchor_ms, now_ms)
+    if interval is Interval.MONTH:
+        return start_ms
+    anchor, start = to_datetime(anchor_ms), to_datetime(start_ms)
+    months = (start.year - anchor.year) * 12 + start.month - anchor.month
+    return to_ms(add_months(anchor, months // 12 * 12))
+
+
+async def _collection(api: StripeApi, customer: str) -> dict[str, Any]:
+    """Charge what there is to charge; where there is no payment method, Stripe refuses to, and sends an invoice instead."""
+    found = await api.retrieve(Resource.CUSTOMER, customer)
+    if found and (found["invoice_settings"]["default_payment_method"] or found["default_source"]):
+        return {"collection_method": "charge_automatically"}
+    return {"collection_method": "send_invoice", "days_until_due": DAYS_UNTIL_DUE}
+
+
+async def _changes(ids: Ids, current: Mapping[str, Any], prices: Mapping[str | None, str]) -> Sequence[Mapping[str, Any]]:
+    """What turns the running items into the wanted ones: a meter keeps its item, so that its usage stays on one line."""
+    running = {item["price"]["recurring"].get("meter"): item for item in current["items"]["data"]}
+    changes: list[dict[str, Any]] = []
+    for meter, price in prices.items():
+        item = running.pop(await ids.get("meter", meter) if meter else None, None)
+        if item is None:
+            changes.append({"price": price})
+        elif item["price"]["id"] != price:
+            changes.append({"id": item["id"], "price": price})
+    return changes + [{"id": item["id"], "deleted": True} for item in running.values()]
