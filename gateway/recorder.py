@@ -150,7 +150,7 @@ class Recorder:
 
     def _begin_segment(self) -> None:
         self._written.clear()
-        self._write(["B", self.worker, self.tally.seqs])
+        self._write(["B", self.worker, [list(pair) for pair in self.tally.seqs.items()]])
         for xid, (tid, minute) in self.tally.open.items():
             self.name(self.tally.templates[tid])
             self._journal.append(orjson.dumps(["O", xid, tid, minute]))

@@ -3,7 +3,7 @@
 Pure. The live worker applies each record as it writes it, and whoever adopts a dead worker's journal applies the same
 records from disk, so both ship the same batches. The records (JSON arrays; n, xid, k and minutes are integers):
 
-  ["B", worker, {bucket: last seq}]                 begins a segment
+  ["B", worker, [[bucket, last seq]…]]               begins a segment
   ["T", tid, org, bucket, key, route, method, period start, [[meter, units]…], {meter: [[counter, expires_ms]…]}]
                                                     names the facts that equal calls share
   ["O", xid, tid, minute]                           open since an earlier segment
@@ -153,10 +153,10 @@ class Tally:
             _add(into, key, units)
             sums.expires[key] = expires_ms
 
-    def _on_B(self, worker: str, seqs: dict[str, int]) -> None:
+    def _on_B(self, worker: str, seqs: list[list[int]]) -> None:
         self.worker = worker
-        for bucket, seq in seqs.items():
-            self.seqs[int(bucket)] = max(seq, self.seqs.get(int(bucket), 0))
+        for bucket, seq in seqs:
+            self.seqs[bucket] = max(seq, self.seqs.get(bucket, 0))
 
     def _on_T(self, *fields: Any) -> None:
         template = Template.of(["T", *fields])

@@ -20,7 +20,6 @@ import pytest
 from redis import Redis
 
 from metering.store.migrate import migrate
-from metering.store.postgres import open_pool
 from weighbridge.embedded import PostgresServer, ValkeyServer, start_postgres, start_valkey
 
 _numbers = itertools.count(1)
@@ -42,9 +41,7 @@ async def _execute(url: str, *statements: str) -> None:
 
 
 async def _migrate(url: str) -> None:
-    pool = await open_pool(url, application="tests")
-    await migrate(pool)
-    await pool.close()
+    await migrate(url)
 
 
 def in_database(url: str, name: str) -> str:

@@ -1,0 +1,300 @@
+"""The protocol on real parts: workers, adopter, scripts, journals, Valkey, Postgres, driven through random schedules of faults.
+
+Every walk ends by letting the system come to rest and then holds: ledger = journaled charges - returns, counter = ledger,
+and, as no failure rule let calls pass, never more than the limit was granted.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from aggregator import recovery
+from aggregator.flush import flush_once
+from aggregator.recovery import Recovery
+from config.gateway import Fixed, Route
+from gateway import adoption, pulse, scripts
+from gateway.admission import Admission, Status
+from gateway.adoption import Adopter
+from gateway.charges import Charge, make_charge
+from gateway.failure import Grace
+from gateway.pulse import Pulse
+from gateway.recorder import Recorder
+from gateway.server_clock import ServerClock
+from gateway.shipper import Shipper
+from gateway.tally import Tally
+from metering.model import keys
+from metering.model.clock import SystemClock
+from metering.model.entitlement import Entitlement
+from metering.model.quota import CLOSED, OPEN, FailureRule, Quota
+from metering.store import journal as journals
+from metering.store.redis.link import Link
+
+ORG = "5f0c1a52-7d43-4f0e-9c57-0f6f0f2b9a11"
+LIMIT = 120
+
+
+class Silent:
+    """Metrics that nobody reads."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *facts: None
+
+
+class Worker:
+    """One gateway worker without its HTTP side."""
+
+    def __init__(self, url: str, directory: Path, name: str, rule: FailureRule) -> None:
+        self.name, self.in_flight = name, list[int]()
+        self.link = Link(url, deadline_seconds=0.05, scripts=scripts.BODIES, on_up=self._up, on_down=self._down)
+        self.clock = ServerClock(SystemClock(), self.link)
+        self.recorder = Recorder(directory, name, self.clock.now_ms)
+        self.admission = Admission(
+            self.link, self.recorder, Grace(2, {}, self.clock.now_ms), on_epoch=lambda b: self.shipper.epoch_changed(b), metrics=Silent()
+        )
+        self.shipper = Shipper(self.link, self.recorder, self.admission.buckets, self._synced)
+        self.pulse = Pulse(self.link, name, "worker", self.clock, self.admission.epochs, lambda: [self.shipper])
+        self.charge = self._charge(rule)
+        self.statuses: list[Status] = []
+        self.link.start()
+        self.beating = asyncio.ensure_future(self.pulse.run())
+
+    def _charge(self, rule: FailureRule) -> Charge:
+        entitlement = Entitlement(
+            org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=0,
+            quotas=(Quota(meter="api", limit=LIMIT, on_store_failure=rule),),
+        )  # fmt: skip
+        return make_charge(entitlement, Route(id=1, path="/*", upstream="app", charge={"api": Fixed(1)}), "GET", 1, self.clock.now_ms())
+
+    def _up(self, server: Any) -> None:
+        self.admission.link_up(server)
+
+    def _down(self) -> None:
+        self.admission.link_down()
+        self.shipper.link_down()
+
+    def _synced(self, bucket: int) -> None:
+        self.pulse.synced(self.admission.buckets[bucket], self.shipper.replayed(bucket))
+
+    async def call(self) -> None:
+        answer = self.admission.ask(self.charge)
+        with contextlib.suppress(asyncio.CancelledError):
+            decision = await answer
+            self.statuses.append(decision.status)
+            if decision.xid:
+                self.in_flight.append(decision.xid)
+
+    def finish(self, rng: random.Random) -> None:
+        if self.in_flight:
+            xid = self.in_flight.pop(rng.randrange(len(self.in_flight)))
+            self.recorder.ended(xid, self.charge.template, "5xx" if rng.random() < 0.25 else "", 200, 1, 0, 0, {})
+
+    async def kill(self) -> None:
+        """As kill -9 leaves it: what was not written is gone, the lock is free, nobody says goodbye."""
+        self.beating.cancel()
+        self.recorder._journal._buffer.clear()
+        self.recorder.close()
+        await self.link.close()
+
+
+class System:
+    """Two workers, an adopter, aggregators, and somebody who breaks things."""
+
+    def __init__(self, url: str, pool: asyncpg.Pool, directory: Path, rng: random.Random, rule: FailureRule) -> None:
+        self.url, self.pool, self.directory, self.rng, self.rule = url, pool, directory, rng, rule
+        self.redis = Redis.from_url(url)
+        self.recovery = Recovery(pool, self.redis, SystemClock(), self._republish)
+        self.names = 0
+        self.workers = [self.spawn(), self.spawn()]
+        self.adopter = Adopter(url, directory, SystemClock(), "supervisor")
+        self.tasks = [asyncio.ensure_future(self.adopter.run()), asyncio.ensure_future(self._recover())]
+        self.calls: set[asyncio.Task[None]] = set()
+
+    def spawn(self) -> Worker:
+        self.names += 1
+        return Worker(self.url, self.directory, f"w{self.names}", self.rule)
+
+    async def _republish(self) -> None:
+        await self.redis.hset(keys.versions(keys.bucket_of(ORG)), ORG, "1")
+
+    async def _recover(self) -> None:
+        while True:
+            await self.recovery.check()
+            await asyncio.sleep(0.05)
+
+    def arrive(self, count: int) -> None:
+        for _ in range(count):
+            task = asyncio.ensure_future(self.rng.choice(self.workers).call())
+            self.calls.add(task)
+            task.add_done_callback(self.calls.discard)
+
+    async def step(self) -> None:
+        for task in self.tasks:
+            if task.done():
+                task.result()
+        self.arrive(self.rng.randrange(4))
+        for worker in self.workers:
+            worker.finish(self.rng)
+        fault = self.rng.random()
+        if fault < 0.02:
+            await self.kill_one()
+        elif fault < 0.03:
+            await self.redis.flushall()
+        elif fault < 0.06:
+            self.rng.choice(self.workers).link.reset()
+        elif fault < 0.09:
+            await self.redis.client_pause(120)
+        elif fault < 0.15:
+            await self.flush(dies=self.rng.random() < 0.4)
+        elif fault < 0.18:
+            for task in list(self.calls)[:2]:
+                task.cancel()
+        await asyncio.sleep(self.rng.random() * 0.02)
+
+    async def kill_one(self) -> None:
+        index = self.rng.randrange(2)
+        await self.workers[index].kill()
+        self.workers[index] = self.spawn()
+
+    async def flush(self, *, dies: bool = False) -> None:
+        after = self.rng.randrange(5) if dies else 10**9
+        steps = iter(range(10**9))
+
+        def observe(_: str) -> None:
+            if next(steps) >= after:
+                raise InterruptedError
+
+        with contextlib.suppress(InterruptedError):
+            await asyncio.gather(
+                flush_once(self.pool, self.redis, observe=observe), flush_once(self.pool, self.redis), return_exceptions=not dies
+            )
+
+    async def rest(self) -> None:
+        while self.calls:
+            await asyncio.sleep(0.02)
+        for worker in self.workers:
+            while worker.in_flight:
+                worker.finish(self.rng)
+        for _ in range(400):
+            await self.flush()
+            done = [w.shipper.all_committed for w in self.workers]
+            if all(done) and not self.adopter.waiting and all(w.admission.epochs.all_open for w in self.workers):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"never comes to rest: {done}, adopted and waiting: {self.adopter.waiting}")
+
+    async def end(self) -> None:
+        for task in [*self.tasks, *(w.beating for w in self.workers)]:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for worker in self.workers:
+            await worker.link.close()
+            worker.recorder.close()
+        await self.redis.aclose()
+
+    async def ledger(self) -> int:
+        return int(await self.pool.fetchval("SELECT coalesce(sum(quantity), 0) FROM billing.usage_events WHERE service = 'api'"))
+
+    async def counter(self) -> int:
+        return int(await self.redis.get(self.workers[0].charge.limits[0].counter) or 0)
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(database, min_size=1, max_size=6) as pool:
+        yield pool
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All periods of the protocol, ten times as fast."""
+    monkeypatch.setattr(pulse, "SHIP_SECONDS", 0.1)
+    monkeypatch.setattr(pulse, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(adoption, "_SCAN_SECONDS", 0.1)
+    monkeypatch.setattr(recovery, "LEAST_WAIT_SECONDS", 0.5)
+
+
+class Witness:
+    """Copies every journal file before it is deleted, and adds up what was ever written into them."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory, self.kept = directory, directory.parent / "kept"
+        self.kept.mkdir()
+        monkeypatch.setattr(journals.Journal, "drop", self._keep_segments(journals.Journal.drop))
+        monkeypatch.setattr(journals.Journal, "destroy", self._keep_all(journals.Journal.destroy))
+
+    def _keep_segments(self, drop: Any) -> Any:
+        def keep(journal: journals.Journal, up_to: int) -> None:
+            self._copy(journal.worker)
+            drop(journal, up_to)
+
+        return keep
+
+    def _keep_all(self, destroy: Any) -> Any:
+        def keep(journal: journals.Journal) -> None:
+            journal.flush()
+            self._copy(journal.worker)
+            destroy(journal)
+
+        return keep
+
+    def _copy(self, worker: str) -> None:
+        for _, path in journals.segments(self.directory, worker):
+            (self.kept / path.name).write_bytes(path.read_bytes())
+
+    def charged(self) -> int:
+        """Σ of what every journal says, returns taken off."""
+        for worker in journals.workers(self.directory):
+            self._copy(worker)
+        total = 0
+        for worker in {path.name.split(".")[0] for path in self.kept.glob("*.log")}:
+            tally = Tally()
+            batches = []
+            for _, path in journals.segments(self.kept, worker):
+                batches += [b for payload in journals.read(path) if (b := tally.apply(orjson.loads(payload)))]
+            for sums in [*(b.sums for b in batches), *tally.sums.values()]:
+                total += sum(quantity for field, quantity in sums.ledger.items() if field.split("|")[3] == "api")
+        return total
+
+
+@pytest.mark.parametrize("rule", [CLOSED, OPEN], ids=["closed", "open"])
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_whatever_breaks_ledger_journals_and_counter_agree_at_rest(
+    redis: str, pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, rule: FailureRule
+) -> None:
+    witness = Witness(tmp_path / "journal", monkeypatch)
+    system = System(redis, pool, tmp_path / "journal", random.Random(seed), rule)
+    try:
+        for _ in range(250):
+            await system.step()
+            if rule is CLOSED:
+                assert await system.counter() <= LIMIT
+        await system.rest()
+        assert await system.ledger() == witness.charged()
+        assert await system.counter() == await system.ledger()
+        if rule is CLOSED:
+            assert await system.ledger() <= LIMIT
+    finally:
+        await system.end()
+
+
+async def test_of_many_concurrent_calls_exactly_the_limit_passes(redis: str, pool: asyncpg.Pool, tmp_path: Path) -> None:
+    system = System(redis, pool, tmp_path / "journal", random.Random(0), CLOSED)
+    try:
+        while not all(w.admission.epochs.all_open for w in system.workers):
+            await asyncio.sleep(0.02)
+        system.arrive(LIMIT * 3)
+        while system.calls:
+            await asyncio.sleep(0.02)
+        statuses = [status for worker in system.workers for status in worker.statuses]
+        assert statuses.count(Status.ADMITTED) == LIMIT
+        assert statuses.count(Status.REFUSED) == LIMIT * 2
+    finally:
+        await system.end()
