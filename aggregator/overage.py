@@ -62,15 +62,16 @@ async def cut_overage(
     clock: Clock,
     meters: Mapping[str, Meter],
     *,
-    ending_before_ms: int | None = None,
+    ending: tuple[int, int] | None = None,
     org_ids: Sequence[str] | None = None,
 ) -> CutReport:
     """Write what has not been handed over yet, for running periods and those that ended within 35 days.
 
-    `ending_before_ms` leaves out periods that end later: the last cut before an end. Raises what the driver raises.
+    `ending` (after, until; ms) leaves out periods that end at another time: so the last cut before an end costs little.
+    Call it for an organization before its plan changes or ends. Raises what the driver raises.
     """
     now_ms, report, after = clock.now_ms(), CutReport(), _NOWHERE
-    bounds = to_datetime(now_ms - STRIPE_HEARS_MS), to_datetime(ending_before_ms if ending_before_ms is not None else _FAR_MS)
+    bounds = [to_datetime(ms) for ms in (ending or (now_ms - STRIPE_HEARS_MS, _FAR_MS))]
     orgs = [UUID(org_id) for org_id in org_ids] if org_ids is not None else None
     while True:
         page = await pool.fetch(SQL["candidates"], _STATES, *bounds, orgs, *after, _PAGE)
@@ -80,7 +81,8 @@ async def cut_overage(
         if len(page) < _PAGE:
             break
         after = (page[-1]["org_id"], page[-1]["service"], page[-1]["period_start"])
-    await pool.execute(SQL["remember_unpriced"], _STATES, to_datetime(now_ms))
+    if ending is None and orgs is None:
+        await pool.execute(SQL["remember_unpriced"], _STATES, to_datetime(now_ms))
     return report
 
 

@@ -108,11 +108,13 @@ class House:
             UUID(org), "org-" + org[-6:], now,
         )  # fmt: skip
         await self.pool.execute(
-            "INSERT INTO billing.plans (name, version, managed_by, created_at, updated_at) VALUES ($1, $2, 'file', $3, $3) ON CONFLICT DO NOTHING",
+            "INSERT INTO billing.plans (name, version, managed_by, created_at, updated_at)"
+            " VALUES ($1, $2, 'file', $3, $3) ON CONFLICT DO NOTHING",
             spec.name, version, now,
         )  # fmt: skip
         await self.pool.execute(
-            "INSERT INTO billing.plan_versions (plan, version, spec, managed_by, created_at) VALUES ($1, $2, $3, 'file', $4) ON CONFLICT DO NOTHING",
+            "INSERT INTO billing.plan_versions (plan, version, spec, managed_by, created_at)"
+            " VALUES ($1, $2, $3, 'file', $4) ON CONFLICT DO NOTHING",
             spec.name, version, json.dumps(to_json(spec)), now,
         )  # fmt: skip
         moved = await self.pool.execute(
@@ -159,5 +161,3 @@ async def house(empty_house: House) -> House:
     report = await empty_house.recovery().check()
     assert report.opened == keys.BUCKETS
     return empty_house
-
-

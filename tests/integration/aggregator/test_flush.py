@@ -243,7 +243,7 @@ async def test_a_period_gets_its_end_from_the_subscriptions_anchor(house: Any) -
     await house.settle({house.field(period=round(start.timestamp())): 1, house.field(period=round(start.timestamp()) + 60): 1})
     await house.flush()
     rows = await house.pool.fetch("SELECT period_end FROM billing.usage_period ORDER BY period_start")
-    assert [r["period_end"] for r in rows][0] == end
+    assert rows[0]["period_end"] == end
 
 
 async def test_usage_of_a_month_without_partition_waits_in_the_default_and_moves(house: Any) -> None:

@@ -1,0 +1,216 @@
+"""Put the aggregator together: what it needs of the world, and its table of jobs."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import asyncpg
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from aggregator import rollup
+from aggregator.flush import flush_once
+from aggregator.metrics import AggregatorMetrics
+from aggregator.overage import cut_overage
+from aggregator.recovery import Recovery
+from aggregator.schedule import Job, Schedule
+from billing.stripe.client import StripeApi
+from billing.stripe.deliver import deliver_due
+from billing.wiring import open_billing
+from config.load import ConfigMissing, load_good, load_last_good, read_set
+from config.settings import Settings
+from metering.model.clock import Clock, to_datetime, to_ms
+from metering.model.errors import ConfigFaulty, DependencyUnavailable
+from metering.model.meter import Meter
+from metering.store import migrate
+from metering.store.postgres import DatabaseUnsuitable, Queries, open_pool
+
+SQL = Queries.load("aggregator", "sql/wiring.sql")
+log = logging.getLogger("weighbridge.aggregator")
+
+_LOOK_SECONDS, _WATCH_SECONDS, _DELIVER_SECONDS, _HOUR, _DAY = 1.0, 5.0, 2.0, 3600.0, 86_400.0
+_LAST_CUT_AHEAD_MS, _LAST_CUT_BEHIND_MS = 150_000, 2 * 3_600_000
+_POOL = 12  # a connection for each job that holds its lock, and some to work with
+
+
+@dataclass(kw_only=True)
+class Aggregator:
+    """What the jobs work with. `stripe` None: overages are cut and wait in the outbox."""
+
+    settings: Settings
+    pool: asyncpg.Pool
+    redis: Redis
+    clock: Clock
+    metrics: AggregatorMetrics
+    meters: Mapping[str, Meter]
+    stripe: StripeApi | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def jobs(self) -> list[Job]:
+        """The table. A job that is not `alone` may run in every aggregator at once."""
+        settings = self.settings
+        recovery = Recovery(self.pool, self.redis, self.clock, self.republish)
+
+        async def look() -> None:
+            self.metrics.looked(await recovery.check())
+
+        table = [
+            Job(name="recovery", interval_seconds=_LOOK_SECONDS, run=look, alone=False),
+            Job(name="flush", interval_seconds=settings.flush_interval_seconds, run=self.flush),
+            Job(name="watch", interval_seconds=_WATCH_SECONDS, run=self.watch, alone=False),
+            Job(name="routes", interval_seconds=settings.flush_interval_seconds, run=lambda: rollup.name_routes(self.pool, self.redis)),
+            Job(name="daily", interval_seconds=_HOUR, run=lambda: rollup.roll_up_days(self.pool)),
+            Job(name="partitions", interval_seconds=_DAY, run=lambda: rollup.ensure_partitions(self.pool, self.clock)),
+        ]
+        if settings.billing_enabled:
+            table.append(Job(name="overage", interval_seconds=settings.report_interval_seconds, run=self.cut))
+            table.append(Job(name="last_cut", interval_seconds=settings.flush_interval_seconds, run=self.last_cut))
+        if self.stripe is not None:
+            table.append(Job(name="deliver", interval_seconds=_DELIVER_SECONDS, run=self.deliver))
+        return table
+
+    async def flush(self) -> None:
+        began_ms = self.clock.now_ms()
+        report = await flush_once(self.pool, self.redis, observe=self.metrics.timer(), keep_going=lambda: not self.stop.is_set())
+        self.metrics.flushed(report)
+        if report.quarantined:
+            log.error("%d fields of usage cannot be read; they are kept in billing.usage_quarantine", report.quarantined)
+        if report.complete:
+            await self.pool.execute(SQL["flush_done"], to_datetime(began_ms))
+            self.metrics.all_flushed_at(began_ms)
+
+    async def republish(self) -> None:
+        """Every entitlement and key again, for a store that forgot them."""
+        settings = self.settings
+        billing = open_billing(
+            self.pool, self.redis, self.clock, meters=self.meters, currency=settings.billing_currency,
+            default_plan=settings.billing_default_plan, bills=settings.billing_enabled,
+        )  # fmt: skip
+        await billing.entitlements.publish_all()
+
+    async def cut(self) -> None:
+        report = await cut_overage(self.pool, self.clock, await self.current_meters())
+        self.metrics.cut(report.rows)
+
+    async def last_cut(self) -> None:
+        """Periods about to end, or just ended: Stripe closes its invoice soon after."""
+        now_ms = self.clock.now_ms()
+        ending = now_ms - _LAST_CUT_BEHIND_MS, now_ms + _LAST_CUT_AHEAD_MS
+        report = await cut_overage(self.pool, self.clock, await self.current_meters(), ending=ending)
+        self.metrics.cut(report.rows)
+
+    async def deliver(self) -> None:
+        assert self.stripe is not None
+        report = await deliver_due(self.pool, self.stripe, self.clock)
+        self.metrics.delivered(report.calls)
+        for kind, sentence in report.errors.items():
+            log.warning("Stripe was not told everything (%s): %s", kind, sentence)
+
+    async def watch(self) -> None:
+        """Tell what another aggregator, or nobody, has done."""
+        done_at = await self.pool.fetchval(SQL["flush_done_at"])
+        if done_at is not None:
+            self.metrics.all_flushed_at(to_ms(done_at))
+        rows = {r["state"]: r for r in await self.pool.fetch(SQL["outbox"])}
+        oldest = rows["pending"]["oldest"] if "pending" in rows else None
+        age = (self.clock.now_ms() - to_ms(oldest)) / 1000 if oldest else 0.0
+        self.metrics.outbox({state: r["rows"] for state, r in rows.items()}, max(0.0, age))
+
+    async def current_meters(self) -> Mapping[str, Meter]:
+        """meters.yaml as it is now; while it is faulty, as it last was."""
+        try:
+            self.meters = (await asyncio.to_thread(lambda: load_good(read_set(self.settings.config_dir)))).meters
+        except (ConfigFaulty, ConfigMissing) as exc:
+            log.warning("meters stay as they were: %s", exc)
+        return self.meters
+
+
+async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: int | None = None) -> None:
+    """Until `stop` is set. Raises DependencyUnavailable (and its kinds) or ConfigFaulty where it cannot start."""
+    if not settings.database_url or not settings.redis_url:
+        name = "REDIS_URL" if settings.database_url else "DATABASE_URL"
+        raise DependencyUnavailable(f"The aggregator moves usage from Redis to Postgres: set {name} in the environment or in .env.")
+    async with AsyncExitStack() as stack:
+        pool = await open_pool(settings.database_url, application="weighbridge-aggregator", max_size=_POOL)
+        stack.push_async_callback(pool.close)
+        await check_schema(pool)
+        redis = Redis.from_url(settings.redis_url)
+        stack.push_async_callback(redis.aclose)
+        await check_store(redis)
+        stripe = None
+        if settings.billing_enabled and settings.stripe_api_key:
+            stripe = StripeApi(api_key=settings.stripe_api_key, api_base=settings.stripe_api_base)
+            stack.push_async_callback(stripe.close)
+        meters = load_good(read_set(settings.config_dir)).meters
+        aggregator = Aggregator(
+            settings=settings,
+            pool=pool,
+            redis=redis,
+            clock=clock,
+            metrics=AggregatorMetrics(clock),
+            meters=meters,
+            stripe=stripe,
+            stop=stop,
+        )
+        if port is not None:
+            await serve_page(stack, metrics, port)
+        schedule = Schedule(aggregator.jobs(), pool, clock, ran=metrics.ran, tick=metrics.tell_lag)
+        log.info("aggregator ready: flush each %g s, overages each %g s", settings.flush_interval_seconds, settings.report_interval_seconds)
+        await schedule.run(stop)
+
+
+def first_meters(settings: Settings) -> Mapping[str, Meter]:
+    """meters.yaml, or while the files are faulty the last good set of this data folder. Raises ConfigFaulty, ConfigMissing."""
+    try:
+        return load_good(read_set(settings.config_dir)).meters
+    except ConfigFaulty as exc:
+        last = load_last_good(settings.data_dir / "gateway")
+        if last is None:
+            raise
+        log.warning("meters are those of the last good configuration: %s", exc)
+        return load_good(last).meters
+
+
+async def check_schema(pool: asyncpg.Pool) -> None:
+    """Raises DatabaseUnsuitable unless every migration that this version knows was applied."""
+    known = max(m.number for m in migrate.load())
+    newest = await pool.fetchval(SQL["newest_migration"]) if await pool.fetchval(SQL["has_schema"]) else 0
+    if newest < known:
+        what = "has no Weighbridge schema" if newest == 0 else f"is at migration {newest:04d} of {known:04d}"
+        raise DatabaseUnsuitable(f"The database {what}. Run `weighbridge init`.")
+
+
+async def check_store(redis: Redis) -> None:
+    """Raises DependencyUnavailable where Redis does not answer, or may drop keys when its memory is full."""
+    try:
+        policy = (await redis.info("memory")).get("maxmemory_policy", "noeviction")
+    except (RedisError, OSError) as exc:
+        raise DependencyUnavailable(f"Redis cannot be reached: {exc}. Is it running, and is REDIS_URL right?") from exc
+    if policy != "noeviction":
+        raise DependencyUnavailable(f"Redis drops keys when its memory is full (maxmemory-policy {policy}). Set it to noeviction.")
+
+
+async def serve_page(stack: AsyncExitStack, metrics: AggregatorMetrics, port: int) -> int:
+    """/metrics and /healthz on 127.0.0.1; returns the port (a free one for 0)."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def health(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "flush_lag_seconds": round(metrics.lag_seconds, 3)})
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", page), web.get("/healthz", health)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    try:
+        await site.start()
+    except OSError as exc:
+        raise DependencyUnavailable(f"Port {port} on 127.0.0.1 is taken (WEIGHBRIDGE_AGGREGATOR_PORT): {exc.strerror}.") from exc
+    return int(runner.addresses[0][1])
