@@ -122,7 +122,6 @@ def _cut(row: Any, terms: Terms, meter: Meter, now_ms: int) -> tuple[tuple[Any, 
         seq += 1
         org_id, start_ms = str(row["org_id"]), to_ms(row["period_start"])
         payload = {
-            "event_name": meter.name,
             "meter": meter.name,
             "value": str(delta),
             "timestamp": event_timestamp(start_ms, to_ms(row["period_end"]), now_ms),

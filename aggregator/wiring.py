@@ -145,17 +145,10 @@ async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: in
         if settings.billing_enabled and settings.stripe_api_key:
             stripe = StripeApi(api_key=settings.stripe_api_key, api_base=settings.stripe_api_base)
             stack.push_async_callback(stripe.close)
-        meters = load_good(read_set(settings.config_dir)).meters
+        metrics, meters = AggregatorMetrics(clock), first_meters(settings)
         aggregator = Aggregator(
-            settings=settings,
-            pool=pool,
-            redis=redis,
-            clock=clock,
-            metrics=AggregatorMetrics(clock),
-            meters=meters,
-            stripe=stripe,
-            stop=stop,
-        )
+            settings=settings, pool=pool, redis=redis, clock=clock, metrics=metrics, meters=meters, stripe=stripe, stop=stop
+        )  # fmt: skip
         if port is not None:
             await serve_page(stack, metrics, port)
         schedule = Schedule(aggregator.jobs(), pool, clock, ran=metrics.ran, tick=metrics.tell_lag)
