@@ -1,4 +1,4 @@
-"""The outbox and the ids of Stripe's objects in Postgres, as delivery needs them. The SQL is billing/store/outbox.sql."""
+"""The outbox and the ids of Stripe's objects in Postgres, as delivery needs them. The SQL is billing/store/delivery.sql."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from billing.model.delivery import Attempt, State, Verdict
 from metering.model.clock import to_datetime, to_ms
 from metering.store.postgres import Queries
 
-SQL = Queries.load("billing.store", "outbox.sql")
+SQL = Queries.load("billing.store", "delivery.sql")
 METER_EVENT = "meter_event"
 
 
