@@ -26,7 +26,8 @@ def shown(path: Path, here: Path) -> str:
 
 
 def header(version: str, config: str, faults: int, data: str, *, new: bool) -> str:
-    return f"weighbridge {version}   config {config}: {faults} fault{'' if faults == 1 else 's'}   data {data} ({'new' if new else 'found again'})"
+    counted = f"{faults} fault{'' if faults == 1 else 's'}"
+    return f"weighbridge {version}   config {config}: {counted}   data {data} ({'new' if new else 'found again'})"
 
 
 def part(name: str, text: str, *, word: str = "ready") -> str:

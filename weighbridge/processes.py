@@ -24,7 +24,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
         self.last_line = ""
-        self.stopping = False
+        self.ended_by_us: set[int] = set()
 
     @property
     def pid(self) -> int:
@@ -39,7 +39,6 @@ class Child:
         return self._process.returncode if self._process is not None else None
 
     async def start(self) -> None:
-        self.stopping = False
         self._process = await asyncio.create_subprocess_exec(
             *self._argv, env=dict(self._environ), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT, start_new_session=True, limit=_LINE_LIMIT,
@@ -63,7 +62,7 @@ class Child:
 
     async def stop(self, seconds: float = _KILL_SECONDS) -> None:
         """SIGTERM, then SIGKILL after `seconds`."""
-        self.stopping = True
+        self.ended_by_us.add(self.pid)
         if not self.alive:
             return
         self.send(signal.SIGTERM)

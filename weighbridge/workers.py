@@ -111,7 +111,7 @@ class Workers:
             try:
                 await asyncio.wait_for(_first(new.ready, new.gone), _READY_SECONDS)
             except TimeoutError:
-                log.error("worker did not get ready, the old one stays", extra={"slot": slot})
+                log.error("the new worker of slot %d did not get ready, the old one stays", slot)
             if not new.ready.is_set():
                 new.retired = True
                 new.terminate()
@@ -133,7 +133,7 @@ class Workers:
         try:
             await asyncio.wait_for(worker.gone.wait(), self._launch.drain_seconds + _KILL_AFTER_DRAIN_SECONDS)
         except TimeoutError:
-            log.error("worker did not end in time and is killed", extra={"slot": worker.slot, "pid": worker.process.pid})
+            log.error("worker %s (pid %d) did not end in time and is killed", worker.name, worker.process.pid)
             with contextlib.suppress(ProcessLookupError):
                 worker.process.kill()
             await worker.gone.wait()
@@ -188,7 +188,7 @@ class Workers:
         await self._on_death(worker.process.pid, worker.name)
         if worker.retired or self._draining:
             return
-        log.error("worker died", extra={"slot": worker.slot, "pid": worker.process.pid, "code": code})
+        log.error("worker %s (pid %d) died (exit code %d) and is replaced", worker.name or worker.slot, worker.process.pid, code)
         self._on_restart()
         lived = self._clock.monotonic() - worker.started_at
         failures = self._failures[worker.slot] = 1 if lived > _STEADY_SECONDS else self._failures[worker.slot] + 1

@@ -1,0 +1,118 @@
+"""What a command works with: settings, the running `up` if there is one, and connections made when first asked for.
+
+Options that are settings become environment variables before the settings are read, so that a child process given
+`environ` sees exactly what this one sees. A server named in the environment or `.env` comes before a running `up`.
+"""
+
+import argparse
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from redis.asyncio import Redis
+
+from billing.wiring import Billing
+from config.environment import dotenv
+from config.load import Configuration
+from config.settings import Settings
+from metering.model.clock import Clock, SystemClock
+from metering.model.errors import DependencyUnavailable
+from metering.store.postgres import open_pool
+from weighbridge import ready
+from weighbridge.configuration import Configurations
+from weighbridge.database import billing_over
+
+ENV_FILE = Path(".env")
+_OPTION_VARIABLES = {
+    "data_dir": "WEIGHBRIDGE_DATA_DIR",
+    "config_dir": "WEIGHBRIDGE_CONFIG",
+    "port": "WEIGHBRIDGE_PORT",
+    "workers": "WEIGHBRIDGE_WORKERS",
+    "upstream": "UPSTREAM",
+}
+_NOT_RUNNING = "no `weighbridge up` runs on {data_dir}, and neither DATABASE_URL nor .env names a database"
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """--data-dir and --config, which every command takes."""
+    parser.add_argument("--data-dir", metavar="DIR", help="where a running system keeps its data (default: ./.weighbridge)")
+    parser.add_argument("--config", dest="config_dir", metavar="DIR", help="where the YAML files are (default: ./config)")
+
+
+class Context:
+    """`environ` is `.env`, the process's environment over it, this command's options over both; `own_settings` are
+    what it says, whether an `up` runs or not. Raises SettingsFaulty."""
+
+    clock: Clock = SystemClock()
+
+    def __init__(self, *, environ: Mapping[str, str], options: argparse.Namespace) -> None:
+        given = {v: str(value) for o, v in _OPTION_VARIABLES.items() if (value := getattr(options, o, None)) is not None}
+        own = Settings.load({**environ, **given}, ENV_FILE)  # says what is wrong with `.env`, by line
+        written = dotenv(ENV_FILE.read_text("utf-8"), ENV_FILE.name, []) if ENV_FILE.is_file() else {}
+        self.environ: dict[str, str] = {**written, **environ, **given}
+        self.own_settings = replace(own, config_dir=own.config_dir.absolute(), data_dir=own.data_dir.absolute())
+
+    @cached_property
+    def running(self) -> dict[str, Any] | None:
+        """What the ready file of a living `up` over this data folder says."""
+        return ready.read(self.own_settings.data_dir / ready.NAME)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Settings with the running `up`'s servers where none is named."""
+        own = self.own_settings
+        if self.running is None:
+            return own
+        found = {
+            "DATABASE_URL": own.database_url or self.running["database"],
+            "REDIS_URL": own.redis_url or self.running["redis"],
+            **self.running.get("stripe_environ", {}),
+        }
+        if "WEIGHBRIDGE_CONFIG" not in self.environ:
+            found["WEIGHBRIDGE_CONFIG"] = self.running["config"]
+        return Settings.load({**self.environ, **found})
+
+    @property
+    def database_url(self) -> str:
+        """Raises DependencyUnavailable where there is none."""
+        if self.settings.database_url is None:
+            raise DependencyUnavailable(_NOT_RUNNING.format(data_dir=self.settings.data_dir))
+        return self.settings.database_url
+
+    @property
+    def redis_url(self) -> str:
+        """Raises DependencyUnavailable where there is none."""
+        if self.settings.redis_url is None:
+            raise DependencyUnavailable(_NOT_RUNNING.format(data_dir=self.settings.data_dir).replace("DATABASE_URL", "REDIS_URL"))
+        return self.settings.redis_url
+
+    @contextlib.asynccontextmanager
+    async def database(self) -> AsyncIterator[asyncpg.Pool]:
+        pool = await open_pool(self.database_url, application="weighbridge-cli", max_size=2)
+        try:
+            yield pool
+        finally:
+            await pool.close()
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """The files as they stand; where they are faulty, the last good set, as the running processes have it."""
+        return Configurations(self.settings.config_dir, self.settings.data_dir).standing()
+
+    @contextlib.asynccontextmanager
+    async def billing(self) -> AsyncIterator[Billing]:
+        """The use cases over this database and store."""
+        async with self.database() as pool, billing_over(self.settings, self.configuration, pool, self.redis_url, self.clock) as billing:
+            yield billing
+
+    @contextlib.asynccontextmanager
+    async def redis(self) -> AsyncIterator[Redis]:
+        client = Redis.from_url(self.redis_url)
+        try:
+            yield client
+        finally:
+            await client.aclose()

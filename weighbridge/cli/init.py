@@ -1,0 +1,47 @@
+"""`weighbridge init`: the database's schema, the configuration files, the plans. Again and again, it changes nothing."""
+
+import argparse
+from typing import Any
+
+from weighbridge import database
+from weighbridge.init import write_missing_files
+
+from .context import Context, add_folders
+from .output import add_format, show
+
+_MADE = """
+SELECT c.relname, c.relkind::text AS kind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'billing' AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+UNION ALL
+SELECT p.proname, 'f' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'billing'
+UNION ALL
+SELECT DISTINCT t.tgname, 't' FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'billing' AND NOT t.tgisinternal AND NOT c.relispartition
+ORDER BY 1
+"""
+_KINDS = {"tables": "rp", "views": "v", "functions": "f", "triggers": "t"}
+
+
+def add(nouns: Any) -> None:
+    parser = nouns.add_parser("init", help="create or migrate the database, write the configuration files that are missing")
+    add_folders(parser)
+    add_format(parser)
+    parser.set_defaults(run=run)
+
+
+async def run(options: argparse.Namespace, context: Context) -> int:
+    context.database_url  # noqa: B018 — said before any file is written
+    written = [str(path) for path in write_missing_files(context.settings.config_dir, each=True)]
+    async with context.database() as pool:
+        prepared = await database.prepare(context.settings, context.configuration, pool, context.redis_url, context.clock)
+        rows = await pool.fetch(_MADE)
+    made = {kind: [row["relname"] for row in rows if row["kind"] in letters] for kind, letters in _KINDS.items()}
+    plans = {change.plan: change.what for change in prepared.applied.plans}
+    lines = [
+        f"Migrations: {', '.join(prepared.migrations) or 'none left, the database is up to date'}",
+        f"Files:      {', '.join(written) or 'all there'}",
+        f"Plans:      {', '.join(f'{name} ({what})' for name, what in plans.items())}",
+        *(f"{kind.capitalize() + ':':<11} {', '.join(names)}" for kind, names in made.items() if names),
+    ]
+    show({"migrations": prepared.migrations, "files": written, "plans": plans, **made}, options, lines=lines)
+    return 0

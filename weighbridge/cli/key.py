@@ -1,0 +1,129 @@
+"""`weighbridge key`: create, import, list, rotate and revoke API keys. A key is shown once, where it is made."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from billing.services.keys import NewKey
+from metering.model.clock import isoformat
+from metering.model.errors import BadInput
+
+from .context import Context, add_folders
+from .org import key_row, unpublished, which
+from .output import add_format, show, show_rows
+
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def add(nouns: Any) -> None:
+    verbs = nouns.add_parser("key", help="API keys: create, import, list, rotate, revoke").add_subparsers(
+        dest="verb", metavar="verb", required=True
+    )
+    create = _org_verb(verbs, "create", "one more key for an organization", create_key)
+    create.add_argument("--label", default="", help="what it is for")
+    create.add_argument("--test", action="store_true", help="wbk_test_…")
+    bring = _org_verb(verbs, "import", "keys that callers hold already, one a line, from a file or standard input", import_keys)
+    bring.add_argument("--file", type=Path, metavar="FILE", help="default: standard input")
+    bring.add_argument("--label", default="", help="what they are for")
+    _org_verb(verbs, "list", "the keys of an organization", list_keys)
+    rotate = _key_verb(verbs, "rotate", "a new key in place of one, which works on for a while", rotate_key)
+    rotate.add_argument("--overlap", default="1d", help="how long the old one works on: 0, 30m, 1d (default: 1d)")
+    _key_verb(verbs, "revoke", "not another call with it", revoke_key)
+
+
+def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
+    add_folders(parser)
+    add_format(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _org_verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser = _verb(verbs, name, text, run)
+    parser.add_argument("org", nargs="?", help="id or slug")
+    parser.add_argument("--org", dest="org_option", metavar="ORG", help="id or slug")
+    return parser
+
+
+def _key_verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser = _verb(verbs, name, text, run)
+    parser.add_argument("key", help="its number (see key list), or the key itself")
+    return parser
+
+
+def seconds(text: str) -> int:
+    """ "30m" is 1800. Raises BadInput."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _SPANS else (text, "s")
+    if not number.isdecimal():
+        raise BadInput(f"{text!r} is no span of time; write 0, 90s, 30m, 12h or 1d")
+    return int(number) * _SPANS[unit]
+
+
+async def create_key(options: argparse.Namespace, context: Context) -> int:
+    async with context.billing() as billing:
+        made = await billing.keys.create(which(options), label=options.label, test=options.test)
+    return _show_new(made, options, context)
+
+
+async def rotate_key(options: argparse.Namespace, context: Context) -> int:
+    overlap = seconds(options.overlap)
+    async with context.billing() as billing:
+        made = await billing.keys.rotate(options.key, overlap_seconds=overlap)
+    return _show_new(made, options, context)
+
+
+def _show_new(made: NewKey, options: argparse.Namespace, context: Context) -> int:
+    now_ms = context.clock.now_ms()
+    value = {**key_row(made.key, now_ms), "org_id": made.key.org_id, "api_key": made.api_key}
+    lines = [f"Key {made.key.id}  {made.api_key}   (shown this once: we store only its hash)"]
+    if made.old is not None:
+        value["old"] = key_row(made.old, now_ms)
+        ends = (
+            f"works until {isoformat(made.old.expires_at_ms)}"
+            if made.old.expires_at_ms and not made.old.revoked_at_ms
+            else "is refused from now on"
+        )
+        lines.append(f"Key {made.old.id}  {made.old.hint} {ends}")
+    show(value, options, lines=lines)
+    unpublished(made.published)
+    return 0
+
+
+async def import_keys(options: argparse.Namespace, context: Context) -> int:
+    try:
+        text = options.file.read_text() if options.file else sys.stdin.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadInput(f"{options.file} cannot be read: {exc}") from exc
+    given = [line.strip() for line in text.splitlines() if line.strip()]
+    if not given:
+        raise BadInput("there is no key to import; give one a line")
+    async with context.billing() as billing:
+        imported = await billing.keys.bring(which(options), given, label=options.label)
+    now_ms = context.clock.now_ms()
+    value = {"added": [key_row(k, now_ms) for k in imported.added], "known": [key_row(k, now_ms) for k in imported.known]}
+    show(value, options, lines=[f"Imported {len(imported.added)}, known before {len(imported.known)}; only their hashes are kept"])
+    unpublished(imported.published)
+    return 0
+
+
+async def list_keys(options: argparse.Namespace, context: Context) -> int:
+    async with context.billing() as billing:
+        found = await billing.keys.all(which(options))
+    rows = [key_row(key, context.clock.now_ms()) for key in found]
+    show_rows(
+        rows,
+        ("id", "hint", "label", "status", "test", "created", "expires"),
+        options,
+        empty="No keys. weighbridge key create ORG makes one.",
+    )
+    return 0
+
+
+async def revoke_key(options: argparse.Namespace, context: Context) -> int:
+    async with context.billing() as billing:
+        key, published = await billing.keys.revoke(options.key)
+    show(key_row(key, context.clock.now_ms()), options, lines=[f"Key {key.id}  {key.hint} is refused from now on"])
+    unpublished(published)
+    return 0

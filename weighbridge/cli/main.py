@@ -1,0 +1,73 @@
+"""`weighbridge`: one command line, one file per noun. Exit codes: 0 done, 1 refused with a sentence on stderr, 2 usage."""
+
+import argparse
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+from redis.exceptions import RedisError
+
+from metering.model.errors import WeighbridgeError
+
+from . import config, flush, init, key, org, restart, serve, up, usage
+from .context import Context
+
+NOUNS = (up, serve, init, config, org, key, usage, flush, restart)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="weighbridge", description="A metering gateway: counts, limits and bills the traffic of an HTTP API."
+    )
+    nouns = top.add_subparsers(dest="noun", metavar="command", required=True)
+    for noun in NOUNS:
+        noun.add(nouns)
+    return top
+
+
+def normalized(arguments: Sequence[str]) -> list[str]:
+    """Option names may be written with underscores: --data_dir=x is --data-dir=x. What follows `--` stays."""
+    result: list[str] = []
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            return [*result, *arguments[position:]]
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            argument = name.replace("_", "-") + equals + value
+        result.append(argument)
+    return result
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command; returns its exit code."""
+    options = parser().parse_args(normalized(arguments))
+    try:
+        context = Context(environ=environ, options=options)
+        outcome = options.run(options, context)
+        return int(asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome)
+    except WeighbridgeError as error:
+        return _refuse(str(error))
+    except RedisError as error:
+        return _refuse(f"the store cannot be used: {error}. Is REDIS_URL right?")
+    except asyncpg.PostgresError as error:
+        return _refuse(f"Postgres refused: {error}")
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"weighbridge: {sentence}\n")
+    return 1
+
+
+def main() -> int:
+    """Entry point of the `weighbridge` script."""
+    try:
+        return run(sys.argv[1:], os.environ)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `weighbridge … | head` is no error
+        return 0

@@ -1,0 +1,49 @@
+"""What a command prints: a table for people, JSON for programs. The only place of the command line that writes to stdout."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the result (default: table)")
+
+
+def say(*lines: str) -> None:
+    """Plain lines."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def show(value: Any, options: argparse.Namespace, *, lines: Sequence[str] = ()) -> None:
+    """`value` as JSON, or `lines` as they are."""
+    if options.format == "json":
+        say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    else:
+        say(*lines)
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: argparse.Namespace, *, empty: str) -> None:
+    """Rows as a JSON list or as an aligned table of `columns`; `empty` says so where there are none."""
+    if options.format == "json":
+        say(json.dumps([dict(row) for row in rows], indent=2, ensure_ascii=False, default=str))
+    elif rows:
+        say(*table([[_cell(row.get(column)) for column in columns] for row in rows], columns))
+    else:
+        say(empty)
+
+
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> list[str]:
+    """Left-aligned columns, two spaces apart."""
+    widths = [max(len(column), *(len(row[i]) for row in rows)) for i, column in enumerate(columns)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (columns, *rows)]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,85 @@
+"""`weighbridge usage`: what an organization has used of its quotas now, and what that costs."""
+
+import argparse
+from decimal import Decimal
+from typing import Any
+
+from billing.model.usage import UsageReport, meter_json, report_json
+from billing.wiring import Billing
+from metering.model.clock import isoformat
+from metering.model.errors import BadInput
+
+from .context import Context, add_folders
+from .output import add_format, show, table
+
+_COLUMNS = ("Service", "Usage", "Quota", "% Used", "Status")
+
+
+def add(nouns: Any) -> None:
+    parser = nouns.add_parser("usage", help="what an organization has used of its quotas, and what that costs")
+    parser.add_argument("--org", help="id or slug; needed where there are several")
+    parser.add_argument("--service", "--meter", help="one meter")
+    add_folders(parser)
+    add_format(parser)
+    parser.set_defaults(run=run)
+
+
+async def run(options: argparse.Namespace, context: Context) -> int:
+    async with context.billing() as billing:
+        report = await billing.usage.report(options.org or await _only_org(billing))
+    names = [use.meter.name for use in report.meters]
+    if options.service and options.service not in names:
+        raise BadInput(f"there is no meter {options.service!r}; there are: {', '.join(names)}")
+    if options.service:
+        use = next(use for use in report.meters if use.meter.name == options.service)
+        one = meter_json(use, report.end_ms)
+        show(one, options, lines=_meter_lines(one))
+    else:
+        show(report_json(report), options, lines=_lines(report))
+    return 0
+
+
+async def _only_org(billing: Billing) -> str:
+    found = [org.slug for org, _ in await billing.orgs.all()]
+    if len(found) != 1:
+        some = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+        raise BadInput(
+            f"which organization? Say --org with one of: {some}" if found else "there are no organizations yet: weighbridge org create NAME"
+        )
+    return found[0]
+
+
+def _number(value: float | int | None, unit: str) -> str:
+    if value is None:
+        return "unlimited"
+    text = f"{value:,}" if isinstance(value, int) else f"{Decimal(str(value)):,.6f}".rstrip("0").rstrip(".")
+    return f"{text} {unit}" if unit in ("kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB") else text
+
+
+def _row(one: dict[str, Any]) -> list[str]:
+    percent = one["percentage_used"]
+    share = "-" if percent is None else f"{percent:g}%"
+    return [one["title"], _number(one["current_usage"], one["unit"]), _number(one["quota"], one["unit"]), share, one["status"].upper()]
+
+
+def _lines(report: UsageReport) -> list[str]:
+    rows = [_row(meter_json(use, report.end_ms)) for use in report.meters]
+    lines = [
+        f"Usage Report: {isoformat(report.start_ms)[:10]} to {isoformat(report.end_ms)[:10]}   {report.org.name}, {report.plan_title} plan",
+        "",
+    ]
+    lines += table(rows, _COLUMNS)
+    if report.bill is not None:
+        bill = report.bill
+        lines += ["", f"Total Estimated Cost: ${bill.base or 0:.2f} (base) + ${bill.overage:.2f} (overage) = ${bill.total:.2f}"]
+        if bill.currency != "usd":
+            lines[-1] = lines[-1].replace("$", bill.currency.upper() + " ")
+    return lines
+
+
+def _meter_lines(one: dict[str, Any]) -> list[str]:
+    lines = table([_row(one)], _COLUMNS)
+    for limit in one["limits"]:
+        used, quota = _number(limit["current_usage"], one["unit"]), _number(limit["quota"], one["unit"])
+        lines.append(f"  {limit['name']}: {used} of {quota}, {limit['mode']}, resets {limit['reset_at']}")
+    return lines

@@ -1,0 +1,110 @@
+"""A gateway alone: without Postgres its supervisor compiles orgs.yaml and plans.yaml into Redis, and answers misses.
+
+What stands in Redis already and is the same is left alone, so any number of supervisors over the same YAML agree.
+Epochs are opened by gateway/adoption.py, told `standalone`.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from billing.model.organization import Organization
+from billing.services.entitlements import compile_entitlement
+from config.load import Configuration
+from metering.model import entitlement as entitlements
+from metering.model import keys
+from metering.model.apikey import KeyRecord
+from metering.model.clock import Clock
+from metering.model.entitlement import Entitlement, Override
+from metering.store.redis.publish import publish_orgs, withdraw_keys, withdraw_org
+
+log = logging.getLogger("weighbridge.sidecar")
+
+_LISTEN_SECONDS = 1
+_AWAY_SECONDS = 1.0
+_BATCH = 500
+
+Published = dict[str, tuple[Entitlement, dict[str, KeyRecord]]]
+
+
+def compiled(config: Configuration, now_ms: int) -> Published:
+    """org id -> what it may do and its active keys, out of the YAML alone. Pure. The version is given on publishing."""
+    if config.orgs is None:
+        return {}
+    result: Published = {}
+    for org in config.orgs.orgs.values():
+        held = Organization(id=org.id, slug=org.slug, name=org.name, version=0)
+        override = config.plans.overrides.get(org.slug)
+        overrides = [Override(quotas=override.quotas, until_ms=override.until_ms, reason=override.reason)] if override else []
+        entitlement = compile_entitlement(held, config.plans.plans[org.plan], 0, overrides, org.anchor_ms, 0, now_ms)
+        records = {
+            key.sha256: KeyRecord(key_id=key.key_id, org_id=org.id, expires_at_ms=key.expires_at_ms, test=key.test) for key in org.keys
+        }
+        result[org.id] = (entitlement, records)
+    return result
+
+
+class Sidecar:
+    """Keeps Redis as the YAML says. `publish` again whenever the YAML changed or the store forgot."""
+
+    def __init__(self, client: Redis, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+        self._published: Published = {}
+
+    async def publish(self, config: Configuration) -> None:
+        """Write what differs, withdraw what is gone. Raises RedisError."""
+        wanted = compiled(config, self._clock.now_ms())
+        for org_id, (_, records) in self._published.items():
+            if org_id not in wanted:
+                await withdraw_org(self._client, org_id, list(records))
+            elif gone := set(records) - set(wanted[org_id][1]):
+                await withdraw_keys(self._client, sorted(gone))
+        previous, self._published = self._published, wanted
+        forced = {o for o, (_, records) in wanted.items() if o in previous and previous[o][1].keys() != records.keys()}
+        await self._write(wanted, forced)
+
+    async def run(self) -> None:
+        """Answer what workers miss, for ever; wait while the store is away."""
+        while True:
+            try:
+                asked = await self._client.blpop([keys.ASKED], timeout=_LISTEN_SECONDS)
+                if asked is not None:
+                    await self._answer(asked[1].decode())
+            except RedisError as exc:
+                log.warning("the store is away, misses wait: %s", exc)
+                await asyncio.sleep(_AWAY_SECONDS)
+
+    async def _answer(self, question: str) -> None:
+        kind, _, what = question.partition(" ")
+        owner = what if kind == "org" else next((o for o, (_, records) in self._published.items() if what in records), None)
+        if owner in self._published:
+            await self._write({owner: self._published[owner]}, set())
+            await self._client.publish(keys.CHANGED, question)
+        else:
+            await self._client.publish(keys.CHANGED, f"no{kind} {what}")
+
+    async def _write(self, orgs: Mapping[str, tuple[Entitlement, dict[str, KeyRecord]]], forced: set[str]) -> None:
+        """Each under its standing version if nothing changed, else under a new one: the clock, which only rises."""
+        ids = list(orgs)
+        for start in range(0, len(ids), _BATCH):
+            batch = ids[start : start + _BATCH]
+            pipe = self._client.pipeline(transaction=False)
+            for org_id in batch:
+                pipe.get(keys.entitlement(org_id))
+            standing = dict(zip(batch, await pipe.execute(), strict=True))
+            await publish_orgs(
+                self._client,
+                [(self._versioned(orgs[o][0], standing[o], o in forced), list(orgs[o][1].items())) for o in batch],
+            )
+
+    def _versioned(self, entitlement: Entitlement, standing: bytes | None, forced: bool) -> Entitlement:
+        if standing is not None and not forced:
+            held = entitlements.from_json(json.loads(standing))
+            if replace(held, version=0) == entitlement:
+                return held
+        return replace(entitlement, version=self._clock.now_ms())
