@@ -43,11 +43,11 @@ class _Ward(BucketEpoch):
 class Adopted:
     """One dead worker's journal on its way."""
 
-    def __init__(self, link: Link, recorder: Recorder, on_synced: Callable[[int], None]) -> None:
-        self._link, self.recorder = link, recorder
+    def __init__(self, link: Link, recorder: Recorder, on_synced: Callable[[int], None], on_unready: Callable[[int, bytes], None]) -> None:
+        self._link, self.recorder, self._on_unready = link, recorder, on_unready
         self.returned = recorder.close_open()
         self.buckets = [_Ward(b) for b in range(keys.BUCKETS)]
-        self.shipper = Shipper(link, recorder, self.buckets, on_synced)
+        self.shipper = Shipper(link, recorder, self.buckets, on_synced, on_unready)
         touched = {t.bucket for t in recorder.tally.templates.values()} | set(recorder.tally.seqs)
         for ward in self.buckets:
             ward.retired = ward.bucket not in touched
@@ -70,9 +70,12 @@ class Adopted:
         self._link.call(command, lambda reply: self._retired(ward, tag, reply))
 
     def _retired(self, ward: _Ward, tag: str, reply: Any) -> None:
-        if ward.retired or isinstance(reply, Exception) or reply[0] == b"unready":
-            if isinstance(reply, hiredis.ReplyError):
-                log.error("asking after %s failed: %s", self.recorder.worker, reply)
+        if isinstance(reply, hiredis.ReplyError):
+            log.error("asking after %s failed: %s", self.recorder.worker, reply)
+        if ward.retired or isinstance(reply, Exception):
+            return
+        if reply[0] == b"unready":
+            self._on_unready(ward.bucket, reply[1])
             return
         tally, bucket = self.recorder.tally, ward.bucket
         real = int(reply[0].split(b" ")[1]) if reply[0].startswith(b"ok") else 0
@@ -157,7 +160,7 @@ class Adopter:
             recorder = Recorder(self._directory, worker, self._clock.now_ms)
         except JournalLocked:
             return  # it lives
-        adopted = self._adopted[worker] = Adopted(self._link, recorder, self._report)
+        adopted = self._adopted[worker] = Adopted(self._link, recorder, self._report, self._epochs.learn)
         if adopted.returned:
             log.warning("worker %s is gone: %d calls in flight were given back", worker, adopted.returned)
         for state in self._states:

@@ -48,6 +48,8 @@ class Pulse:
 
     async def _beat(self, *, look_at_committed: bool) -> None:
         await self._clock.synchronize()
+        if self._link.up:
+            self._epochs.ask(range(keys.BUCKETS))  # an idle process must notice too that the store forgot
         for shipper in self._shippers():
             shipper.cut_and_send()
             if look_at_committed and self._link.up:

@@ -36,10 +36,22 @@ class _Lane:
 
 
 class Shipper:
-    """Ships what `recorder` records. `on_synced(bucket)` runs whenever all of a bucket's batches have been taken."""
+    """Ships what `recorder` records.
 
-    def __init__(self, link: Link, recorder: Recorder, buckets: Sequence[BucketEpoch], on_synced: Callable[[int], None]) -> None:
-        self._link, self._recorder, self._buckets, self._on_synced = link, recorder, buckets, on_synced
+    `on_synced(bucket)` runs when what earlier epochs had charged has been taken; `on_unready(bucket, epoch value)` when
+    the store says that the bucket is not what this process took it for.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        recorder: Recorder,
+        buckets: Sequence[BucketEpoch],
+        on_synced: Callable[[int], None],
+        on_unready: Callable[[int, bytes], None],
+    ) -> None:
+        self._link, self._recorder, self._buckets = link, recorder, buckets
+        self._on_synced, self._on_unready = on_synced, on_unready
         self._lanes: dict[int, _Lane] = {}
         self._committed: dict[int, int] = {}
         self._kept_rows = 0
@@ -128,6 +140,9 @@ class Shipper:
         if reply[0] == b"mark":
             lane.acked = int(reply[1])
             self._next(bucket)
+        else:
+            lane.tag = None
+            self._on_unready(bucket, reply[1])
 
     # --- a new connection or epoch ---------------------------------------------------------------------------------
     def epoch_changed(self, bucket: int) -> None:
@@ -143,19 +158,11 @@ class Shipper:
             lane.tag, lane.acked, lane.sending = None, None, False
 
     def _ask_mark(self, bucket: int, lane: _Lane, tag: str) -> None:
+        """A settle of no batch (seq 0) tells the mark, and only under this epoch."""
         lane.tag, lane.acked, lane.target, lane.sending = tag, None, None, True
-
-        def answered(reply: Any) -> None:
-            if lane.tag != tag:
-                return
-            lane.sending = False
-            if isinstance(reply, Exception):
-                lane.tag = None
-                return
-            lane.acked = int(reply or 0)
-            self._next(bucket)
-
-        self._link.call(pack(("HGET", keys.marks(bucket), f"s:{self._recorder.worker}")), answered)
+        names = (keys.epoch(bucket), keys.marks(bucket), keys.live(bucket))
+        command = pack(("EVALSHA", SETTLE.sha, len(names), *names, tag, self._recorder.worker, 0, 0))
+        self._link.call(command, partial(self._settled, bucket, lane, tag))
 
     def _reload(self, bucket: int, lane: _Lane, above: int) -> Batch:
         """Memory lacks the batch that the store asks for: read what is above its mark from the journal."""

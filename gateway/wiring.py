@@ -18,8 +18,9 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import REGISTRY
 
+from config.files import FileSet
 from config.gateway import GatewayConfig, with_targets
-from config.load import FileSet, parse
+from config.load import parse
 from config.settings import Settings
 from metering.model.clock import SystemClock
 from metering.model.errors import ConfigFaulty, DependencyUnavailable
@@ -61,7 +62,7 @@ class Start:
 
 def read_config(path: Path, upstream: str | None) -> tuple[GatewayConfig, str]:
     """The gateway's part of an accepted set, and its version. Raises ConfigFaulty."""
-    parsed = parse(FileSet.of(json.loads(path.read_text())["texts"]))
+    parsed = parse(FileSet.from_json(path.read_text()))
     if parsed.config is None:
         raise ConfigFaulty("; ".join(str(fault) for fault in parsed.faults))
     gateway = parsed.config.gateway
@@ -94,7 +95,7 @@ class Worker:
         grace = Grace(start.workers, grace_used(journal_dir, gone), self.clock.now_ms)
         self._recorder = Recorder(journal_dir, self.name, self.clock.now_ms)
         self._admission = Admission(self._link, self._recorder, grace, on_epoch=self._epoch_changed, metrics=self._metrics)
-        self._shipper = Shipper(self._link, self._recorder, self._admission.buckets, self._synced)
+        self._shipper = Shipper(self._link, self._recorder, self._admission.buckets, self._synced, self._admission.epochs.learn)
         self.pulse = Pulse(self._link, self.name, "worker", self.clock, self._admission.epochs, lambda: [self._shipper])
         self._directory = Directory(self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic)
         config, version = read_config(start.config, settings.upstream)
@@ -109,7 +110,7 @@ class Worker:
         self._server = DownstreamServer(self._handler, config.limits, SystemClock(), self._rejected, responses.plain_error)
 
     def _world(self, config: GatewayConfig, version: str) -> World:
-        relay = Relay(self._pool, SystemClock(), trusted_proxies=self._settings.trusted_proxies)
+        relay = Relay(self._pool, SystemClock(), trusted_proxies=[str(network) for network in self._settings.trusted_proxies])
         self._metrics.config_version.set(int(version[:12], 16))
         return World(config=config, router=Router(config), relay=relay, version=version)
 
@@ -236,7 +237,7 @@ def _tell(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
 async def run_worker(start: Start, environ: Mapping[str, str]) -> None:
     """Run one worker until it is told to stop."""
     began = time.monotonic()
-    worker = Worker(start, Settings.load(environ, None))
+    worker = Worker(start, Settings.load(environ, bills=False))
     log.info("worker %s starts (%.0f ms to load)", worker.name, (time.monotonic() - began) * 1000)
     with contextlib.suppress(asyncio.CancelledError):
         await worker.run()

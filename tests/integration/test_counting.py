@@ -59,7 +59,7 @@ class Worker:
         self.admission = Admission(
             self.link, self.recorder, Grace(2, {}, self.clock.now_ms), on_epoch=lambda b: self.shipper.epoch_changed(b), metrics=Silent()
         )
-        self.shipper = Shipper(self.link, self.recorder, self.admission.buckets, self._synced)
+        self.shipper = Shipper(self.link, self.recorder, self.admission.buckets, self._synced, self.admission.epochs.learn)
         self.pulse = Pulse(self.link, name, "worker", self.clock, self.admission.epochs, lambda: [self.shipper])
         self.charge = self._charge(rule)
         self.statuses: list[Status] = []
