@@ -148,7 +148,7 @@ class House:
         if self.settings.upstream is None:
             await self._start("sample", "weighbridge.sample", "--port", str(self.ports.sample))
         if self.sandboxed:
-            state = self.settings.data_dir / "stripe-sandbox.json"
+            state = self.settings.data_dir / "stripe-sandbox.sqlite"
             await self._start("stripe", "billing.stripe.sandbox", "--port", str(self.ports.sandbox), "--state", str(state))
 
     async def _say_stores(self, say: Say) -> None:

@@ -36,7 +36,7 @@ class MetricsPage:
     def text(self) -> bytes:
         """The page: what every process that shares the folder has counted."""
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self._metrics_dir))
+        MultiProcessCollector(registry, path=str(self._metrics_dir))  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
     async def _metrics(self, request: web.Request) -> web.Response:

@@ -74,7 +74,7 @@ class Sidecar:
             try:
                 asked = await self._client.blpop([keys.ASKED], timeout=_LISTEN_SECONDS)
                 if asked is not None:
-                    await self._answer(asked[1].decode())
+                    await self._answer(str(asked[1], "ascii") if isinstance(asked[1], bytes) else asked[1])
             except RedisError as exc:
                 log.warning("the store is away, misses wait: %s", exc)
                 await asyncio.sleep(_AWAY_SECONDS)

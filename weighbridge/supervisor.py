@@ -66,7 +66,7 @@ class Supervisor:
         standalone = settings.database_url is None and self._accepted.config.orgs is not None
         name = f"supervisor-{os.uname().nodename}-{os.getpid()}-{self._clock.now_ms():x}"
         self._alone = standalone
-        self._adopter = Adopter(self._redis_url, settings.data_dir / "journal", self._clock, name, standalone=standalone)
+        self._adopter = Adopter(self._redis_url, settings.data_dir / "journal", self._clock, name)
         check_free(settings.host, settings.metrics_port)
         sockets = listen(settings.host, settings.port, settings.workers)
         await self._check_store()
