@@ -1,0 +1,101 @@
+"""What would happen to one call, and why: route, charge, every limit with what is left of it. Charges nothing.
+
+Reads what a worker reads, through the same functions (routing.py, charges.py); only the counting is left out.
+"""
+
+import json
+from typing import Any
+
+from redis.asyncio import Redis
+
+from config.gateway import Cost, Fixed, FromHeader, GatewayConfig, Route, Weighed
+from metering.model import apikey, entitlement, keys
+from metering.model.clock import isoformat
+from metering.model.entitlement import Entitlement, rule_to_json
+from metering.model.errors import NotFound, Unauthorized
+
+from .charges import Charge, Limit, make_charge
+from .responses import seconds_until
+from .routing import Router
+
+
+async def explain(
+    redis: Redis, config: GatewayConfig, version: str, *, method: str, target: str, host: str = "", key: str | None, now_ms: int
+) -> dict[str, Any]:
+    """The decision as a JSON object: `route`, `org`, `charge`, `limits`, `verdict`, `config_version`.
+
+    `now_ms` by the store's clock. Raises NotFound where no route matches, Unauthorized for a missing or unknown key.
+    """
+    route = Router(config).match(method, host, target.split("?", 1)[0].encode())
+    if route is None:
+        raise NotFound(f"no route matches {method} {target}" + (f" on {host}" if host else ""))
+    story: dict[str, Any] = {"config_version": version, "route": _route(route), "charge": {m: _cost(c) for m, c in route.charge.items()}}
+    if route.auth == "none":
+        return {**story, "org": None, "limits": [], "verdict": "forwarded: the route is open, nothing is charged"}
+    record, found = await _caller(redis, key, now_ms)
+    story["org"] = {"id": found.org_id, "slug": found.slug, "plan": found.plan, "key": record.key_id}
+    if found.refused:
+        return {**story, "limits": [], "verdict": f"402: {found.refused}"}
+    if not route.charge:
+        return {**story, "limits": [], "verdict": "forwarded: the route charges nothing"}
+    charge = make_charge(found, route, method, record.key_id, now_ms)
+    used = [int(value or 0) for value in await redis.mget([limit.counter for limit in charge.limits])]
+    limits = [_limit(limit, spent, now_ms) for limit, spent in zip(charge.limits, used, strict=True)]
+    return {**story, "limits": limits, "on_store_failure": rule_to_json(charge.rule), "verdict": _verdict(charge, used)}
+
+
+async def _caller(redis: Redis, key: str | None, now_ms: int) -> tuple[apikey.KeyRecord, Entitlement]:
+    if not key:
+        raise Unauthorized("this route needs an API key: --key wbk_…")
+    if apikey.checksum_fails(key):
+        raise Unauthorized("the API key is malformed: its checksum does not fit")
+    value = await redis.get(keys.api_key(apikey.sha256_hex(key)))
+    if value is None:
+        raise Unauthorized("the API key is unknown, revoked or expired")
+    record = apikey.record_from_json(value)
+    if record.expires_at_ms is not None and record.expires_at_ms <= now_ms:
+        raise Unauthorized(f"the API key expired at {isoformat(record.expires_at_ms)}")
+    text = await redis.get(keys.entitlement(record.org_id))
+    if text is None:
+        raise Unauthorized("the organization of this API key no longer exists")
+    return record, entitlement.from_json(json.loads(text))
+
+
+def _route(route: Route) -> dict[str, Any]:
+    methods = sorted(route.methods) if route.methods is not None else None
+    return {"path": route.path, "methods": methods, "hosts": list(route.hosts), "upstream": route.upstream, "auth": route.auth}
+
+
+def _cost(cost: Cost) -> str | int:
+    if isinstance(cost, Fixed):
+        return cost.units
+    if isinstance(cost, Weighed):
+        return {"bytes": "body bytes, in + out", "response_bytes": "body bytes out", "request_bytes": "body bytes in"}[cost.source]
+    assert isinstance(cost, FromHeader)
+    return f"the answer's {cost.name} header"
+
+
+def _limit(limit: Limit, used: int, now_ms: int) -> dict[str, Any]:
+    quota = limit.quota
+    return {
+        "quota": quota.name if quota else f"{limit.meter}-period",
+        "meter": limit.meter,
+        "cost": limit.cost,
+        "mode": quota.mode.value if quota else "counted only",
+        "per": quota.per.value if quota else "org",
+        "source": quota.source if quota else None,
+        "limit": quota.limit if quota else None,
+        "used": used,
+        "left": max(quota.limit - used, 0) if quota and quota.limit is not None else None,
+        "resets_at": isoformat(limit.end_ms),
+        "resets_in_seconds": seconds_until(limit.end_ms, now_ms),
+        "on_store_failure": rule_to_json(limit.rule) if quota else None,
+    }
+
+
+def _verdict(charge: Charge, used: list[int]) -> str:
+    for limit, spent in zip(charge.limits, used, strict=True):
+        if limit.enforced is not None and (spent + limit.cost > limit.enforced or (not limit.cost and spent >= limit.enforced)):
+            assert limit.quota is not None
+            return f"429: {limit.quota.name} is used up ({spent:,} of {limit.enforced:,})"
+    return "admitted"
