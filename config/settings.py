@@ -6,18 +6,31 @@ The only module that knows the names of environment variables. SETTINGS is the l
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from metering.model.errors import ConfigFaulty
 
-STRIPE_API = "https://api.stripe.com"
+from .environment import (
+    Network,
+    currencies,
+    currency,
+    dotenv,
+    environment,
+    http,
+    listed,
+    networks,
+    rate,
+    stripe_key,
+    truth,
+    url,
+    whole,
+    word,
+)
 
-Network = IPv4Network | IPv6Network
+STRIPE_API = "https://api.stripe.com"
 
 
 class SettingsFaulty(ConfigFaulty):
@@ -26,163 +39,77 @@ class SettingsFaulty(ConfigFaulty):
     code = "settings_faulty"
 
 
-def _truth(text: str) -> bool:
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if text.lower() not in words:
-        raise ValueError("write true or false")
-    return words[text.lower()]
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,12}", text) or not least <= int(text) <= most:
-            raise ValueError(f"write a whole number from {least:,} to {most:,}")
-        return int(text)
-
-    return read
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _currency(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z]{3}", text):
-        raise ValueError("write three letters, like usd")
-    return text.lower()
-
-
-def _currencies(text: str) -> tuple[str, ...]:
-    return tuple(_currency(part) for part in _listed(text))
-
-
-def _rate(text: str) -> Decimal:
-    try:
-        rate = Decimal(text)
-    except InvalidOperation:
-        rate = Decimal(-1)
-    if not 0 <= rate < 1:
-        raise ValueError("write a share below 1: 0.085 is 8.5 %")
-    return rate
-
-
-def _env(text: str) -> str:
-    name = {"development": "dev", "production": "prod"}.get(text.lower(), text.lower())
-    if name not in ("dev", "test", "staging", "prod"):
-        raise ValueError("write dev, test, staging or prod")
-    return name
-
-
-def _word(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"write {', '.join(words[:-1])} or {words[-1]}")
-        return text
-
-    return read
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if urlsplit(text).scheme not in schemes:
-            raise ValueError(f"write a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return text
-
-    return read
-
-
-def _http(text: str) -> str:
-    return _url("http", "https")(text).rstrip("/")
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ip_network(part, strict=False) for part in _listed(text))
-    except ValueError as error:
-        raise ValueError(f"write networks like 10.0.0.0/8, separated by commas ({error})") from error
-
-
-def _secret_key(text: str) -> str:
-    if text.startswith("pk_"):
-        raise ValueError("that is the publishable key; the secret one begins with sk_ or rk_")
-    if text.startswith("whsec_"):
-        raise ValueError("that is a webhook's secret, which goes into STRIPE_WEBHOOK_SECRET; a secret key begins with sk_ or rk_")
-    return text
-
-
 def _a(name: str, doc: str, read: Callable[[str], Any] = str, default: Any = None, *, secret: bool = False) -> Any:
     """A field that is read from the variable `name`."""
     return field(default=default, repr=not secret, metadata={"name": name, "doc": doc, "read": read, "secret": secret})
 
 
-_PORT = _whole(0, 65_535)
+_PORT = whole(0, 65_535)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the environment says. `warnings` are names that look like ours and are not."""
 
-    env: str = _a("ENV", "dev, test, staging or prod. prod refuses the sandbox and test keys; the others refuse live keys.", _env, "dev")
+    env: str = _a(
+        "ENV", "dev, test, staging or prod. prod refuses the sandbox and test keys; the others refuse live keys.", environment, "dev"
+    )
     database_url: str | None = _a(
-        "DATABASE_URL", "Postgres 15 or later. Unset: `up` embeds one.", _url("postgres", "postgresql"), secret=True
+        "DATABASE_URL", "Postgres 15 or later. Unset: `up` embeds one.", url("postgres", "postgresql"), secret=True
     )
     redis_url: str | None = _a(
-        "REDIS_URL", "Redis 7.0 or later, or Valkey. Unset: `up` embeds one.", _url("redis", "rediss", "unix", "valkey"), secret=True
+        "REDIS_URL", "Redis 7.0 or later, or Valkey. Unset: `up` embeds one.", url("redis", "rediss", "unix", "valkey"), secret=True
     )
 
-    stripe_api_key: str | None = _a("STRIPE_API_KEY", "The secret key. Unset: the sandbox.", _secret_key, secret=True)
-    stripe_webhook_secrets: tuple[str, ...] = _a("STRIPE_WEBHOOK_SECRET", "Several, while one is replaced.", _listed, (), secret=True)
+    stripe_api_key: str | None = _a("STRIPE_API_KEY", "The secret key. Unset: the sandbox.", stripe_key, secret=True)
+    stripe_webhook_secrets: tuple[str, ...] = _a("STRIPE_WEBHOOK_SECRET", "Several, while one is replaced.", listed, (), secret=True)
     stripe_publishable_key: str | None = _a("STRIPE_PUBLISHABLE_KEY", "Never required.")
-    stripe_api_base: str | None = _a("STRIPE_API_BASE", "Where Stripe is. Set by `up` to point at the sandbox.", _http)
-    stripe_tax_enabled: bool = _a("STRIPE_TAX_ENABLED", "Stripe computes taxes.", _truth, default=False)
-    stripe_tax_inclusive: bool = _a("STRIPE_TAX_INCLUSIVE", "Prices include the tax.", _truth, default=False)
+    stripe_api_base: str | None = _a("STRIPE_API_BASE", "Where Stripe is. Set by `up` to point at the sandbox.", http)
+    stripe_tax_enabled: bool = _a("STRIPE_TAX_ENABLED", "Stripe computes taxes.", truth, default=False)
+    stripe_tax_inclusive: bool = _a("STRIPE_TAX_INCLUSIVE", "Prices include the tax.", truth, default=False)
 
-    billing_enabled: bool = _a("BILLING_ENABLED", "false: meter and limit, bill nothing.", _truth, default=True)
-    billing_currency: str = _a("BILLING_CURRENCY", "BILLING_DEFAULT_CURRENCY is another name for it.", _currency, "usd")
+    billing_enabled: bool = _a("BILLING_ENABLED", "false: meter and limit, bill nothing.", truth, default=True)
+    billing_currency: str = _a("BILLING_CURRENCY", "BILLING_DEFAULT_CURRENCY is another name for it.", currency, "usd")
     billing_default_plan: str = _a(
         "BILLING_DEFAULT_PLAN", "The plan of new organizations, and of those whose subscription ended.", str, "free"
     )
-    billing_trial_days: int = _a("BILLING_TRIAL_DAYS", "Length of a trial.", _whole(0, 730), 14)
-    billing_trial_plans: tuple[str, ...] = _a("BILLING_TRIAL_PLANS", "Plans that can be tried.", _listed, ("pro", "enterprise"))
-    billing_trial_requires_payment: bool = _a("BILLING_TRIAL_REQUIRES_PAYMENT", "A trial needs a payment method.", _truth, default=True)
-    billing_trial_notify_days_before: int = _a("BILLING_TRIAL_NOTIFY_DAYS_BEFORE", "Days before a trial's end.", _whole(0, 365), 3)
-    billing_tax_rate: Decimal = _a("BILLING_TAX_RATE", "A share: 0.085 is 8.5 %. Not beside Stripe Tax.", _rate, Decimal(0))
-    billing_tax_regions: tuple[str, ...] = _a("BILLING_TAX_REGIONS", "Where it is due: US-CA,US-NY. Empty: everywhere.", _listed, ())
-    billing_multi_currency: bool = _a("BILLING_MULTI_CURRENCY", "Plans are sold in several currencies.", _truth, default=False)
+    billing_trial_days: int = _a("BILLING_TRIAL_DAYS", "Length of a trial.", whole(0, 730), 14)
+    billing_trial_plans: tuple[str, ...] = _a("BILLING_TRIAL_PLANS", "Plans that can be tried.", listed, ("pro", "enterprise"))
+    billing_trial_requires_payment: bool = _a("BILLING_TRIAL_REQUIRES_PAYMENT", "A trial needs a payment method.", truth, default=True)
+    billing_trial_notify_days_before: int = _a("BILLING_TRIAL_NOTIFY_DAYS_BEFORE", "Days before a trial's end.", whole(0, 365), 3)
+    billing_tax_rate: Decimal = _a("BILLING_TAX_RATE", "A share: 0.085 is 8.5 %. Not beside Stripe Tax.", rate, Decimal(0))  # noqa: RUF009  the default is immutable
+    billing_tax_regions: tuple[str, ...] = _a("BILLING_TAX_REGIONS", "Where it is due: US-CA,US-NY. Empty: everywhere.", listed, ())
+    billing_multi_currency: bool = _a("BILLING_MULTI_CURRENCY", "Plans are sold in several currencies.", truth, default=False)
     billing_supported_currencies: tuple[str, ...] = _a(
-        "BILLING_SUPPORTED_CURRENCIES", "Which. Default: BILLING_CURRENCY alone.", _currencies, ()
+        "BILLING_SUPPORTED_CURRENCIES", "Which. Default: BILLING_CURRENCY alone.", currencies, ()
     )
-    billing_marketplace_enabled: bool = _a("BILLING_MARKETPLACE_ENABLED", "Customers of a cloud marketplace.", _truth, default=False)
-    billing_marketplace_provider: str = _a("BILLING_MARKETPLACE_PROVIDER", "aws, azure or gcp.", _word("aws", "azure", "gcp"), "aws")
+    billing_marketplace_enabled: bool = _a("BILLING_MARKETPLACE_ENABLED", "Customers of a cloud marketplace.", truth, default=False)
+    billing_marketplace_provider: str = _a("BILLING_MARKETPLACE_PROVIDER", "aws, azure or gcp.", word("aws", "azure", "gcp"), "aws")
 
-    config_dir: Path = _a("WEIGHBRIDGE_CONFIG", "Folder of gateway.yaml, meters.yaml, plans.yaml.", Path, Path("config"))
-    data_dir: Path = _a("WEIGHBRIDGE_DATA_DIR", "Journals, embedded servers, the last good configuration.", Path, Path(".weighbridge"))
+    config_dir: Path = _a("WEIGHBRIDGE_CONFIG", "Folder of gateway.yaml, meters.yaml, plans.yaml.", Path, Path("config"))  # noqa: RUF009  the default is immutable
+    data_dir: Path = _a("WEIGHBRIDGE_DATA_DIR", "Journals, embedded servers, the last good configuration.", Path, Path(".weighbridge"))  # noqa: RUF009  the default is immutable
     host: str = _a("WEIGHBRIDGE_HOST", "Address to listen on.", str, "127.0.0.1")
     port: int = _a("WEIGHBRIDGE_PORT", "The gateway's port; 0 takes a free one.", _PORT, 8080)
     control_port: int = _a("WEIGHBRIDGE_CONTROL_PORT", "The control server's port.", _PORT, 8081)
     metrics_port: int = _a("WEIGHBRIDGE_METRICS_PORT", "The metrics page's port.", _PORT, 9090)
-    workers: int = _a("WEIGHBRIDGE_WORKERS", "Gateway processes on one port.", _whole(1, 256), 2)
-    upstream: str | None = _a("UPSTREAM", "Your service, in place of the default upstream's targets. Unset: the sample.", _http)
+    workers: int = _a("WEIGHBRIDGE_WORKERS", "Gateway processes on one port.", whole(1, 256), 2)
+    upstream: str | None = _a("UPSTREAM", "Your service, in place of the default upstream's targets. Unset: the sample.", http)
     trusted_proxies: tuple[Network, ...] = _a(
-        "WEIGHBRIDGE_TRUSTED_PROXIES", "Networks whose X-Forwarded-* are believed: 10.0.0.0/8.", _networks, ()
+        "WEIGHBRIDGE_TRUSTED_PROXIES", "Networks whose X-Forwarded-* are believed: 10.0.0.0/8.", networks, ()
     )
-    drain_seconds: int = _a("WEIGHBRIDGE_DRAIN_SECONDS", "How long a stopping gateway waits for calls under way.", _whole(0, 3_600), 30)
-    store_deadline_ms: int = _a(
-        "WEIGHBRIDGE_STORE_DEADLINE_MS", "How long a call waits for Redis before its rule decides.", _whole(1, 60_000), 50
-    )
-    flush_interval_seconds: int = _a("WEIGHBRIDGE_FLUSH_INTERVAL", "Seconds from Redis to Postgres.", _whole(1, 3_600), 60)
-    report_interval_seconds: int = _a("WEIGHBRIDGE_REPORT_INTERVAL", "Seconds between overage reports to Stripe.", _whole(1, 86_400), 3_600)
-    retention_days: int = _a(
-        "WEIGHBRIDGE_RETENTION_DAYS", "Raw usage is kept so long, and until its invoice is closed.", _whole(100, 36_500), 100
-    )
+    drain_seconds: int = _a("WEIGHBRIDGE_DRAIN_SECONDS", "How long a stopping gateway waits for calls under way.", whole(0, 3_600), 30)
+    store_deadline_ms: int = _a("WEIGHBRIDGE_STORE_DEADLINE_MS", "Longest wait for Redis; then a rule decides.", whole(1, 60_000), 50)
+    flush_interval_seconds: int = _a("WEIGHBRIDGE_FLUSH_INTERVAL", "Seconds from Redis to Postgres.", whole(1, 3_600), 60)
+    report_interval_seconds: int = _a("WEIGHBRIDGE_REPORT_INTERVAL", "Seconds between overage reports to Stripe.", whole(1, 86_400), 3_600)
+    retention_days: int = _a("WEIGHBRIDGE_RETENTION_DAYS", "Raw usage is kept so long, or longer.", whole(100, 36_500), 100)
     signing_secret: str | None = _a(
         "WEIGHBRIDGE_SIGNING_SECRET", "Signs X-Org-Id and friends, so that the service can refuse who went past us.", secret=True
     )
     product_name: str = _a("WEIGHBRIDGE_PRODUCT_NAME", "What customers know the service as.", str, "Weighbridge")
-    public_url: str | None = _a("WEIGHBRIDGE_PUBLIC_URL", "Where customers reach it.", _http)
-    upgrade_url: str | None = _a("WEIGHBRIDGE_UPGRADE_URL", "In a 429: where to upgrade. Default: PUBLIC_URL/billing/upgrade.", _http)
+    public_url: str | None = _a("WEIGHBRIDGE_PUBLIC_URL", "Where customers reach it.", http)
+    upgrade_url: str | None = _a("WEIGHBRIDGE_UPGRADE_URL", "In a 429: where to upgrade. Default: PUBLIC_URL/billing/upgrade.", http)
     support_address: str | None = _a("WEIGHBRIDGE_SUPPORT_ADDRESS", "A mail address for customers.")
-    force_live: bool = _a("WEIGHBRIDGE_FORCE_LIVE", "Lets ENV=dev use a live Stripe key: real money moves.", _truth, default=False)
+    force_live: bool = _a("WEIGHBRIDGE_FORCE_LIVE", "Lets ENV=dev use a live Stripe key: real money moves.", truth, default=False)
 
     warnings: tuple[str, ...] = ()
 
@@ -194,7 +121,7 @@ class Settings:
     @staticmethod
     def load(environ: Mapping[str, str], env_file: Path | None = None, *, bills: bool = True) -> "Settings":
         """Raises SettingsFaulty with every fault. `bills` False is for a process that never speaks to Stripe."""
-        text = env_file.read_text(encoding="utf-8") if env_file is not None and env_file.is_file() else ""
+        text = _text_of(env_file) if env_file is not None and env_file.is_file() else ""
         return read_settings(environ, text, env_file.name if env_file else ".env", bills=bills)
 
 
@@ -210,10 +137,17 @@ def default_of(name: str) -> Any:
     return None if default is MISSING else default
 
 
+def _text_of(env_file: Path) -> str:
+    try:
+        return env_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsFaulty(f"{env_file} cannot be read: {error}") from error
+
+
 def read_settings(environ: Mapping[str, str], env_text: str = "", env_name: str = ".env", *, bills: bool = True) -> Settings:
     """Pure: settings from the environment and the text of `.env`."""
     faults: list[str] = []
-    written = {**_dotenv(env_text, env_name, faults), **environ}
+    written = {**dotenv(env_text, env_name, faults), **environ}
     values: dict[str, Any] = {}
     for name, setting in SETTINGS.items():
         text = written.get(name, "").strip()
@@ -304,30 +238,3 @@ def _stripe_faults(s: Settings, *, bills: bool) -> list[str]:
     elif live and not s.force_live:
         return [f"ENV={s.env} refuses a live Stripe key: real money would move; use sk_test_…, or ENV=prod, or WEIGHBRIDGE_FORCE_LIVE=true"]
     return []
-
-
-_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
-
-
-def _dotenv(text: str, name: str, faults: list[str]) -> dict[str, str]:
-    """`KEY=value` lines: quotes, `export`, comments behind a value; nothing is expanded."""
-    found: dict[str, str] = {}
-    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        match = _LINE.fullmatch(line)
-        value = _unquoted(match[2]) if match else None
-        if match is None or value is None:
-            faults.append(f"{name}:{number}: this is no setting; write NAME=value" + ("" if match is None else ", and close the quotes"))
-        else:
-            found[match[1]] = value
-    return found
-
-
-def _unquoted(text: str) -> str | None:
-    """The value behind the equals sign; None where a quote stays open."""
-    if text[:1] in ('"', "'"):
-        value, closed, rest = text[1:].partition(text[0])
-        return value if closed and (not rest.strip() or rest.strip().startswith("#")) else None
-    return re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()

@@ -1,0 +1,185 @@
+"""What would change between two configurations. Pure; who prints it adds how many organizations each change touches."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any, Literal
+
+from billing.model.plan import PlanSpec
+from metering.model.clock import isoformat
+from metering.model.entitlement import rule_to_json
+from metering.model.meter import Meter
+from metering.model.quota import FailureRule, Per, Quota
+
+from .gateway import Cost, Fixed, GatewayConfig, HeaderEdit, Route, Weighed
+from .load import Configuration
+from .orgs import OrgSpec
+from .plans import OverrideSpec
+
+Kind = Literal["added", "removed", "changed"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Change:
+    """One difference. `plan` and `org` (a slug) name whom it touches, where it is not everybody."""
+
+    path: str
+    kind: Kind
+    before: str | None = None
+    after: str | None = None
+    plan: str | None = None
+    org: str | None = None
+
+    def __str__(self) -> str:
+        mark = {"added": "+", "removed": "-", "changed": "~"}[self.kind]
+        values = [value for value in (self.before, self.after) if value is not None]
+        return f"{mark} {self.path}" + (f": {' → '.join(values)}" if values else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Thing:
+    """A plan, a route, a meter, …: its facts, compared one by one."""
+
+    facts: Mapping[str, str]
+    summary: str = ""
+    plan: str | None = None
+    org: str | None = None
+
+
+def compare(old: Configuration | None, new: Configuration) -> list[Change]:
+    """Every difference, in the order of the files' paths; all of `new` where there was nothing."""
+    before = dict(_things(old)) if old is not None else {}
+    after = dict(_things(new))
+    changes: list[Change] = []
+    for path in sorted(before.keys() | after.keys()):
+        was, now = before.get(path), after.get(path)
+        if was is None and now is not None:
+            changes.append(Change(path, "added", None, now.summary or None, now.plan, now.org))
+        elif now is None and was is not None:
+            changes.append(Change(path, "removed", was.summary or None, None, was.plan, was.org))
+        elif was is not None and now is not None:
+            changes += _facts_changed(path, was, now)
+    return changes
+
+
+def _facts_changed(path: str, was: _Thing, now: _Thing) -> Iterator[Change]:
+    for name in sorted(was.facts.keys() | now.facts.keys()):
+        one, other = was.facts.get(name), now.facts.get(name)
+        if one != other:
+            kind: Kind = "added" if one is None else "removed" if other is None else "changed"
+            yield Change(f"{path}.{name}", kind, one, other, now.plan, now.org)
+
+
+def _things(config: Configuration) -> Iterator[tuple[str, _Thing]]:
+    yield from _gateway_things(config.gateway, config.meters)
+    for name, meter in config.meters.items():
+        yield f"meters.{name}", _Thing(_meter_facts(meter), meter.unit)
+    yield "plans.yaml", _Thing({"issuer": config.plans.issuer})
+    for name, plan in config.plans.plans.items():
+        yield f"plans.{name}", _Thing(_plan_facts(plan, config.meters), _money(plan.price), plan=name)
+    for slug, override in config.plans.overrides.items():
+        yield f"overrides.{slug}", _Thing(_override_facts(override, config.meters), override.reason, org=slug)
+    for slug, org in (config.orgs.orgs if config.orgs else {}).items():
+        yield f"orgs.{slug}", _Thing(_org_facts(org), org.plan, plan=org.plan, org=slug)
+
+
+def _gateway_things(gateway: GatewayConfig, meters: Mapping[str, Meter]) -> Iterator[tuple[str, _Thing]]:
+    for name, upstream in gateway.upstreams.items():
+        facts = {"targets": ", ".join(upstream.targets), "host": upstream.host, "health": upstream.health or "none"}
+        yield f"upstreams.{name}", _Thing(facts, facts["targets"])
+    for route in gateway.routes:
+        spelled = " ".join(filter(None, (",".join(sorted(route.methods or ())), ",".join(route.hosts) + route.path)))
+        facts = _route_facts(route, meters)
+        yield f"routes[{spelled}]", _Thing(facts, facts["charge"])
+    yield "identity", _Thing({str(number): ", ".join(each.sources) for number, each in enumerate(gateway.identity)})
+    yield "limits", _Thing({f.name: str(getattr(gateway.limits, f.name)) for f in fields(gateway.limits)})
+
+
+def _route_facts(route: Route, meters: Mapping[str, Meter]) -> dict[str, str]:
+    return {
+        "upstream": route.upstream,
+        "auth": route.auth,
+        "charge": ", ".join(f"{meter}: {_cost(cost)}" for meter, cost in sorted(route.charge.items())) or "none",
+        **{f"quotas.{_quota_name(quota)}": _quota(quota, meters) for quota in route.quotas},
+        "return_on": ", ".join(sorted(route.return_on)) or "none",
+        "on_store_failure": _rule(route.on_store_failure),
+        "strip_prefix": route.strip_prefix or "none",
+        "host": route.host,
+        "request_headers": _headers(route.request_headers),
+        "response_headers": _headers(route.response_headers),
+        "timeouts": f"connect {route.timeouts.connect_s:g}s, idle {route.timeouts.idle_s:g}s, "
+        + (f"total {route.timeouts.total_s:g}s" if route.timeouts.total_s else "total none"),
+        "preflight": route.preflight,
+        "hide_credentials": str(route.hide_credentials).lower(),
+    }
+
+
+def _meter_facts(meter: Meter) -> dict[str, str]:
+    return {f.name: str(getattr(meter, f.name)) for f in fields(meter) if f.name != "name"}
+
+
+def _plan_facts(plan: PlanSpec, meters: Mapping[str, Meter]) -> dict[str, str]:
+    return {
+        "title": plan.title,
+        "price": _money(plan.price),
+        "interval": plan.interval.value,
+        "trial_days": str(plan.trial_days),
+        "rollout": plan.rollout.value,
+        "discount_label": plan.discount_label or "none",
+        **{f"quotas.{_quota_name(quota)}": _quota(quota, meters) for quota in plan.quotas},
+        **{f"prices.{meter}": _plain(price.to_json(), meters.get(meter)) for meter, price in plan.prices.items()},
+        **{f"features.{feature.key}": feature.label for feature in plan.features},
+    }
+
+
+def _override_facts(override: OverrideSpec, meters: Mapping[str, Meter]) -> dict[str, str]:
+    quotas = {f"quotas.{_quota_name(quota)}": _quota(quota, meters) for quota in override.quotas}
+    return {"reason": override.reason, "until": isoformat(override.until_ms), **quotas}
+
+
+def _org_facts(org: OrgSpec) -> dict[str, str]:
+    keys = {f"keys.{key.sha256[:12]}": isoformat(key.expires_at_ms) if key.expires_at_ms else "active" for key in org.keys}
+    return {"id": org.id, "name": org.name, "plan": org.plan, "anchor": isoformat(org.anchor_ms), **keys}
+
+
+def _quota_name(quota: Quota) -> str:
+    return f"{quota.meter}.{quota.window}" + ("" if quota.per is Per.ORG else f".per_{quota.per}")
+
+
+def _quota(quota: Quota, meters: Mapping[str, Meter]) -> str:
+    rule = f", {_rule(quota.on_store_failure)} while the store is away" if quota.on_store_failure else ""
+    return f"{shown_amount(quota.limit, meters.get(quota.meter))} {quota.mode}{rule}"
+
+
+def shown_amount(base_units: int | None, meter: Meter | None) -> str:
+    """An amount as people read it, exactly: 200,000; 50 GB; unlimited."""
+    if base_units is None:
+        return "unlimited"
+    if meter is None or not meter.show:
+        return f"{base_units:,}"
+    return f"{(Decimal(base_units) / meter.show_size).normalize():,f} {meter.show}"
+
+
+def _plain(price: Mapping[str, Any], meter: Meter | None) -> str:
+    unit = f" a {meter.show}" if meter is not None and meter.show else " each"
+    return f"{price['each']}{unit}" if "each" in price else ", ".join(f"{word} {value}" for word, value in price.items())
+
+
+def _money(price: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{amount} {currency}" for currency, amount in sorted(price.items())) or "contact sales"
+
+
+def _cost(cost: Cost) -> str:
+    if isinstance(cost, Fixed):
+        return f"{cost.units:,}"
+    return cost.source if isinstance(cost, Weighed) else f"header:{cost.name}"
+
+
+def _rule(rule: FailureRule) -> str:
+    value = rule_to_json(rule)
+    return f"grace {value['grace']}" if isinstance(value, dict) else str(value)
+
+
+def _headers(edit: HeaderEdit) -> str:
+    lines = [*(f"+{name}: {value}" for name, value in sorted(edit.add.items())), *(f"-{name}" for name in sorted(edit.remove))]
+    return ", ".join(lines) or "none"
