@@ -12,8 +12,8 @@ from billing.stripe.sandbox.spec import Schema
 
 _KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _PART = re.compile(r"\[([^\[\]]*)\]")
-_INTEGER = re.compile(r"-?\d{1,19}")
-_DECIMAL = re.compile(r"-?\d+(\.\d+)?")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _TRUTH = {"true": True, "false": False}
 
 
@@ -79,7 +79,7 @@ def _object(value: Any, schema: Schema, param: str) -> Any:
 
 
 def _array(value: Any, schema: Schema, param: str) -> list[Any]:
-    if not isinstance(value, dict) or not all(key.isdecimal() for key in value):
+    if not isinstance(value, dict) or not all(key.isascii() and key.isdecimal() for key in value):
         raise Refusal("Invalid array", param=param)
     return [_typed(value[key], schema["items"], f"{param}[{key}]") for key in sorted(value, key=int)]
 

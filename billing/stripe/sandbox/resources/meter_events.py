@@ -13,7 +13,7 @@ from billing.stripe.sandbox.store import MeterEvent, new_id
 
 _DAY = 86400
 _OLDEST, _NEWEST = 35 * _DAY, 5 * 60  # seconds before and after now
-_WHOLE = re.compile(r"-?\d+")
+_WHOLE = re.compile(r"-?[0-9]+")
 _MOST_DIGITS = 15
 
 
