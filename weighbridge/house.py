@@ -22,7 +22,7 @@ from .first_minute import part
 from .ports import Ports
 from .probes import answers_200, json_of, listens
 from .processes import Child
-from .stores import Stores
+from .stores import Stores, without_password
 
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -114,12 +114,12 @@ class House:
         first = asyncio.create_task(self._start_loose_ends())
         try:
             await self.stores.start()
-            await self._say_stores(say)
+            self._say_stores(say)
+            await self._start("gateway", "weighbridge.gateway_host")  # it needs no database
             await self._prepare_database()
             await first
         finally:
             await asyncio.gather(first, return_exceptions=True)
-        await self._start("gateway", "weighbridge.gateway_host")
         await self._start("aggregator", "aggregator")
         await self._start("control", "billing.api")
         await self._say_loose_ends(say)
@@ -151,11 +151,9 @@ class House:
             state = self.settings.data_dir / "stripe-sandbox.sqlite"
             await self._start("stripe", "billing.stripe.sandbox", "--port", str(self.ports.sandbox), "--state", str(state))
 
-    async def _say_stores(self, say: Say) -> None:
+    def _say_stores(self, say: Say) -> None:
         postgres = "embedded, socket only" if self.stores.postgres else redacted(self.stores.database_url or "")
-        valkey = "embedded" if self.stores.valkey else _without_password(self.stores.redis_url or "")
-        async with Redis.from_url(self.stores.redis_url or "") as client:
-            await client.ping()
+        valkey = "embedded" if self.stores.valkey else without_password(self.stores.redis_url or "")
         say(part("postgres", postgres), part("valkey", valkey))
 
     async def _say_loose_ends(self, say: Say) -> None:
@@ -248,8 +246,3 @@ def _empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):
         file.unlink()
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -4,7 +4,15 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from metering.model.errors import DependencyUnavailable
+from metering.store.postgres import open_pool
+
 from .embedded import PostgresServer, ValkeyServer, postgres_bin, valkey_binary
+
+_CONNECT_SECONDS = 5
 
 
 @dataclass
@@ -24,6 +32,18 @@ class Stores:
         if self.redis_url is None:
             valkey_binary()
             self.valkey = ValkeyServer(self.data_dir / "valkey")
+
+    async def check_given(self) -> None:
+        """Those that are named must answer and be fit, before anything is started. Raises DependencyUnavailable."""
+        if self.postgres is None:
+            await (await open_pool(self.database_url or "", application="weighbridge-up", max_size=1)).close()
+        if self.valkey is None:
+            async with Redis.from_url(self.redis_url or "", socket_connect_timeout=_CONNECT_SECONDS) as client:
+                try:
+                    await client.ping()
+                except RedisError as exc:
+                    where = without_password(self.redis_url or "")
+                    raise DependencyUnavailable(f"Redis at {where} cannot be used: {exc}. Is it running, and is REDIS_URL right?") from exc
 
     def embedded(self) -> list[PostgresServer | ValkeyServer]:
         return [server for server in (self.postgres, self.valkey) if server is not None]
@@ -50,3 +70,9 @@ async def start(server: PostgresServer | ValkeyServer) -> None:
     await asyncio.to_thread(server.prepare)
     server.spawn()
     await asyncio.to_thread(server.wait_ready)
+
+
+def without_password(url: str) -> str:
+    """redis://host:6379/0, whoever logs in there."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

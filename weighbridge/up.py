@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
@@ -15,13 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from config.load import contradictions
 from config.settings import Settings
 from metering.model.clock import Clock
-from metering.model.errors import Conflict, DependencyUnavailable
+from metering.model.errors import ConfigFaulty, Conflict, DependencyUnavailable
 
 from . import demo, first_minute, ready
 from .closing import Closing
-from .configuration import Configurations
+from .configuration import Accepted, Configurations, faulty
 from .house import House
 from .init import write_missing_files
 from .keeper import keep_alive
@@ -49,10 +51,11 @@ class Up:
         lock = self._take_data_dir()
         self._listen_to_signals()
         try:
-            write_missing_files(settings.config_dir)
-            accepted = Configurations(settings.config_dir, settings.data_dir).first()
             ports = choose(settings, self._environ)
             stores = Stores(settings.data_dir, settings.database_url, settings.redis_url)
+            await stores.check_given()
+            write_missing_files(settings.config_dir)
+            accepted = self._configuration()
             house = House(settings, self._environ, ports, stores, accepted.config, self._clock)
             here = Path.cwd()
             config, data = first_minute.shown(settings.config_dir, here), first_minute.shown(settings.data_dir, here)
@@ -63,7 +66,18 @@ class Up:
                 say("  config    the last good one runs until these are corrected")
             return await self._live(house, started)
         finally:
-            os.close(lock)
+            self._leave_data_dir(lock, new=new)
+
+    def _configuration(self) -> Accepted:
+        """Raises ConfigFaulty where the files, or the files and the settings together, make no sense."""
+        settings = self._settings
+        accepted = Configurations(settings.config_dir, settings.data_dir).first()
+        faults = contradictions(accepted.config, default_plan=settings.billing_default_plan, currency=settings.billing_currency)
+        if faults:
+            raise ConfigFaulty(faulty(settings.config_dir, tuple(str(fault) for fault in faults)))
+        for warning in settings.warnings:
+            say(f"  warning   {warning}")
+        return accepted
 
     async def _live(self, house: House, started: float) -> int:
         closing: Closing | None = None
@@ -158,6 +172,12 @@ class Up:
                 f"another `weighbridge up`{pid} runs on {self._settings.data_dir}; stop it, or choose another --data-dir"
             ) from None
         return lock
+
+    def _leave_data_dir(self, lock: int, *, new: bool) -> None:
+        """A folder made for a start that failed before anything was in it goes again."""
+        os.close(lock)
+        if new and [path.name for path in self._settings.data_dir.iterdir()] == ["up.lock"]:
+            shutil.rmtree(self._settings.data_dir)
 
     def _write_ready(self, house: House) -> None:
         content = house.described() | {"restarts": self._restarts, "restart_error": self._restart_error}

@@ -1,7 +1,6 @@
 """`weighbridge config`: check the files, show what they would change, apply them, export what is in force."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +59,6 @@ def check(options: argparse.Namespace, context: Context) -> int:
     if not faults:
         lines += [f"If the store is away, with {settings.workers} workers:", *(f"  {case}" for case in worst)] if worst else []
     show(value, options, lines=lines)
-    if faults:
-        sys.stderr.write(f"weighbridge: {len(faults)} faults in {folder}\n")
     return 1 if faults else 0
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import inspect
 import os
 import sys
@@ -12,20 +13,19 @@ from redis.exceptions import RedisError
 
 from metering.model.errors import WeighbridgeError
 
-from . import config, flush, init, key, org, restart, serve, up, usage
 from .context import Context
 
-NOUNS = (up, serve, init, config, org, key, usage, flush, restart)
+NOUNS = ("up", "serve", "init", "config", "org", "key", "usage", "flush", "explain", "restart")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, or, which starts faster, one noun of it."""
     top = argparse.ArgumentParser(
         prog="weighbridge", description="A metering gateway: counts, limits and bills the traffic of an HTTP API."
     )
     nouns = top.add_subparsers(dest="noun", metavar="command", required=True)
-    for noun in NOUNS:
-        noun.add(nouns)
+    for noun in [only] if only in NOUNS else NOUNS:
+        importlib.import_module(f"weighbridge.cli.{noun}").add(nouns)
     return top
 
 
@@ -44,7 +44,7 @@ def normalized(arguments: Sequence[str]) -> list[str]:
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; returns its exit code."""
-    options = parser().parse_args(normalized(arguments))
+    options = parser(next(iter(arguments), None)).parse_args(normalized(arguments))
     try:
         context = Context(environ=environ, options=options)
         outcome = options.run(options, context)
