@@ -71,12 +71,15 @@ def pending(migrations: Sequence[Migration], applied: Mapping[int, str]) -> list
     return [m for m in migrations if m.number not in applied]
 
 
-async def migrate(url: str) -> list[str]:
-    """Bring the database at `url` up to date; returns the names applied, none if nothing was missing.
+async def migrate(database: str | asyncpg.Pool) -> list[str]:
+    """Bring the database (a URL, or a pool on it) up to date; returns the names applied, none if nothing was missing.
 
     Raises what `postgres.open_connection` and `apply` raise.
     """
-    connection = await open_connection(url, application="weighbridge migrate")
+    if not isinstance(database, str):
+        async with database.acquire() as borrowed:
+            return await apply(borrowed, load())
+    connection = await open_connection(database, application="weighbridge migrate")
     try:
         return await apply(connection, load())
     finally:

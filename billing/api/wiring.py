@@ -1,0 +1,193 @@
+"""Put the control server together: pool, store, use cases, files, routes, duties; run it until told to stop."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiohttp import web
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from billing.api import duties
+from billing.api.configuration import Configuration, Offer, Reading
+from billing.api.metrics import ControlMetrics
+from billing.api.server import Doors, application
+from billing.services.plans import Applied
+from billing.wiring import Billing, open_billing
+from config.load import FileSet, load_last_good, parse, read_set, save_last_good
+from config.settings import Settings
+from metering.model import keys
+from metering.model.clock import Clock
+from metering.model.errors import BadInput, ConfigFaulty, DependencyUnavailable
+from metering.model.meter import Meter
+from metering.store.migrate import migrate
+from metering.store.postgres import open_pool
+
+log = logging.getLogger(__name__)
+
+_WATCH_SECONDS, _TELL_SECONDS, _RENEW_SECONDS = 1.0, 2.0, 15.0
+_PROBE_SECONDS = 2.0
+
+
+class PortTaken(DependencyUnavailable):
+    """The port is taken."""
+
+    code = "port_taken"
+
+
+class Files:
+    """The operator's folder, and the last good set of control in the data folder."""
+
+    def __init__(self, config_dir: Path, data_dir: Path) -> None:
+        self._config_dir, self._home = config_dir, data_dir / "control"
+        self._files: FileSet | None = None
+        self._reading: Reading | None = None
+
+    def read(self) -> Reading:
+        """Checked only where it differs from what was read last."""
+        try:
+            files = read_set(self._config_dir)
+        except BadInput as exc:
+            return Reading(version="missing", offer=None, faults=[str(exc)])
+        if self._reading is None or self._reading.version != files.version:
+            self._files, self._reading = files, _reading(files)
+        return self._reading
+
+    def last_good(self) -> Offer | None:
+        files = load_last_good(self._home)
+        return _reading(files).offer if files is not None else None
+
+    def remember(self) -> None:
+        if self._files is not None:
+            save_last_good(self._home, self._files)
+
+
+def _reading(files: FileSet) -> Reading:
+    parsed = parse(files)
+    if parsed.config is None:
+        return Reading(version=files.version, offer=None, faults=[str(fault) for fault in parsed.faults])
+    plans = parsed.config.plans
+    offer = Offer(version=files.version, meters=parsed.config.meters, plans=plans.plans, overrides=plans.overrides)
+    return Reading(version=files.version, offer=offer)
+
+
+class Control:
+    """One control server. `serve` runs it; `url` is where it listens."""
+
+    def __init__(self, settings: Settings, pool: asyncpg.Pool, redis: Redis, clock: Clock) -> None:
+        self._settings, self._pool, self._redis, self._clock = settings, pool, redis, clock
+        self.metrics = ControlMetrics()
+        self.billing = self._bound({})
+        self.configuration = Configuration(Files(settings.config_dir, settings.data_dir), self._apply, self.metrics)
+        self.url = ""
+
+    def _bound(self, meters: Mapping[str, Meter]) -> Billing:
+        settings = self._settings
+        return open_billing(
+            self._pool,
+            self._redis,
+            self._clock,
+            meters=meters,
+            currency=settings.billing_currency,
+            default_plan=settings.billing_default_plan,
+            bills=settings.billing_enabled,
+        )
+
+    async def _apply(self, offer: Offer) -> Applied:
+        billing = self._bound(offer.meters)
+        applied = await billing.plans.apply(offer.plans, offer.overrides)
+        self.billing = billing
+        return applied
+
+    async def readiness(self) -> dict[str, Any]:
+        """Ready while both stores answer. A faulty file is shown and does not make it unready: the last good set runs."""
+        database, store = await asyncio.gather(self._answers(self._pool.fetchval("SELECT 1")), self._answers(self._redis.ping()))
+        config = {"version": self.configuration.version, "faults": list(self.configuration.faults)}
+        return {"ready": database and store, "database": database, "redis": store, "config": config}
+
+    async def _answers(self, probe: Awaitable[object]) -> bool:
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await probe
+        except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        return True
+
+    async def answer_asked(self) -> None:
+        entries = await duties.asked(self._redis)
+        if not entries:
+            return
+        try:
+            await self.billing.entitlements.answer(entries)
+        except duties.AWAY:
+            await self._redis.lpush(keys.ASKED, *entries)  # asked again once the database answers
+            raise
+        self.metrics.misses_answered.inc(len(entries))
+
+    async def publish_due(self) -> None:
+        await self.billing.entitlements.publish_due()
+
+    async def renew_due(self) -> None:
+        await self.billing.plans.renew_due()
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[None]:
+        """Listening and on duty, inside the `async with`. Raises PortTaken, ConfigFaulty where nothing good was ever applied."""
+        if not await self.configuration.first():
+            raise ConfigFaulty("\n".join(["the configuration has faults, and there is no last good one:", *self.configuration.faults]))
+        doors = Doors(usage=lambda: self.billing.usage, readiness=self.readiness, metrics=self.metrics.page)
+        runner = web.AppRunner(application(doors), access_log=None, handle_signals=False)
+        await runner.setup()
+        try:
+            await self._listen(runner)
+            async with asyncio.TaskGroup() as group:
+                standing = [group.create_task(work) for work in self._duties()]
+                try:
+                    yield
+                finally:
+                    for task in standing:
+                        task.cancel()
+        finally:
+            await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        host, port = self._settings.host, self._settings.control_port
+        try:
+            await web.TCPSite(runner, host, port, shutdown_timeout=5).start()
+        except OSError as exc:
+            raise PortTaken(
+                f"control cannot listen on {host}:{port}: {exc.strerror}. Set WEIGHBRIDGE_CONTROL_PORT to a free port."
+            ) from exc
+        bound_host, bound_port = runner.addresses[0][:2]
+        self.url = f"http://{bound_host}:{bound_port}"
+
+    def _duties(self) -> list[Coroutine[Any, Any, None]]:
+        metrics = self.metrics
+        return [
+            duties.for_ever("answering gateways", self.answer_asked, 0, metrics),
+            duties.for_ever("telling gateways", self.publish_due, _TELL_SECONDS, metrics),
+            duties.for_ever("renewing", self.renew_due, _RENEW_SECONDS, metrics),
+            duties.for_ever("watching the configuration", self.configuration.look, _WATCH_SECONDS, metrics),
+        ]
+
+
+@asynccontextmanager
+async def open_control(settings: Settings, clock: Clock) -> AsyncIterator[Control]:
+    """With its database migrated and its store connected. Raises DependencyUnavailable with a sentence for the operator."""
+    if not settings.database_url:
+        raise DependencyUnavailable("control needs Postgres: set DATABASE_URL, or run `weighbridge up`, which brings its own")
+    if not settings.redis_url:
+        raise DependencyUnavailable("control needs Redis: set REDIS_URL, or run `weighbridge up`, which brings its own")
+    async with AsyncExitStack() as stack:
+        pool = await open_pool(settings.database_url, application="weighbridge control")
+        stack.push_async_callback(pool.close)
+        applied = await migrate(pool)
+        if applied:
+            log.info("migrated: %s", ", ".join(applied))
+        redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=duties.LISTEN_SECONDS + 5)
+        stack.push_async_callback(redis.aclose)
+        yield Control(settings, pool, redis, clock)
