@@ -6,11 +6,12 @@
 
 -- claim_due --
 -- Take rows that are due; a claim is a lease, so that rows of a deliverer that died come back.
--- $1 now, $2 end of the lease, $3 how many
+-- $1 now, $2 end of the lease, $3 how many, $4 kinds[] (a newer version's kinds are left to it)
 WITH due AS (
     SELECT o.id, o.first_attempt_at
     FROM billing.outbox o
     WHERE o.state = 'pending'
+        AND o.kind = ANY ($4::text[])
         AND (o.next_attempt_at IS NULL OR o.next_attempt_at <= $1)
         AND NOT EXISTS (
             SELECT FROM billing.outbox e

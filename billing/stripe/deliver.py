@@ -81,12 +81,13 @@ class _Run:
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def claim(self, limit: int) -> list[Row]:
-        return await self.outbox.claim(self._clock.now_ms(), _LEASE_MS, limit)
+        return await self.outbox.claim(list(DELIVERIES), self._clock.now_ms(), _LEASE_MS, limit)
 
     async def all(self, rows: Sequence[Row]) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for row in rows:
-                tasks.create_task(self._one(row))
+        """Every row to its end, also beside one that fails for a reason of ours (a lost database): that is raised after."""
+        for result in await asyncio.gather(*(self._one(row) for row in rows), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _one(self, row: Row) -> None:
         async with self._at_once:
@@ -110,6 +111,9 @@ class _Run:
             return failure.outcome, str(failure)
         except CannotBeTold as fault:
             return Outcome.REFUSED, str(fault)
+        except (KeyError, ValueError, ArithmeticError) as fault:
+            # One row that nobody can read must not hold up the others for ever.
+            return Outcome.REFUSED, f"the payload cannot be read: {fault!r}"
         return Outcome.ACCEPTED, ""
 
     async def _finish(self, row: Row, outcome: str, verdict: Verdict) -> None:

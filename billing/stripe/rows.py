@@ -1,7 +1,7 @@
 """The outbox and the ids of Stripe's objects in Postgres, as delivery needs them. The SQL is billing/store/delivery.sql."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -60,8 +60,8 @@ class Outbox:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def claim(self, now_ms: int, lease_ms: int, limit: int) -> list[Row]:
-        records = await self._pool.fetch(SQL["claim_due"], to_datetime(now_ms), to_datetime(now_ms + lease_ms), limit)
+    async def claim(self, kinds: Sequence[str], now_ms: int, lease_ms: int, limit: int) -> list[Row]:
+        records = await self._pool.fetch(SQL["claim_due"], to_datetime(now_ms), to_datetime(now_ms + lease_ms), limit, kinds)
         return sorted((_row(record, now_ms) for record in records), key=lambda row: row.id)
 
     async def finish(self, row: Row, verdict: Verdict, now_ms: int) -> bool:

@@ -6,6 +6,7 @@ Without --state everything is forgotten when it stops.
 import argparse
 import asyncio
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -21,17 +22,21 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
 
 
 async def _run(options: argparse.Namespace) -> int:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
         sandbox = Sandbox(options.state)
+    except (OSError, sqlite3.Error) as exc:
+        sys.stderr.write(f"The sandbox cannot keep its state in {options.state}: {exc}.\n")
+        return 1
+    try:
         url, stop = await serve(sandbox, options.host, options.port)
     except OSError as exc:
         sys.stderr.write(f"The sandbox cannot listen on {options.host}:{options.port}: {exc.strerror}.\n")
         return 1
     sys.stdout.write(f"{NOTICE}\nlistening on {url}, state {options.state or 'in memory'}\n")
     sys.stdout.flush()
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await stopped.wait()
     await stop()
     return 0

@@ -226,3 +226,12 @@ async def test_the_same_identifier_is_another_event_only_after_a_day(outbox, str
     assert (status, body["error"]["message"]) == (400, "An event already exists with identifier x.")
     clock.advance(2)
     assert (await running.call("POST", EVENTS, event))[0] == 200
+
+
+async def test_a_row_that_nobody_can_read_is_dead_and_holds_up_no_other(outbox, stripe, clock, running) -> None:
+    org_id = await sold(outbox, stripe, clock)
+    await outbox.add("meter_event", org_id, "broken", {"meter": "api"})
+    good = await outbox.overage(org_id, 2)
+    report = await deliver(outbox, stripe, clock)
+    assert (report.dead, report.delivered, (await outbox.row(good))["state"]) == (1, 1, "delivered")
+    assert "cannot be read" in (await outbox.row("broken"))["last_error"]

@@ -304,3 +304,12 @@ async def test_a_port_that_is_taken_is_a_plain_sentence(running) -> None:
     )
     _, error = await process.communicate()
     assert (process.returncode, error.count(b"\n"), b"cannot listen on" in error) == (1, 1, True)
+
+
+async def test_a_state_that_is_no_state_is_a_plain_sentence(tmp_path: Path) -> None:
+    (tmp_path / "s.db").write_text("not SQLite, but long enough to be looked at as if it were one\n" * 20)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "billing.stripe.sandbox", "--port", "0", "--state", str(tmp_path / "s.db"), stderr=asyncio.subprocess.PIPE
+    )
+    _, error = await process.communicate()
+    assert (process.returncode, error.count(b"\n"), b"cannot keep its state" in error) == (1, 1, True)
