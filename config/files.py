@@ -41,8 +41,8 @@ class FileSet:
 
     @property
     def version(self) -> str:
-        """Twelve hex digits of the contents' hash: equal sets, equal versions."""
-        content = json.dumps([sorted(self.texts.items()), sorted(self.unread), self.targets], ensure_ascii=True)
+        """Twelve hex digits of the contents' hash: equal files, equal versions. `targets` are no content."""
+        content = json.dumps([sorted(self.texts.items()), sorted(self.unread)], ensure_ascii=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def with_targets(self, *targets: str) -> "FileSet":

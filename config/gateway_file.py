@@ -121,7 +121,13 @@ def _none_is_empty(value: Any, handler: Callable[[Any], Any]) -> Any:
     return {} if value == "none" else handler(value)
 
 
-_or_none = WrapValidator(_none_is_empty)
+def _or_none(schema: dict[str, Any]) -> Any:
+    return WithJsonSchema({"anyOf": [{"const": "none"}, schema]})
+
+
+_NONE_IS_EMPTY = WrapValidator(_none_is_empty)
+_FAILURES = {"type": "array", "items": {"enum": ["unreachable", "5xx", "timeout"]}}
+_ChargeWord = Annotated[dict[str, _CostWord], _NONE_IS_EMPTY, _or_none({"type": "object", "additionalProperties": _COST_SCHEMA})]
 ReturnOn = one_of(("unreachable", "5xx", "timeout"), {"client_gone": "a client that goes away pays", "4xx": ""})
 
 
@@ -167,10 +173,10 @@ class Common(Shape):
         None, description="required (default) or none. An open route says so, and charges nothing."
     )
     upstream: str | None = Field(None, description="A name from upstreams.")
-    charge: Annotated[dict[str, _CostWord], _or_none] | None = Field(
+    charge: _ChargeWord | None = Field(
         None, description="Meter: what one call weighs. Merged over the defaults, meter by meter; none: nothing at all."
     )
-    return_on: Annotated[list[ReturnOn], _or_none] | None = Field(  # type: ignore[valid-type]
+    return_on: Annotated[list[ReturnOn], _NONE_IS_EMPTY, _or_none(_FAILURES)] | None = Field(  # type: ignore[valid-type]
         None, description="When units go back: unreachable, 5xx, timeout (all three unless stated)."
     )
     on_store_failure: FailureRuleWord | None = Field(None, description="open, closed or {grace: n}. Default closed.")

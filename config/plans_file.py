@@ -14,7 +14,7 @@ from .document import Table
 from .faults import Report
 from .quotas import QuotaShape
 from .shape import Lenient, Shape
-from .words import FEATURE_KEY, Currency, FeatureKey, MoneyWord, PlanName, Slug, money, one_of, shown
+from .words import CURRENCY, FEATURE_KEY, Currency, FeatureKey, MoneyWord, PlanName, Slug, money, one_of, shown
 
 FILE = "plans.yaml"
 CONTACT_SALES = "contact sales"
@@ -63,6 +63,16 @@ def _discount(value: Any) -> str:
     if not isinstance(value, str) or not value or len(value) > 60:
         raise ValueError("this is a short text for people: 17% off")
     return value
+
+
+_PRICE_SCHEMA = WithJsonSchema(
+    {
+        "anyOf": [
+            {"const": CONTACT_SALES},
+            {"type": "object", "patternProperties": {f"^{CURRENCY}$": {"type": "string"}}, "minProperties": 1},
+        ]
+    }
+)
 
 
 class PriceShape(Shape):
@@ -134,7 +144,7 @@ class PlanShape(Shape):
 
     title: str | None = Field(None, min_length=1, max_length=60, description="What people read. Default: the name, capitalized.")
     copy_from: str | None = Field(None, description="Another plan; what this one says replaces what that one says.")
-    price: Annotated[dict[Currency, MoneyWord], WrapValidator(_base_price)] | None = Field(
+    price: Annotated[dict[Currency, MoneyWord], WrapValidator(_base_price), _PRICE_SCHEMA] | None = Field(
         None, description=f'{{usd: "49.00"}}, due every interval; or {CONTACT_SALES}.'
     )
     interval: one_of(("month", "year")) | None = Field(None, description="How often the price is due. Default month.")  # type: ignore[valid-type]

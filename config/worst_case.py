@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
-from metering.model.quota import FailureRule, Mode, Per, Quota, strictest
+from metering.model.quota import FailureRule, Mode, Per, Quota, Window, strictest
 
 from .gateway import GatewayConfig, Route
 from .load import Configuration
 
+_HOURS = {Window.HOUR: 1, Window.DAY: 24, Window.PERIOD: 31 * 24, Window.MONTH: 31 * 24}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstCase:
-    """One quota on one route. `calls` is the most that passes in a window before 503, None without an end.
+    """One hard quota on one route. `calls` is the most that passes in one of its windows before 503, None without an end.
 
     `whose` is a plan's name, an override's slug, or empty for a route's own quota.
     """
@@ -23,7 +25,9 @@ class WorstCase:
 
     def __str__(self) -> str:
         who = f"{self.whose}, " if self.whose else ""
-        passes = "every call passes" if self.calls is None else f"at most {self.calls:,} calls pass" if self.calls else "no call passes"
+        passes = (
+            "every call passes" if self.calls is None else f"at most {self.calls:,} calls a window pass" if self.calls else "no call passes"
+        )
         return f"{who}{self.route}, {self.quota.name}: {passes} while the store is away"
 
 
@@ -50,20 +54,35 @@ def _of_call(whose: str, route: Route, quotas: tuple[Quota, ...], workers: int) 
     decides = strictest(list(rules.values()))
     own = quotas if whose else route.quotas
     return [
-        WorstCase(whose=whose, route=route.path, quota=quota, rule=decides, calls=_most(decides, rules[quota], workers))
+        WorstCase(whose=whose, route=route.path, quota=quota, rule=rules[quota], calls=_most(quota, decides, rules, workers))
         for quota in met
         if quota in own and quota.mode is Mode.HARD
     ]
 
 
-def _most(decides: FailureRule, own: FailureRule, workers: int) -> int | None:
-    """The calls that pass a window. Each worker has its share of the grace, rounded down."""
-    if decides.kind == "open":
-        return None
+def _most(quota: Quota, decides: FailureRule, rules: dict[Quota, FailureRule], workers: int) -> int | None:
+    """The calls that pass in one window of the quota: every grace that such a call meets bounds them.
+
+    Each worker has its share of a grace, rounded down; the grace of a shorter window begins anew with each.
+    """
     if decides.kind == "closed":
         return 0
-    least = decides.grace if own.kind != "grace" else min(own.grace, decides.grace)
-    return least // workers * workers
+    bounds = [
+        rule.grace // workers * workers * _windows(other.window, quota.window)
+        for other, rule in rules.items()
+        if rule.kind == "grace" and _bounds(other, quota)
+    ]
+    return min(bounds, default=None)
+
+
+def _bounds(other: Quota, quota: Quota) -> bool:
+    """True where whatever moves `quota` moves one counter of `other`: it adds up the same use, or more."""
+    return other.per in (Per.ORG, quota.per) and (not other.routed or quota.routed)
+
+
+def _windows(shorter: Window, longer: Window) -> int:
+    """How many windows of one kind lie, at most, in one of the other; 1 where it is the longer."""
+    return max(1, -(-_HOURS[longer] // _HOURS[shorter]))
 
 
 def idle_graces(config: GatewayConfig, workers: int) -> list[str]:
