@@ -5,7 +5,7 @@ Each duty runs for ever. A store that is away makes it wait and try again, count
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -37,6 +37,14 @@ async def for_ever(name: str, duty: Callable[[], Awaitable[Any]], every_seconds:
             failing = True
             await asyncio.sleep(1)
         await asyncio.sleep(every_seconds)
+
+
+async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: before Python 3.12, wait_for swallows a cancellation that meets its result."""
+    while any(not task.done() for task in tasks):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=0.5)
 
 
 async def asked(redis: Redis) -> list[str]:

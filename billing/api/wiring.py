@@ -140,7 +140,7 @@ class Control:
         if not await self.configuration.first():
             raise ConfigFaulty("\n".join(["the configuration has faults, and there is no last good one:", *self.configuration.faults]))
         doors = Doors(usage=lambda: self.billing.usage, readiness=self.readiness, metrics=self.metrics.page)
-        runner = web.AppRunner(application(doors), access_log=None, handle_signals=False)
+        runner = web.AppRunner(application(doors), access_log=None, handle_signals=False, shutdown_timeout=5)
         await runner.setup()
         try:
             await self._listen(runner)
@@ -149,15 +149,14 @@ class Control:
                 try:
                     yield
                 finally:
-                    for task in standing:
-                        task.cancel()
+                    await duties.end(standing)
         finally:
             await runner.cleanup()
 
     async def _listen(self, runner: web.AppRunner) -> None:
         host, port = self._settings.host, self._settings.control_port
         try:
-            await web.TCPSite(runner, host, port, shutdown_timeout=5).start()
+            await web.TCPSite(runner, host, port).start()
         except OSError as exc:
             raise PortTaken(
                 f"control cannot listen on {host}:{port}: {exc.strerror}. Set WEIGHBRIDGE_CONTROL_PORT to a free port."
