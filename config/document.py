@@ -33,6 +33,7 @@ class Table(dict[str, Any]):
         super().__init__()
         self.path, self.line = path, line
         self.lines: dict[str, int] = {}
+        self.written: Table = self  # the mapping as it stands in the file, where this one is a part of it
 
 
 class Items(list[Any]):

@@ -3,7 +3,8 @@
 A `Report` gathers every fault of one file, so that an operator sees all of them at once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -34,11 +35,19 @@ class Report:
     meters: Mapping[str, Meter] | None = None
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
+    _silent: bool = False
 
     def at(self, line: int, path: str, message: str) -> None:
         fault = Fault(self.file, line, path, message)
-        if fault not in self.faults:
+        if fault not in self.faults and not self._silent:
             self.faults.append(fault)
+
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """What is read again without its faulty parts has been reported already."""
+        before, self._silent = self._silent, True
+        yield
+        self._silent = before
 
     def fault(self, where: Table | Items, key: str | int | None, message: str) -> None:
         """A fault at a key of a table or an item of a list; at the table itself for None."""
@@ -55,7 +64,7 @@ class Report:
 
     def warn(self, where: Table | Items, key: str | int | None, message: str) -> None:
         warning = Fault(self.file, *place(where, key), message)
-        if warning not in self.warnings:
+        if warning not in self.warnings and not self._silent:
             self.warnings.append(warning)
 
 

@@ -243,7 +243,12 @@ class IdentityShape(Shape):
 
     not_built: ClassVar[dict[str, str]] = dict.fromkeys(("jwt", "mtls", "client_certificate", "basic"), "use api_key")
 
-    api_key: ApiKeyShape
+    api_key: ApiKeyShape | None = None
+
+    @classmethod
+    def contradictions(cls, table: Table, report: Report) -> None:
+        if table.get("api_key") is None and not any(word in cls.not_built for word in table):
+            report.fault(table, None, "say how callers are known: api_key: {from: [X-API-Key, bearer]}")
 
 
 class LimitsShape(Shape):

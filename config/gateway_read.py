@@ -14,8 +14,8 @@ from metering.model.meter import Kind, Meter
 from metering.model.quota import CLOSED, Mode, Quota
 
 from . import gateway_file, meters
-from .document import Items, Table, Unreadable, read
-from .faults import Fault, Report, did_you_mean, unavailable
+from .document import Table, Unreadable, read
+from .faults import Fault, Report, did_you_mean
 from .files import FileSet
 from .gateway import (
     DEFAULT_UPSTREAM,
@@ -134,9 +134,8 @@ class _Resolver:
 
     def config(self) -> GatewayConfig:
         self._check_upstream(self._defaults)
-        identity = tuple(ApiKeyIdentity(sources=tuple(each.api_key.sources)) for each in self._file.identity or () if each is not None) or (
-            ApiKeyIdentity(),
-        )
+        ways = [each.api_key for each in self._file.identity or () if each is not None]
+        identity = tuple(ApiKeyIdentity(sources=tuple(way.sources)) for way in ways if way is not None) or (ApiKeyIdentity(),)
         shapes = [shape for shape in self._file.routes if shape is not None]
         ids = self._ids(shapes)
         routes = tuple(self._route(shape, ids[index]) for index, shape in enumerate(shapes))
@@ -227,7 +226,7 @@ class _Resolver:
             return None
         if meter.kind is Kind.LEVEL:
             self._report.fault(
-                where, meter_name, f"`{meter_name}` is a level: " + unavailable("charging it on a route", "record it, or leave it out")
+                where, meter_name, f"`{meter_name}` is a level, which is stated, not added up by calls; leave it out of `charge`"
             )
             return None
         if isinstance(cost, Weighed) and meter.unit not in (BYTE, ""):
@@ -245,17 +244,18 @@ class _Resolver:
             return None
 
     def _quotas(self, shape: RouteShape, charge: Mapping[str, Cost]) -> tuple[Quota, ...]:
-        where = shape.table.get("quotas")
-        for index, quota in enumerate(shape.quotas if isinstance(where, Items) else ()):
+        for quota in shape.quotas:
             if quota is None or self._report.meter(quota.meter) is None:
                 continue
             if quota.mode == Mode.OVERAGE:
                 self._report.fault(
                     quota.table, "mode", "overage is billed by a plan; on a route write mode: hard or soft, and the overage in plans.yaml"
                 )
-            if quota.meter not in charge and isinstance(where, Items):
+            if quota.meter not in charge:
                 self._report.fault(
-                    where, index, f"the route charges no `{quota.meter}`, so this quota would never move; add it to the route's charge"
+                    quota.table,
+                    "meter",
+                    f"the route charges no `{quota.meter}`, so this quota would never move; add it to the route's charge",
                 )
         return make_quotas(shape.quotas, self._report, source="route")
 

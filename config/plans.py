@@ -125,8 +125,6 @@ class _Plans:
                 self._report.fault(shape.table, None, f'say what `{name}` costs: price: {{usd: "0"}}, or price: {CONTACT_SALES}')
             return source.price if source else {}
         written = shape.table.get("price")
-        if isinstance(written, Table) and not written:
-            self._report.fault(shape.table, "price", f'write the price by currency: {{usd: "49.00"}}, or {CONTACT_SALES}')
         for currency, amount in price.items():
             places = minor_digits(currency)
             if decimals(amount) > places and isinstance(written, Table):
@@ -134,13 +132,7 @@ class _Plans:
         return price
 
     def _features(self, shape: PlanShape) -> tuple[Feature, ...]:
-        found: dict[str, Feature] = {}
-        written = shape.table["features"]
-        for index, feature in enumerate(shape.features or ()):
-            if feature.key in found and index < len(written):
-                self._report.fault(written, index, f"the feature `{feature.key}` stands here twice; keep one")
-            found[feature.key] = Feature(key=feature.key, label=_label(feature), number=feature.number)
-        return tuple(found.values())
+        return tuple(Feature(key=feature.key, label=_label(feature), number=feature.number) for feature in shape.features or ())
 
     def _prices(self, shape: PlanShape) -> dict[str, Price]:
         found: dict[str, Price] = {}

@@ -10,7 +10,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema, WrapValidator
 
 from metering.model.clock import to_ms
 
-from .document import Table
+from .document import Items, Table
 from .faults import Report
 from .quotas import QuotaShape
 from .shape import Lenient, Shape
@@ -160,9 +160,18 @@ class PlanShape(Shape):
     @classmethod
     def contradictions(cls, table: Table, report: Report) -> None:
         prices = table.get("prices")
-        for meter in prices if isinstance(prices, Table) else ():
-            if unknown := report.unknown_meter(meter):
-                report.fault(table["prices"], meter, unknown)
+        if isinstance(prices, Table):
+            for meter in prices:
+                if unknown := report.unknown_meter(meter):
+                    report.fault(prices, meter, unknown)
+        if table.get("price") == {}:
+            report.fault(table, "price", f'write the price by currency: {{usd: "49.00"}}, or {CONTACT_SALES}')
+        features = table.get("features")
+        if isinstance(features, Items):
+            keys = [each.get("key") if isinstance(each, Table) else each for each in features]
+            for index, key in enumerate(keys):
+                if key in keys[:index]:
+                    report.fault(features, index, f"the feature `{key}` stands here twice; keep one")
 
 
 class OverrideShape(Shape):

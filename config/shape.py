@@ -20,9 +20,14 @@ _KINDS = {
     "bool_type": "true or false, nothing else",
     "bool_parsing": "true or false, nothing else",
     "list_type": "this is a list: [one, two], or a line with `- ` for each",
-    "dict_type": "this is a mapping: {word: value}, or `word: value` in lines below, indented",
-    "model_type": "this is a mapping: {word: value}, or `word: value` in lines below, indented",
+    "dict_type": "this is a mapping: {{word: value}}, or `word: value` in lines below, indented",
+    "model_type": "this is a mapping: {{word: value}}, or `word: value` in lines below, indented",
     "int_type": "this is a whole number",
+    "too_short": "there is nothing in it; write at least one",
+    "string_too_short": "this is a text; write at least {min_length} character",
+    "string_too_long": "this text is too long; at most {max_length} characters",
+    "greater_than_equal": "write at least {ge}",
+    "less_than_equal": "write at most {le}",
 }
 
 
@@ -37,7 +42,7 @@ class Shape(BaseModel):
 
     @property
     def table(self) -> Table:
-        """Where it stands in the file."""
+        """The mapping as it stands in the file, faulty words included."""
         return self._table
 
     @model_validator(mode="wrap")
@@ -52,7 +57,7 @@ class Shape(BaseModel):
                 report.fault(data, word, cls._unknown(word))
         cls.contradictions(data, report)
         shape = handler({word: value for word, value in data.items() if word in known})
-        shape._table = data
+        shape._table = data.written
         return shape
 
     @classmethod
@@ -87,10 +92,11 @@ def _without_faults(table: Table, build: Callable[[Any], Any], report: Report) -
         details = error.errors(include_url=False, include_input=False)
     for detail in details:
         report.at(*_locate(table, detail), _sentence(detail))
-    try:
-        return build(_pruned(table, {detail["loc"] for detail in details if detail["type"] != "missing"}))
-    except ValidationError:
-        return None
+    with report.silenced():
+        try:
+            return build(_pruned(table, {detail["loc"] for detail in details if detail["type"] != "missing"}))
+        except ValidationError:
+            return None
 
 
 def _pruned(value: Any, faulty: set[tuple[int | str, ...]]) -> Any:
@@ -98,6 +104,8 @@ def _pruned(value: Any, faulty: set[tuple[int | str, ...]]) -> Any:
     if not isinstance(value, Table | Items):
         return value
     rest: Any = type(value)(value.path, value.line)
+    if isinstance(value, Table):
+        rest.written = value.written
     steps: Any = value if isinstance(value, Table) else range(len(value))
     for step in steps:
         below = {loc[1:] for loc in faulty if loc and loc[0] == step}
@@ -139,7 +147,7 @@ def _sentence(detail: ErrorDetails) -> str:
         return f"`{detail['loc'][-1]}` is missing"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
-    return _KINDS.get(kind, detail["msg"])
+    return _KINDS[kind].format(**detail.get("ctx", {})) if kind in _KINDS else detail["msg"]
 
 
 _T = TypeVar("_T")
