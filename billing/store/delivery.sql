@@ -1,7 +1,7 @@
 -- The outbox as its deliverer sees it, and which object at Stripe stands for what of ours. Rows are written elsewhere.
 --
 -- A row may go when no earlier pending row stands before it: of the same customer_key (one in flight for each customer
--- and meter), or a row of the same organization that makes something at Stripe first (its customer, plan, subscription).
+-- and meter), or of the organization itself, whose rows have its id as their key (its customer, plan, subscription).
 -- A cancellation waits for everything before it. A meter event needs its customer and its meter to be known.
 
 -- claim_due --
@@ -14,9 +14,14 @@ WITH due AS (
         AND o.kind = ANY ($4::text[])
         AND (o.next_attempt_at IS NULL OR o.next_attempt_at <= $1)
         AND NOT EXISTS (
-            SELECT FROM billing.outbox e
-            WHERE e.state = 'pending' AND e.org_id = o.org_id AND e.id < o.id
-                AND (e.customer_key = o.customer_key OR e.kind <> 'meter_event' OR o.kind = 'cancel_subscription')
+            SELECT FROM billing.outbox e WHERE e.state = 'pending' AND e.customer_key = o.customer_key AND e.id < o.id
+        )
+        AND NOT EXISTS (
+            SELECT FROM billing.outbox e WHERE e.state = 'pending' AND e.customer_key = o.org_id::text AND e.id < o.id
+        )
+        AND (
+            o.kind <> 'cancel_subscription'
+            OR NOT EXISTS (SELECT FROM billing.outbox e WHERE e.state = 'pending' AND e.org_id = o.org_id AND e.id < o.id)
         )
         AND (
             o.kind <> 'meter_event'
