@@ -88,12 +88,16 @@ class Directory:
         sha256_hex = apikey.sha256_hex(credential)
         if self._unknown.get(sha256_hex, 0.0) > self._monotonic():
             raise Unauthorized("the API key is unknown, revoked or expired")
-        self._spend_miss(address)
         task = self._fetching.get(sha256_hex)
         if task is None:
+            self._refuse_flood(address)
             task = self._fetching[sha256_hex] = asyncio.ensure_future(self._fetch(sha256_hex))
             task.add_done_callback(lambda done: (self._fetching.pop(sha256_hex, None), done.cancelled() or done.exception()))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except Unauthorized:
+            self._spend_miss(address)
+            raise
 
     async def refresh(self, caller: Caller) -> Caller:
         """Read the entitlement and the key again: admission said that they changed."""
@@ -181,14 +185,18 @@ class Directory:
         self._unknown.clear()
 
     # --- misses ----------------------------------------------------------------------------------------------------
-    def _spend_miss(self, address: str) -> None:
-        """A flood of unknown keys from one address is refused before it costs the store anything."""
-        now = self._monotonic()
-        tokens, since = self._misses.get(address, (MISS_BURST, now))
-        tokens = min(MISS_BURST, tokens + (now - since) * MISSES_PER_SECOND)
-        if tokens < 1:
+    def _allowance(self, address: str) -> float:
+        tokens, since = self._misses.get(address, (MISS_BURST, 0.0))
+        return min(MISS_BURST, tokens + (self._monotonic() - since) * MISSES_PER_SECOND)
+
+    def _refuse_flood(self, address: str) -> None:
+        """Unknown keys from one address, one after another, are refused before they cost the store anything."""
+        if self._allowance(address) < 1:
             raise TooManyUnknownKeys()
-        self._remember(self._misses, address, (tokens - 1, now), 10_000)
+
+    def _spend_miss(self, address: str) -> None:
+        """A key turned out to be unknown. First sight of a good one costs nothing, however many come at once."""
+        self._remember(self._misses, address, (self._allowance(address) - 1, self._monotonic()), 10_000)
 
     @staticmethod
     def _remember(cache: "OrderedDict[str, Any]", name: str, value: Any, most: int) -> None:

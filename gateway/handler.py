@@ -119,7 +119,7 @@ class Handler:
             if story.route.auth == "none" or _is_free_preflight(story.route, request):
                 await self._forward_free(world, story, story.route)
                 return
-            story.caller = await self._identify(world.config, request)
+            story.caller = await self._identify(world, request)
             if story.caller.org.entitlement.refused:
                 raise PaymentRequired(story.caller.org.entitlement.refused, upgrade_url=self._policy.upgrade_url)
             if not story.route.charge:
@@ -132,11 +132,15 @@ class Handler:
             await self._answer(story, *responses.error_answer(error))
 
     # --- identify --------------------------------------------------------------------------------------------------
-    async def _identify(self, config: GatewayConfig, request: Request) -> Caller:
-        key = credential(config, request)
+    async def _identify(self, world: World, request: Request) -> Caller:
+        key = credential(world.config, request)
         if key is None:
             raise Unauthorized("an API key is required")
-        return self._directory.known(key) or await self._directory.caller(key, request.peer)
+        known = self._directory.known(key)
+        if known is not None:
+            return known
+        address = world.relay.trusted.client_address(request.peer, request.header(b"x-forwarded-for"))
+        return await self._directory.caller(key, address)
 
     # --- admit -----------------------------------------------------------------------------------------------------
     def _charge(self, story: Story, route: Route) -> Charge:
