@@ -13,7 +13,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from metering.model.clock import SystemClock
-from metering.model.errors import WeighbridgeError
+from metering.model.errors import DependencyUnavailable, WeighbridgeError
 
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -35,6 +35,8 @@ def main(environ: MutableMapping[str, str]) -> int:
     try:
         settings = Settings.load(environ, Path(".env"), bills=False)
         settings = replace(settings, config_dir=settings.config_dir.absolute(), data_dir=settings.data_dir.absolute())
+        if settings.redis_url is None:
+            raise DependencyUnavailable("REDIS_URL is not set; a gateway counts in Redis or Valkey, for example redis://127.0.0.1:6379/0")
         own_metrics_folder(environ, settings.data_dir)
         from .supervisor import Supervisor
 

@@ -43,7 +43,9 @@ class Stores:
                     await client.ping()
                 except RedisError as exc:
                     where = without_password(self.redis_url or "")
-                    raise DependencyUnavailable(f"Redis at {where} cannot be used: {str(exc).rstrip(chr(46))}. Is it running, and is REDIS_URL right?") from exc
+                    raise DependencyUnavailable(
+                        f"Redis at {where} cannot be used: {str(exc).rstrip(chr(46))}. Is it running, and is REDIS_URL right?"
+                    ) from exc
 
     def embedded(self) -> list[PostgresServer | ValkeyServer]:
         return [server for server in (self.postgres, self.valkey) if server is not None]

@@ -44,8 +44,7 @@ class Supervisor:
     """One gateway host. `environ` is what the workers get; PROMETHEUS_MULTIPROC_DIR is set in it."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
-        if settings.redis_url is None:
-            raise DependencyUnavailable("REDIS_URL is not set; the gateway counts in Redis or Valkey, for example redis://127.0.0.1:6379/0")
+        assert settings.redis_url is not None  # gateway_host says so in a sentence
         self._settings, self._environ, self._clock, self._redis_url = settings, environ, clock, settings.redis_url
         self._redis = Redis.from_url(
             settings.redis_url, socket_timeout=_STORE_ANSWERS_SECONDS, socket_connect_timeout=_STORE_ANSWERS_SECONDS

@@ -62,8 +62,9 @@ def seconds(text: str) -> int:
 
 
 async def create_key(options: argparse.Namespace, context: Context) -> int:
+    ref = which(options)
     async with context.billing() as billing:
-        made = await billing.keys.create(which(options), label=options.label, test=options.test)
+        made = await billing.keys.create(ref, label=options.label, test=options.test)
     return _show_new(made, options, context)
 
 
@@ -99,8 +100,9 @@ async def import_keys(options: argparse.Namespace, context: Context) -> int:
     given = [line.strip() for line in text.splitlines() if line.strip()]
     if not given:
         raise BadInput("there is no key to import; give one a line")
+    ref = which(options)
     async with context.billing() as billing:
-        imported = await billing.keys.bring(which(options), given, label=options.label)
+        imported = await billing.keys.bring(ref, given, label=options.label)
     now_ms = context.clock.now_ms()
     value = {"added": [key_row(k, now_ms) for k in imported.added], "known": [key_row(k, now_ms) for k in imported.known]}
     show(value, options, lines=[f"Imported {len(imported.added)}, known before {len(imported.known)}; only their hashes are kept"])
@@ -109,8 +111,9 @@ async def import_keys(options: argparse.Namespace, context: Context) -> int:
 
 
 async def list_keys(options: argparse.Namespace, context: Context) -> int:
+    ref = which(options)
     async with context.billing() as billing:
-        found = await billing.keys.all(which(options))
+        found = await billing.keys.all(ref)
     rows = [key_row(key, context.clock.now_ms()) for key in found]
     show_rows(
         rows,

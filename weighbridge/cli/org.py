@@ -86,8 +86,9 @@ async def list_orgs(options: argparse.Namespace, context: Context) -> int:
 
 
 async def show_org(options: argparse.Namespace, context: Context) -> int:
+    ref = which(options)
     async with context.billing() as billing:
-        view = await billing.orgs.show(which(options))
+        view = await billing.orgs.show(ref)
     now_ms, org, subscription = context.clock.now_ms(), view.org, view.subscription
     value: dict[str, Any] = {
         "id": org.id,

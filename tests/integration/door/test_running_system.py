@@ -1,0 +1,133 @@
+"""A running system: the command line beside it, a killed worker, a changed file, a faulty file, a rolling restart."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+
+def _status(system, path: str, key: str) -> int:
+    return int(system.call(path, key)[0])
+
+
+class Callers:
+    """Calls without a pause from a few threads; every status, and every connection that failed."""
+
+    def __init__(self, system, path: str, key: str) -> None:
+        self.statuses: list[int] = []
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call, args=(system, path, key)) for _ in range(3)]
+
+    def _call(self, system, path: str, key: str) -> None:
+        while not self._stop.is_set():
+            try:
+                self.statuses.append(_status(system, path, key))
+            except OSError as exc:
+                self.failures.append(repr(exc))
+
+    def __enter__(self) -> "Callers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_an_organization_made_on_the_command_line_can_call_until_it_is_deleted(system) -> None:
+    made = system.cli_json("org", "create", "Acme Corp", "--plan", "free")
+    assert set(made) >= {"id", "slug", "api_key"}
+    assert _status(system, "/hello", made["api_key"]) == 200
+    assert made["slug"] in [org["slug"] for org in system.cli_json("org", "list")]
+    system.cli_json("org", "delete", made["slug"], "--yes")
+    assert _status(system, "/hello", made["api_key"]) == 401
+
+
+def test_a_rotated_key_stops_and_the_new_one_works(system) -> None:
+    made = system.cli_json("org", "create", "Rotor", "--plan=free")
+    (key,) = system.cli_json("key", "list", made["slug"])
+    fresh = system.cli_json("key", "rotate", str(key["id"]), "--overlap=0")
+    assert _status(system, "/hello", made["api_key"]) == 401
+    assert _status(system, "/hello", fresh["api_key"]) == 200
+    system.cli_json("key", "revoke", str(fresh["id"]))
+    assert _status(system, "/hello", fresh["api_key"]) == 401
+
+
+def test_imported_keys_look_as_they_like(system) -> None:
+    made = system.cli_json("org", "create", "Importer", "--plan", "free")
+    system.cli_json("key", "import", made["slug"], stdin="legacy-key-0001\nlegacy-key-0002\n")
+    assert [_status(system, "/hello", f"legacy-key-000{n}") for n in (1, 2)] == [200, 200]
+    again = system.cli_json("key", "import", made["slug"], stdin="legacy-key-0001\n")
+    assert (len(again["added"]), len(again["known"])) == (0, 1)
+
+
+def test_flush_brings_every_charged_call_to_postgres_and_again_changes_nothing(system) -> None:
+    made = system.cli_json("org", "create", "Flusher", "--plan", "pro")
+    assert [_status(system, "/hello", made["api_key"]) for _ in range(5)] == [200] * 5
+    report = system.cli_json("flush")
+    assert report["left"] == []
+    assert report["rows"] > 0
+    (api,) = [use for use in system.cli_json("usage", "--org", made["slug"])["usage"] if use["service"] == "api"]
+    assert api["base"]["current_usage"] == 5
+    assert system.cli_json("flush")["rows"] == 0
+
+
+def test_explain_shows_the_limits_and_charges_nothing(system) -> None:
+    made = system.cli_json("org", "create", "Curious", "--plan", "free")
+    for _ in range(2):
+        story = system.cli_json("explain", "--key", made["api_key"], "GET", "/hello")
+        (limit,) = [one for one in story["limits"] if one["quota"] == "api-period"]
+        assert (story["verdict"], limit["used"]) == ("admitted", 0)
+
+
+def test_a_killed_worker_is_replaced_and_its_port_never_refuses(system) -> None:
+    key, restarts = system.key("demo-pro"), system.metric("weighbridge_worker_restarts_total")
+    pid = system.ready["pids"]["worker"][0]
+    with Callers(system, "/hello", key) as callers:
+        os.kill(pid, signal.SIGKILL)
+        system.until(lambda: system.metric("weighbridge_worker_restarts_total") == restarts + 1, "the restart")
+        ready = system.ready["metrics"].replace("/metrics", "/readyz")
+        system.until(lambda: system.get(ready)[0] == 200, "all workers ready again")
+    assert not [failure for failure in callers.failures if "refused" in failure]
+    assert set(callers.statuses) == {200}
+
+
+def test_a_changed_file_acts_and_a_faulty_one_changes_nothing(system) -> None:
+    key, file = system.key("demo-pro"), Path(system.config / "gateway.yaml")
+    text = file.read_text()
+    with Callers(system, "/hello", key) as callers:
+        file.write_text(text.replace("routes:\n", "routes:\n  - {path: /open, auth: none, charge: none}\n", 1))
+        system.until(lambda: _status(system, "/open", "") == 200, "the new route")
+        file.write_text(text.replace("upstream: app", "upstream: nobody", 1))
+        system.until(lambda: system.metric("weighbridge_config_last_apply_success") == 0, "the fault is told")
+        assert _status(system, "/open", "") == 200
+        file.write_text(text)
+        system.until(lambda: _status(system, "/open", "") == 401, "the old file again")
+    assert system.metric("weighbridge_config_last_apply_success") == 1
+    assert callers.failures == []
+    assert set(callers.statuses) == {200}
+
+
+def test_a_restart_replaces_every_process_and_drops_no_call(system) -> None:
+    with Callers(system, "/hello", system.key("demo-pro")) as callers:
+        done = system.cli("restart")
+    assert done.returncode == 0, done.stderr
+    assert callers.failures == []
+    assert set(callers.statuses) == {200}
+
+
+def test_a_second_up_on_the_same_data_is_refused_by_name(system) -> None:
+    done = system.cli("up", "--port", "0")
+    assert done.returncode == 1
+    assert f"another `weighbridge up` (pid {system.process.pid}) runs on" in done.stderr
+
+
+def test_a_taken_port_is_named_and_nothing_is_started(system, tmp_path: Path) -> None:
+    port = system.ready["gateway"].rpartition(":")[2]
+    done = system.cli("up", "--port", port, "--data-dir", str(tmp_path / "other"))
+    assert done.returncode == 1
+    assert f"port {port} on 127.0.0.1 is taken by another program" in done.stderr
+    assert not (tmp_path / "other").exists()
