@@ -26,6 +26,10 @@ _WORDS: dict[str, bool | None] = {
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+UNREAD: Any = object()
+"""Stands for the value of a file that could not be read; its fault is in the report already."""
+
+
 class Table(dict[str, Any]):
     """A mapping of the file: `path` from the file's top, `line` where it starts, `lines` where each key stands."""
 
@@ -71,7 +75,8 @@ def read(text: str) -> tuple[Any, list[Unreadable]]:
     try:
         return _Builder(yaml.parse(text, Loader=_LOADER)).document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        opened = "flow" in (error.context or "") or "quoted" in (error.context or "")  # a bracket or quote that stays open
+        mark = (error.context_mark if opened else None) or error.problem_mark or error.context_mark
         raise Unreadable(mark.line + 1 if mark else 1, "", _sentence(error)) from error
     except yaml.YAMLError as error:
         raise Unreadable(_line_of(error, text), "", "not YAML: " + " ".join(str(error).split())) from error
@@ -87,9 +92,13 @@ def _sentence(error: yaml.MarkedYAMLError) -> str:
         problem = "a tab, or another character no value may start with; YAML is indented with spaces, odd texts go in quotes"
     elif "mapping values are not allowed" in problem:
         problem = "a second `key:` in one line, or wrong indentation (a value that holds `: ` goes in quotes)"
-    elif "expected <block end>" in problem:
+    elif "flow" in (error.context or ""):
+        problem = "the bracket that opens here is not closed, or a comma is missing in it"
+    elif "quoted" in (error.context or ""):
+        problem = "the quote that opens here is not closed"
+    elif "expected <block end>" in problem or "did not find expected key" in problem:
         problem = "the indentation does not match the lines above"
-    return f"not YAML: {problem}" + (f" ({error.context})" if error.context else "")
+    return f"not YAML: {problem}"
 
 
 class _Builder:

@@ -14,7 +14,7 @@ from metering.model.meter import Kind, Meter
 from metering.model.quota import CLOSED, Mode, Quota
 
 from . import gateway_file, meters
-from .document import Table, Unreadable, read
+from .document import UNREAD, Table, Unreadable, read
 from .faults import Fault, Report, did_you_mean
 from .files import FileSet
 from .gateway import (
@@ -82,14 +82,14 @@ def gateway_of(files: FileSet) -> GatewayParsed:
 
 
 def load(files: FileSet, name: str, report: Report) -> Any:
-    """The value of one file, or None with the reason in the report."""
+    """The value of one file; UNREAD where there is none, with the reason in the report or the set."""
     if name not in files.texts:
-        return None
+        return UNREAD
     try:
         value, skipped = read(files.texts[name])
     except Unreadable as error:
         report.at(error.line, error.path, error.message)
-        return None
+        return UNREAD
     for fault in skipped:
         report.at(fault.line, fault.path, fault.message)
     return value
@@ -110,12 +110,8 @@ def _aimed(config: GatewayConfig, targets: tuple[str, ...], report: Report) -> G
 
 
 def _gateway(value: Any, report: Report) -> GatewayConfig | None:
-    if value is None and report.faults:
-        return None
     file = read_shape(GatewayFile, value, report)
-    if file is None:
-        return None
-    return _Resolver(file, report).config()
+    return _Resolver(file, report).config() if file is not None else None
 
 
 class _Resolver:
@@ -285,6 +281,8 @@ class _Resolver:
     def _refuse_doubles(self, shapes: list[RouteShape]) -> None:
         seen: dict[tuple[tuple[str, ...], str, str], RouteShape] = {}
         for shape in shapes:
+            if shape.methods == [] or shape.hosts == []:  # faulty, and said so
+                continue
             for host in shape.hosts or [""]:
                 for method in shape.methods or [""]:
                     other = seen.setdefault((shape_of(segments_of(shape.path)), host, method), shape)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, ValidationInfo, WrapValidator, model_validator
 from pydantic_core import ErrorDetails
 
-from .document import Items, Table
+from .document import UNREAD, Items, Table
 from .faults import Report, did_you_mean, place, unavailable
 
 S = TypeVar("S", bound="Shape")
@@ -157,6 +157,8 @@ Lenient = Annotated[_T | None, WrapValidator(_lenient)]
 
 def read_shape(shape: type[S], value: Any, report: Report) -> S | None:
     """The file's top. None, with the faults in the report, where there is too little to go on."""
+    if value is UNREAD:
+        return None
     if value is None:
         report.at(1, "", "the file is empty")
         return None
