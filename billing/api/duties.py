@@ -8,29 +8,21 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import asyncpg
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
 from billing.api.metrics import ControlMetrics
-from metering.model import keys
-from metering.model.errors import DependencyUnavailable
 
 log = logging.getLogger(__name__)
 
-AWAY = (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, DependencyUnavailable)
-LISTEN_SECONDS = 5
-_AT_ONCE = 256
+Errors = tuple[type[Exception], ...]
 
 
-async def for_ever(name: str, duty: Callable[[], Awaitable[Any]], every_seconds: float, metrics: ControlMetrics) -> None:
-    """Do it, wait, do it again."""
+async def for_ever(name: str, duty: Callable[[], Awaitable[Any]], every_seconds: float, metrics: ControlMetrics, *, away: Errors) -> None:
+    """Do it, wait, do it again. `away` are the errors of a store that is away; any other ends the process."""
     failing = False
     while True:
         try:
             await duty()
             failing = False
-        except AWAY as exc:
+        except away as exc:
             metrics.duty_failures.labels(name).inc()
             if not failing:
                 log.error("%s must wait: %s", name, exc)
@@ -45,12 +37,3 @@ async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=0.5)
-
-
-async def asked(redis: Redis) -> list[str]:
-    """What gateways miss, as soon as there is something; empty after a few quiet seconds."""
-    first = await redis.blpop([keys.ASKED], timeout=LISTEN_SECONDS)
-    if first is None:
-        return []
-    more = await redis.lpop(keys.ASKED, _AT_ONCE - 1) or []
-    return [entry.decode(errors="replace") for entry in (first[1], *more)]

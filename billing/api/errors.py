@@ -4,10 +4,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 from aiohttp import web
 
-from metering.model.errors import DependencyUnavailable, WeighbridgeError
+from metering.model.errors import WeighbridgeError
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +49,6 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refused
     except web.HTTPNotFound:
         return answer(NoSuchPath())
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, TimeoutError) as exc:
-        log.error("the database is out of reach: %s", exc)
-        return answer(DependencyUnavailable("the database is out of reach"))
-    except asyncpg.PostgresError:
-        log.exception("a statement failed for %s", request.path)
+    except Exception:
+        log.exception("nobody foresaw this, answering %s", request.path)
         return answer(WeighbridgeError())

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -18,7 +17,7 @@ from billing.api.metrics import ControlMetrics
 from billing.api.server import Doors, application
 from billing.services.plans import Applied
 from billing.wiring import Billing, open_billing
-from config.load import FileSet, load_last_good, parse, read_set, save_last_good
+from config.load import FileSet, contradictions, load_last_good, parse, read_set, save_last_good
 from config.settings import Settings
 from metering.model import keys
 from metering.model.clock import Clock
@@ -30,7 +29,9 @@ from metering.store.postgres import open_pool
 log = logging.getLogger(__name__)
 
 _WATCH_SECONDS, _TELL_SECONDS, _RENEW_SECONDS = 1.0, 2.0, 15.0
-_PROBE_SECONDS = 2.0
+_PROBE_SECONDS, _LISTEN_SECONDS = 2.0, 5
+_ASKED_AT_ONCE = 256
+_AWAY = (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, DependencyUnavailable)
 
 
 class PortTaken(DependencyUnavailable):
@@ -42,37 +43,45 @@ class PortTaken(DependencyUnavailable):
 class Files:
     """The operator's folder, and the last good set of control in the data folder."""
 
-    def __init__(self, config_dir: Path, data_dir: Path) -> None:
-        self._config_dir, self._home = config_dir, data_dir / "control"
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._home = settings, settings.data_dir / "control"
         self._files: FileSet | None = None
         self._reading: Reading | None = None
+        self._glimpsed = ""
 
     def read(self) -> Reading:
-        """Checked only where it differs from what was read last."""
+        """What is there, once it reads the same twice: a set that is being written is not looked at. Checked only where it
+        differs from what was read last."""
         try:
-            files = read_set(self._config_dir)
+            files = read_set(self._settings.config_dir)
         except BadInput as exc:
             return Reading(version="missing", offer=None, faults=[str(exc)])
+        if self._reading is not None and files.version not in (self._reading.version, self._glimpsed):
+            self._glimpsed = files.version
+            return self._reading
         if self._reading is None or self._reading.version != files.version:
-            self._files, self._reading = files, _reading(files)
+            self._files, self._reading = files, self._checked(files)
         return self._reading
 
     def last_good(self) -> Offer | None:
         files = load_last_good(self._home)
-        return _reading(files).offer if files is not None else None
+        return self._checked(files).offer if files is not None else None
 
     def remember(self) -> None:
         if self._files is not None:
             save_last_good(self._home, self._files)
 
-
-def _reading(files: FileSet) -> Reading:
-    parsed = parse(files)
-    if parsed.config is None:
-        return Reading(version=files.version, offer=None, faults=[str(fault) for fault in parsed.faults])
-    plans = parsed.config.plans
-    offer = Offer(version=files.version, meters=parsed.config.meters, plans=plans.plans, overrides=plans.overrides)
-    return Reading(version=files.version, offer=offer)
+    def _checked(self, files: FileSet) -> Reading:
+        parsed = parse(files)
+        config, faults = parsed.config, parsed.faults
+        if config is not None:
+            settings = self._settings
+            faults = contradictions(config, default_plan=settings.billing_default_plan, currency=settings.billing_currency)
+        if config is None or faults:
+            return Reading(version=files.version, offer=None, faults=[str(fault) for fault in faults])
+        plans = config.plans
+        offer = Offer(version=files.version, meters=config.meters, plans=plans.plans, overrides=plans.overrides)
+        return Reading(version=files.version, offer=offer)
 
 
 class Control:
@@ -82,7 +91,7 @@ class Control:
         self._settings, self._pool, self._redis, self._clock = settings, pool, redis, clock
         self.metrics = ControlMetrics()
         self.billing = self._bound({})
-        self.configuration = Configuration(Files(settings.config_dir, settings.data_dir), self._apply, self.metrics)
+        self.configuration = Configuration(Files(settings), self._apply, self.metrics)
         self.url = ""
 
     def _bound(self, meters: Mapping[str, Meter]) -> Billing:
@@ -113,17 +122,20 @@ class Control:
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
                 await probe
-        except (RedisError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _AWAY:
             return False
         return True
 
     async def answer_asked(self) -> None:
-        entries = await duties.asked(self._redis)
-        if not entries:
+        """What gateways miss, as soon as there is something."""
+        first = await self._redis.blpop([keys.ASKED], timeout=_LISTEN_SECONDS)
+        if first is None:
             return
+        more = await self._redis.lpop(keys.ASKED, _ASKED_AT_ONCE - 1) or []
+        entries = [entry.decode(errors="replace") for entry in (first[1], *more)]
         try:
             await self.billing.entitlements.answer(entries)
-        except duties.AWAY:
+        except _AWAY:
             await self._redis.lpush(keys.ASKED, *entries)  # asked again once the database answers
             raise
         self.metrics.misses_answered.inc(len(entries))
@@ -165,13 +177,13 @@ class Control:
         self.url = f"http://{bound_host}:{bound_port}"
 
     def _duties(self) -> list[Coroutine[Any, Any, None]]:
-        metrics = self.metrics
-        return [
-            duties.for_ever("answering gateways", self.answer_asked, 0, metrics),
-            duties.for_ever("telling gateways", self.publish_due, _TELL_SECONDS, metrics),
-            duties.for_ever("renewing", self.renew_due, _RENEW_SECONDS, metrics),
-            duties.for_ever("watching the configuration", self.configuration.look, _WATCH_SECONDS, metrics),
+        standing: list[tuple[str, Callable[[], Awaitable[object]], float]] = [
+            ("answering gateways", self.answer_asked, 0),
+            ("telling gateways", self.publish_due, _TELL_SECONDS),
+            ("renewing", self.renew_due, _RENEW_SECONDS),
+            ("watching the configuration", self.configuration.look, _WATCH_SECONDS),
         ]
+        return [duties.for_ever(name, duty, every, self.metrics, away=_AWAY) for name, duty, every in standing]
 
 
 @asynccontextmanager
@@ -187,6 +199,6 @@ async def open_control(settings: Settings, clock: Clock) -> AsyncIterator[Contro
         applied = await migrate(pool)
         if applied:
             log.info("migrated: %s", ", ".join(applied))
-        redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=duties.LISTEN_SECONDS + 5)
+        redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=_LISTEN_SECONDS + 5)
         stack.push_async_callback(redis.aclose)
         yield Control(settings, pool, redis, clock)

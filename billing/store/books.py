@@ -12,6 +12,7 @@ from billing.store.plans import PlanTable
 from billing.store.quotas import QuotaTable
 from billing.store.subscriptions import SubscriptionTable
 from billing.store.usage import UsageTable
+from metering.store.postgres import out_of_reach
 
 
 class PostgresUnit:
@@ -36,15 +37,18 @@ class PostgresBooks:
 
     @asynccontextmanager
     async def transaction(self, *, keep: bool = True) -> AsyncIterator[PostgresUnit]:
-        async with self._pool.acquire() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                yield PostgresUnit(connection)
-            except BaseException:
-                await transaction.rollback()
-                raise
-            if keep:
-                await transaction.commit()
-            else:
-                await transaction.rollback()
+        """Raises DatabaseUnreachable where the connection cannot be had or is lost."""
+        with out_of_reach():
+            async with self._pool.acquire() as connection:
+                transaction = connection.transaction()
+                await transaction.start()
+                try:
+                    yield PostgresUnit(connection)
+                except BaseException:
+                    if not connection.is_closed():
+                        await transaction.rollback()
+                    raise
+                if keep:
+                    await transaction.commit()
+                else:
+                    await transaction.rollback()

@@ -17,6 +17,7 @@ import asyncpg
 from metering.model.errors import DependencyUnavailable, WeighbridgeError
 
 LEAST_VERSION = 15
+_TURNED_AWAY = (asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
 _SCHEMES = ("postgresql", "postgres")
 
 
@@ -130,9 +131,20 @@ def _sentences(url: str) -> Iterator[None]:
         raise DatabaseUnsuitable(f"The server at {where} refuses this user or password: {exc}.") from exc
     except asyncpg.ClientConfigurationError as exc:
         raise DatabaseUrlFaulty(f"DATABASE_URL cannot be used: {exc}.") from exc
-    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as exc:
+    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, *_TURNED_AWAY) as exc:
         reason = str(exc) or f"no answer within {_CONNECT_TIMEOUT_SECONDS:g} s"
         raise DatabaseUnreachable(f"Postgres at {where} cannot be reached: {reason}. Is it running, and is DATABASE_URL right?") from exc
+
+
+@contextmanager
+def out_of_reach() -> Iterator[None]:
+    """Turn the driver's errors about a connection that is lost into DatabaseUnreachable."""
+    try:
+        yield
+    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, *_TURNED_AWAY) as exc:
+        if isinstance(exc, ValueError):  # how the driver calls an argument that does not fit
+            raise
+        raise DatabaseUnreachable(f"Postgres is out of reach: {exc or type(exc).__name__}") from exc
 
 
 _NAME = re.compile(r"^-- ([a-z][a-z0-9_]*) --\s*$")
