@@ -25,6 +25,7 @@ _HELD_BYTES = 65_536  # of requests behind the one being served
 _LINGER_SECONDS = 2.0  # how long a closing connection reads on, so that our answer is not lost to a reset
 _JOINED_BYTES = 16_384  # below it, one copy costs less than several writes
 _FOR_BODY, _FOR_ORDER = 1, 2  # why reading is paused
+_WITHOUT_BODY = (204, 304)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -354,7 +355,7 @@ class ClientConnection(asyncio.Protocol):
     def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, keep_alive: bool, request: Request | None) -> bytes:
         line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         parts = [line, *[b"%b: %b\r\n" % field for field in headers], b"Date: ", self._server.date, b"\r\n"]
-        if status != HTTPStatus.NO_CONTENT and status != HTTPStatus.NOT_MODIFIED:
+        if status not in _WITHOUT_BODY:
             parts.append(b"Content-Length: %d\r\n" % len(body))
         else:
             body = b""

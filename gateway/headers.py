@@ -6,7 +6,6 @@ Pure; bytes in order and case as they came. RFC 9110 §7.6. Names that differ on
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from http import HTTPStatus
 
 from config.gateway import HeaderEdit, Route
 from gateway.http1 import RequestHead
@@ -23,7 +22,9 @@ _CLAIMED = frozenset((b"forwarded", b"x-real-ip"))
 _BELIEVED = frozenset((b"host", b"content-length", b"content-type", b"authorization", b"cookie", b"x-api-key"))
 _NO_TRAILERS = _HOP_BY_HOP | _BELIEVED | {b"trailer", b"content-encoding", b"content-range", b"set-cookie", b"www-authenticate", b"expect"}
 _ADDRESSES_REMEMBERED = 4096
-_DROPS_REMEMBERED = 64
+_SETS_REMEMBERED = 64
+_NAMES_REMEMBERED = 1024
+_NO_CONTENT = 204
 _LINES_REMEMBERED = 1024
 
 
@@ -70,35 +71,45 @@ class TrustedProxies:
 
 
 class Passage:
-    """One route's rules for header fields, prepared once."""
+    """One route's rules for header fields, prepared once.
+
+    What happens to a field depends on its name only, so each name is judged once: `_Lines` remembers how its line begins, or that it
+    is dropped.
+    """
 
     __slots__ = (
         "_added_request",
         "_added_response",
+        "_drop_request",
         "_drop_response",
-        "_drop_trusted",
-        "_drop_untrusted",
         "_host_of_upstream",
-        "_response_drops",
-        "_strip_prefix",
+        "_request",
+        "_responses",
+        "_strip",
     )
 
     def __init__(self, route: Route, credentials: Iterable[bytes] = ()) -> None:
         """`credentials`: lower-case names of the fields an API key comes in; dropped if the route hides them."""
         edit = route.request_headers
         drop = _HOP_BY_HOP | _IDENTITY | {b"expect"} | _names(edit) | (frozenset(credentials) if route.hide_credentials else frozenset())
-        self._drop_trusted = drop | {b"x-forwarded-for"}
-        self._drop_untrusted = drop | _CLAIMED
-        self._added_request = _lines(edit.add)
-        self._drop_response = _HOP_BY_HOP | _names(route.response_headers)
-        self._added_response = _lines(route.response_headers.add)
         self._host_of_upstream = route.host == "upstream"
-        self._strip_prefix = route.strip_prefix.rstrip("/").encode() if route.strip_prefix else b""
-        self._response_drops: dict[tuple[bytes, ...], frozenset[bytes]] = {}
+        self._drop_request = drop | {b"host"} if self._host_of_upstream else drop
+        self._drop_response = _HOP_BY_HOP | _names(route.response_headers)
+        self._request = {trusted: self._request_lines(trusted) for trusted in (False, True)}
+        self._responses: dict[tuple[bytes, ...], _Lines] = {}
+        self._added_request = b"\r\n".join([b"", *_lines(edit.add), b"Via: " + VIA])
+        self._added_response = b"\r\n".join([b"", *_lines(route.response_headers.add), b"Via: " + VIA])
+        self._strip = route.strip_prefix.rstrip("/").encode() if route.strip_prefix else b""
+
+    def _request_lines(self, trusted: bool, named: Iterable[bytes] = ()) -> "_Lines":
+        drop = self._drop_request | (frozenset(named) - _KEPT)
+        if trusted:
+            return _Lines(drop | {b"x-forwarded-for"}, _IDENTITY_PREFIXES)
+        return _Lines(drop | _CLAIMED, _CLAIMED_PREFIXES)
 
     def path(self, target: bytes, base_path: bytes) -> bytes:
         """The target to ask the upstream for. A prefix is stripped as written; an odd spelling of it is passed on whole."""
-        prefix = self._strip_prefix
+        prefix = self._strip
         if prefix and target.startswith(prefix) and target[len(prefix) : len(prefix) + 1] in (b"", b"/", b"?"):
             target = target[len(prefix) :]
             if not target.startswith(b"/"):
@@ -107,72 +118,93 @@ class Passage:
 
     def request(self, head: RequestHead, peer: str, scheme: str, trusted: bool, authority: bytes, base_path: bytes, add: Fields) -> bytes:
         """The head that goes to the upstream at `authority`, its blank line included."""
-        parts = [head.method.encode(), b" ", self.path(head.target, base_path), b" HTTP/1.1\r\n"]
-        drop = self._drop_trusted if trusted else self._drop_untrusted
-        prefixes = _IDENTITY_PREFIXES if trusted else _CLAIMED_PREFIXES
-        if head.connection:
-            drop = drop | (frozenset(head.connection) - _KEPT)
+        target = head.target if not (base_path or self._strip) else self.path(head.target, base_path)
+        parts = [head.method.encode(), b" ", target, b" HTTP/1.1"]
         if self._host_of_upstream or not head.authority:
-            parts += (b"Host: ", authority, b"\r\n")
-            drop = drop | {b"host"}
-        for field, name in zip(head.headers, head.names, strict=True):
-            if name in drop or name.startswith(prefixes) or (b"_" in name and _poses(name, drop, prefixes)):
-                continue
-            parts += (field[0], b": ", field[1], b"\r\n")
-        for field in add:
-            parts += (field[0], b": ", field[1], b"\r\n")
-        self._forwarded(parts, head, peer, scheme, trusted)
+            parts += (b"\r\nHost: ", authority)
+        lines = self._request[trusted] if not head.connection else self._request_lines(trusted, head.connection)
+        for name, value in head.headers:
+            start = lines[name]
+            if start:
+                parts += (start, value)
+        for name, value in add:
+            parts += (b"\r\n", name, b": ", value)
+        _add_forwarded(parts, head, peer, scheme, trusted)
+        parts.append(self._added_request)
         if b"te" in head.connection and b"trailers" in (head.header(b"te") or b"").lower():
-            parts.append(b"TE: trailers\r\nConnection: TE\r\n")
-        if head.chunked:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-        parts.append(b"\r\n")
+            parts.append(b"\r\nTE: trailers\r\nConnection: TE")
+        parts.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n" if head.chunked else b"\r\n\r\n")
         return b"".join(parts)
 
-    def _forwarded(self, parts: list[bytes], head: RequestHead, peer: str, scheme: str, trusted: bool) -> None:
-        address = peer.encode()
-        if trusted:
-            came = [value for (_, value), name in zip(head.headers, head.names, strict=True) if name == b"x-forwarded-for"]
-            address = b", ".join([*came, address])
-        parts += (b"X-Forwarded-For: ", address, b"\r\n")
-        if not trusted or b"x-forwarded-proto" not in head.names:
-            parts += (b"X-Forwarded-Proto: ", scheme.encode(), b"\r\n")
-        if head.authority and (not trusted or b"x-forwarded-host" not in head.names):
-            parts += (b"X-Forwarded-Host: ", head.authority, b"\r\n")
-        parts += (self._added_request, b"Via: ", VIA, b"\r\n")
-
     def response(self, status: int, reason: bytes, fields: Fields, names: Sequence[bytes], add: Fields, date: bytes) -> list[bytes]:
-        """The head that goes to the client, in parts, without its framing and blank line. `names`: the fields' in lower case."""
-        drop = self._response_drop(add)
+        """The head that goes to the client, in parts, up to but not with the end of its last line. `names`: the fields' in lower case."""
+        lines = self._response_lines(add)
         if b"connection" in names:
-            drop = drop | (frozenset(connection_tokens(fields, names)) - _KEPT)
-        if status == HTTPStatus.NO_CONTENT:
-            drop = drop | {b"content-length"}  # RFC 9110 §8.6: some services send it all the same
+            lines = lines.but(frozenset(connection_tokens(fields, names)) - _KEPT)
+        if status == _NO_CONTENT:
+            lines = lines.but(frozenset((b"content-length",)))  # RFC 9110 §8.6: some services send it all the same
         parts = [status_line(status, reason)]
-        for field, name in zip(fields, names, strict=True):
-            if name not in drop:
-                parts += (field[0], b": ", field[1], b"\r\n")
-        for field in add:
-            parts += (field[0], b": ", field[1], b"\r\n")
+        for name, value in fields:
+            start = lines[name]
+            if start:
+                parts += (start, value)
+        for name, value in add:
+            parts += (b"\r\n", name, b": ", value)
         if b"date" not in names:
-            parts += (b"Date: ", date, b"\r\n")
-        parts += (self._added_response, b"Via: ", VIA, b"\r\n")
+            parts += (b"\r\nDate: ", date)
+        parts.append(self._added_response)
         return parts
 
     def interim(self, status: int, reason: bytes, fields: Fields) -> bytes:
         """A 1xx response's head in full."""
-        lines = [b"%b: %b\r\n" % field for field in fields if field[0].lower() not in self._drop_response]
-        return b"".join([status_line(status, reason), *lines, b"\r\n"])
+        lines = [b"\r\n%b: %b" % field for field in fields if field[0].lower() not in self._drop_response]
+        return b"".join([status_line(status, reason), *lines, b"\r\n\r\n"])
 
-    def _response_drop(self, add: Fields) -> frozenset[bytes]:
+    def _response_lines(self, add: Fields) -> "_Lines":
         """What we add replaces what came under its name, cookies excepted; the same few sets of names come again and again."""
         key = tuple([name for name, _ in add])
-        drop = self._response_drops.get(key)
-        if drop is None:
-            if len(self._response_drops) >= _DROPS_REMEMBERED:
-                self._response_drops.clear()
-            drop = self._response_drops[key] = self._drop_response | ({name.lower() for name in key} - {b"set-cookie"})
-        return drop
+        lines = self._responses.get(key)
+        if lines is None:
+            if len(self._responses) >= _SETS_REMEMBERED:
+                self._responses.clear()
+            lines = self._responses[key] = _Lines(self._drop_response | ({name.lower() for name in key} - {b"set-cookie"}))
+        return lines
+
+
+class _Lines(dict[bytes, bytes]):
+    """How the line of a field begins, by the field's name as it was written; empty for one that is dropped."""
+
+    def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...] = ()) -> None:
+        super().__init__()
+        self._drop = drop
+        self._prefixes = prefixes
+
+    def __missing__(self, name: bytes) -> bytes:
+        if len(self) >= _NAMES_REMEMBERED:
+            self.clear()
+        line = self[name] = b"" if self._drops(name.lower()) else b"\r\n" + name + b": "
+        return line
+
+    def _drops(self, name: bytes) -> bool:
+        if name in self._drop or name.startswith(self._prefixes):
+            return True
+        return bool(self._prefixes) and b"_" in name and _poses(name, self._drop, self._prefixes)
+
+    def but(self, more: frozenset[bytes]) -> "_Lines":
+        """The same, with more dropped."""
+        return _Lines(self._drop | more, self._prefixes) if more else self
+
+
+def _add_forwarded(parts: list[bytes], head: RequestHead, peer: str, scheme: str, trusted: bool) -> None:
+    address = peer.encode()
+    if trusted:
+        came = [value for (_, value), name in zip(head.headers, head.names, strict=True) if name == b"x-forwarded-for"]
+        address = b", ".join([*came, address])
+    parts += (b"\r\nX-Forwarded-For: ", address)
+    if not trusted or b"x-forwarded-proto" not in head.names:
+        parts += (b"\r\nX-Forwarded-Proto: ", scheme.encode())
+    if head.authority and (not trusted or b"x-forwarded-host" not in head.names):
+        parts += (b"\r\nX-Forwarded-Host: ", head.authority)
 
 
 def _poses(name: bytes, drop: frozenset[bytes], prefixes: tuple[bytes, ...]) -> bool:
@@ -184,8 +216,8 @@ def _names(edit: HeaderEdit) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in (*edit.remove, *edit.add))
 
 
-def _lines(fields: Mapping[str, str]) -> bytes:
-    return "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode("latin-1")
+def _lines(fields: Mapping[str, str]) -> list[bytes]:
+    return [f"{name}: {value}".encode("latin-1") for name, value in fields.items()]
 
 
 def connection_tokens(fields: Fields, names: Sequence[bytes]) -> list[bytes]:
@@ -208,10 +240,10 @@ _status_lines: dict[tuple[int, bytes], bytes] = {}
 
 
 def status_line(status: int, reason: bytes) -> bytes:
-    """The status line; the reason phrase as it came."""
+    """The status line without its end; the reason phrase as it came."""
     line = _status_lines.get((status, reason))
     if line is None:
         if len(_status_lines) >= _LINES_REMEMBERED:
             _status_lines.clear()
-        line = _status_lines[(status, reason)] = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+        line = _status_lines[(status, reason)] = b"HTTP/1.1 %d %b" % (status, reason)
     return line

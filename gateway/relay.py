@@ -65,13 +65,25 @@ class Relay:
         """
         started = self._clock.monotonic()
         passage = self._passage(route)
-        transfer = Transfer(request, passage, response_headers, progress)
+        transfer = Transfer(request, passage, route.timeouts, started, response_headers, progress)
         outcome = transfer.outcome
         self._under_way.add(transfer)
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
         try:
-            await self._exchange(transfer, request, route, passage, add_headers, started)
+            targets = self._pool.order(route.upstream)
+            target = targets[0] if targets else None
+            connection = target.take_idle() if target is not None else None
+            if target is None or connection is None:
+                target, connection = await self._connect(targets, route, transfer)
+            trusted = self.trusted.trusts(request.peer)
+            head = passage.request(request, request.peer, request.scheme, trusted, target.authority, target.base_path, add_headers)
+            transfer.start(connection, head)
+            await transfer.done
+            if not transfer.ended:  # the kept connection had died: once more, over a new one
+                self._pool.retries += 1
+                transfer.start(await target.take(route.timeouts.connect_s, fresh=True), head)
+                await transfer.done
         except ConnectTimedOut as error:
             outcome.ended, outcome.detail = "timeout", str(error)
         except Unreachable as error:
@@ -85,30 +97,17 @@ class Relay:
             outcome.upstream_ms = round((self._clock.monotonic() - started) * 1000)
         return outcome
 
-    async def _exchange(
-        self, transfer: Transfer, request: Request, route: Route, passage: Passage, add: Sequence[tuple[bytes, bytes]], started: float
-    ) -> None:
-        timeouts = route.timeouts
-        deadline = None if timeouts.total_s is None else started + timeouts.total_s
-        target, connection = await self._connect(route)
-        trusted = self.trusted.trusts(request.peer)
-        head = passage.request(request, request.peer, request.scheme, trusted, target.authority, target.base_path, add)
-        transfer.start(connection, head, self._clock.monotonic(), timeouts.idle_s, deadline)
-        await transfer.done
-        if not transfer.ended:  # the kept connection had died: once more, over a new one
-            self._pool.retries += 1
-            connection = await target.take(timeouts.connect_s, fresh=True)
-            transfer.start(connection, head, self._clock.monotonic(), timeouts.idle_s, deadline)
-            await transfer.done
-
-    async def _connect(self, route: Route) -> tuple[Target, UpstreamConnection]:
+    async def _connect(self, targets: Sequence[Target], route: Route, transfer: Transfer) -> tuple[Target, UpstreamConnection]:
         """Nothing was sent yet, so a target that cannot be reached costs only the time to notice: the next one is asked."""
         failure: Unreachable | None = None
-        for target in self._pool.order(route.upstream):
+        for target in targets:
             try:
-                return target, target.take_idle() or await target.take(route.timeouts.connect_s)
+                connection = await target.take(route.timeouts.connect_s)
             except Unreachable as error:
                 failure = error
+            else:
+                transfer.connected(self._clock.monotonic())
+                return target, connection
         raise failure or Unreachable("the configuration has no such upstream")
 
     def _passage(self, route: Route) -> Passage:

@@ -7,8 +7,8 @@ retry, are in gateway/relay.py.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 
+from config.gateway import Timeouts
 from gateway.chunked import frame, last_chunk
 from gateway.client import Request
 from gateway.headers import Passage, pass_trailers
@@ -16,6 +16,8 @@ from gateway.http1 import Refusal
 from gateway.outcome import Ended, Outcome
 from gateway.upstream import UpstreamConnection
 
+_CONTINUE = 100
+_WITHOUT_BODY = (204, 304)
 _REPLAYED_BYTES = 65_536  # a request up to this size can be sent a second time
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PROPFIND", "SEARCH", "REPORT", "QUERY"))
 
@@ -51,6 +53,8 @@ class Transfer:
         self,
         request: Request,
         passage: Passage,
+        timeouts: Timeouts,
+        started: float,
         add: Sequence[tuple[bytes, bytes]],
         progress: Callable[[int, int], None] | None,
     ) -> None:
@@ -63,23 +67,24 @@ class Transfer:
         self._chunked_out = False
         self._keep_client = False
         self._moved = False
-        self._last_moved = self._told = 0.0
+        self._last_moved = self._told = started
         self._paused_by_client = self._paused_by_upstream = False
         self._replay = b""
         self._unsent = 0
-        self._idle_seconds = 0.0
-        self._total_deadline: float | None = None
+        self._idle_seconds = timeouts.idle_s
+        self._total_deadline = None if timeouts.total_s is None else started + timeouts.total_s
         self.ended = False
         self.outcome = Outcome()
         self.done: asyncio.Future[None]
 
-    def start(self, connection: UpstreamConnection, head: bytes, now: float, idle_seconds: float, total_deadline: float | None) -> None:
+    def connected(self, now: float) -> None:
+        """Getting a connection took a while; being idle begins only now."""
+        self._last_moved = self._told = now
+
+    def start(self, connection: UpstreamConnection, head: bytes) -> None:
         """Send the head and what has come of the body; from here on things happen by themselves until `done`."""
         self.done = asyncio.get_running_loop().create_future()
         self._connection = connection
-        self._last_moved = self._told = now
-        self._idle_seconds = idle_seconds
-        self._total_deadline = total_deadline
         request = self._request
         if self._client.gone:
             connection.release(True)
@@ -164,7 +169,7 @@ class Transfer:
         """103 and its like go to clients that know of them; 100 we have told, or will tell, ourselves."""
         interim, connection.interim = connection.interim, []
         for status, reason, fields in interim:
-            if status != HTTPStatus.CONTINUE and self._request.http_version == "1.1" and not self.outcome.first_byte_sent:
+            if status != _CONTINUE and self._request.http_version == "1.1" and not self.outcome.first_byte_sent:
                 self._client.write([self._passage.interim(status, reason, fields)], 0)
 
     def _begin_response(self, connection: UpstreamConnection, parts: list[bytes]) -> str:
@@ -179,18 +184,18 @@ class Transfer:
         request.responded = True
         keep = self._client.may_keep_alive(request)
         parts += self._passage.response(status, connection.reason, fields, names, self._add, self._client.date)
-        bodiless = connection.bodiless or status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+        bodiless = connection.bodiless or status in _WITHOUT_BODY
         self._chunked_out = not bodiless and b"content-length" not in names and request.http_version == "1.1"
         if self._chunked_out:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
+            parts.append(b"\r\nTransfer-Encoding: chunked")
         elif not bodiless and b"content-length" not in names:
             keep = False  # to HTTP/1.0, the end of the connection is the end of the body
         if not keep:
-            parts.append(b"Connection: close\r\n\r\n")
+            parts.append(b"\r\nConnection: close\r\n\r\n")
         elif request.http_version == "1.0":
-            parts.append(b"Connection: keep-alive\r\n\r\n")
+            parts.append(b"\r\nConnection: keep-alive\r\n\r\n")
         else:
-            parts.append(b"\r\n")
+            parts.append(b"\r\n\r\n")
         self._keep_client = keep
         return ""
 

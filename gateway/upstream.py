@@ -20,7 +20,6 @@ _MAX_HEAD_BYTES = 262_144
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 10.0
 _MAX_WAITERS = 1_000  # per target; beyond it a caller is refused at once
 _WRITE_HIGH_WATER_BYTES = 65_536
-_SWEEP_SECONDS = 1.0
 
 
 class Unreachable(Exception):
@@ -61,7 +60,6 @@ class UpstreamConnection(asyncio.Protocol):
         "bodiless",
         "complete",
         "headers",
-        "idle_since",
         "interim",
         "keep_alive",
         "lost",
@@ -70,6 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         "reused",
         "spoiled",
         "status",
+        "sweeps_idle",
         "taker",
         "trailers",
         "transport",
@@ -83,7 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.taker: ResponseTaker | None = None
         self.lost = False
         self.reused = False
-        self.idle_since = 0.0
+        self.sweeps_idle = 0
         self.spoiled = self.bodiless = False
         self.keep_alive = True
         self.pieces: list[bytes] = []
@@ -355,7 +354,7 @@ class Target:
             if not waiter.done():
                 waiter.set_result(connection)
                 return
-        connection.idle_since = self._clock.monotonic()
+        connection.sweeps_idle = 0
         self.idle.append(connection)
 
     def forget_idle(self, connection: UpstreamConnection) -> None:
@@ -375,9 +374,12 @@ class Target:
                 return
         self.open -= 1
 
-    def close_idle(self, older_than: float) -> None:
-        for connection in [each for each in self.idle if each.idle_since < older_than]:
-            connection.release(False)
+    def close_idle(self, sweeps: int) -> None:
+        """Close what was idle for so many sweeps, counting this one."""
+        for connection in list(self.idle):
+            connection.sweeps_idle += 1
+            if connection.sweeps_idle > sweeps:
+                connection.release(False)
 
 
 class UpstreamPool:
@@ -398,7 +400,8 @@ class UpstreamPool:
         """
         self._clock = clock
         self._bound = max_connections
-        self._keepalive_seconds = keepalive_seconds
+        self._sweep_seconds = min(1.0, keepalive_seconds / 4)
+        self._sweeps = round(keepalive_seconds / self._sweep_seconds)
         self._tls = tls
         self._targets: dict[str, Sequence[Target]] = {}
         self._turn: dict[str, int] = {}
@@ -419,7 +422,7 @@ class UpstreamPool:
         self._targets = {name: [new[url] for url in upstream.targets] for name, upstream in upstreams.items()}
         self._turn = dict.fromkeys(self._targets, 0)
         for url in old.keys() - new.keys():
-            old[url].close_idle(float("inf"))
+            old[url].close_idle(0)
 
     def order(self, upstream: str) -> Sequence[Target]:
         """The targets to try, the one whose turn it is first; those that are down or full come last."""
@@ -437,19 +440,18 @@ class UpstreamPool:
 
     def _watch(self) -> None:
         if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
 
     def _sweep(self) -> None:
         """Close connections unused for too long; goes on while any are open."""
         self._sweeper = None
-        older_than = self._clock.monotonic() - self._keepalive_seconds
         for targets in self._targets.values():
             for target in targets:
-                target.close_idle(older_than)
+                target.close_idle(self._sweeps)
                 if target.open:
                     self._watch()
 
     def close(self) -> None:
         """Close all idle connections; those at work are closed within a second of being given back."""
-        self._keepalive_seconds = -1.0
+        self._sweeps = 0
         self._sweep()
