@@ -1,11 +1,14 @@
 """A sandbox on a real socket, the real SDK, a real outbox; one clock for all of them, moved by hand."""
 
+import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import asyncpg
@@ -14,6 +17,7 @@ import pytest
 from billing.stripe.client import SANDBOX_KEY, StripeApi
 from billing.stripe.sandbox.server import Sandbox, serve
 from metering.model.clock import FrozenClock, to_datetime
+from metering.store.migrate import migrate
 from metering.store.postgres import open_pool
 
 NOW_MS = 1_793_000_000_000  # 25 October 2026
@@ -124,9 +128,27 @@ async def stripe(running: Running) -> AsyncIterator[StripeApi]:
     await api.close()
 
 
+@pytest.fixture(scope="session")
+def stripe_database(postgres_url: str) -> Iterator[str]:
+    """One migrated database for all tests of this folder; `pool` empties it."""
+    parts = urlsplit(postgres_url)
+
+    async def prepare() -> str:
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute("CREATE DATABASE test_stripe")
+        await connection.close()
+        url = urlunsplit(parts._replace(path="/test_stripe"))
+        await migrate(url)
+        return url
+
+    with ThreadPoolExecutor(1) as thread:  # whatever loop the test uses
+        yield thread.submit(asyncio.run, prepare()).result()
+
+
 @pytest.fixture
-async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await open_pool(database, application="test", max_size=20)
+async def pool(stripe_database: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await open_pool(stripe_database, application="test", max_size=20)
+    await pool.execute("TRUNCATE billing.organizations, billing.stripe_objects CASCADE")
     yield pool
     await pool.close()
 
