@@ -124,13 +124,15 @@ class Nginx:
         return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
 
     async def ask(self, request: bytes, source: str = "127.0.0.1") -> tuple[str, dict[str, str], bytes]:
-        """One request on a connection of its own: status line, fields (lower case), body as it came to the connection's end."""
+        """One request on a connection of its own: status line, fields (lower case), body (of a known length, or empty)."""
         reader, writer = await self.connect(source)
         writer.write(request)
-        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip("\r\n")
+        status, *lines = head.split("\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        body = await reader.readexactly(int(fields.get("content-length", "0")))
         writer.close()
-        status, *lines = head.decode("latin-1").split("\r\n")
-        return status, {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}, body
+        return status, fields, body
 
     async def log_line(self, path: str) -> dict[str, Any]:
         """The access log's line for `path`, as soon as it is written."""
