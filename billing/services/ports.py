@@ -12,7 +12,7 @@ from billing.model.subscription import Subscription
 from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement, Override
 from metering.model.errors import DependencyUnavailable
-from metering.model.quota import Quota
+from metering.model.quota import Quota, Window
 
 FILE, API = "file", "api"  # who made a plan or an override, and so may change it
 
@@ -176,6 +176,10 @@ class CustomerRows(Protocol):
 class UsageRows(Protocol):
     async def of_period(self, org_id: str, start_ms: int) -> dict[str, int]:
         """meter -> base units that Postgres holds for the period."""
+        ...
+
+    async def of_windows(self, org_id: str, hour_ms: int, day_ms: int, month_ms: int) -> dict[str, dict[Window, int]]:
+        """meter -> base units since the start of the hour, the day, the calendar month."""
         ...
 
 

@@ -1,6 +1,6 @@
 """What an organization has used of its quotas now: the counters that decide, and the ledger where they are silent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from billing.model.organization import Organization
@@ -21,18 +21,16 @@ from metering.model.quota import Quota, Window
 
 @dataclass(frozen=True, slots=True)
 class _Figures:
-    """`live` by counter name, None where the store does not hold it; `stored` by meter, this period."""
+    """`live` by counter name, None where the store does not hold it; `stored` by meter and window."""
 
     live: Mapping[str, int | None]
-    stored: Mapping[str, int]
+    stored: Mapping[str, Mapping[Window, int]]
 
     def used(self, counter: str, meter: str, window: Window) -> tuple[int, Source]:
         count = self.live.get(counter)
         if count is not None:
             return count, Source.LIVE
-        if window is Window.PERIOD:
-            return self.stored.get(meter, 0), Source.STORED
-        return 0, Source.LIVE if counter in self.live else Source.STORED
+        return self.stored.get(meter, {}).get(window, 0), Source.STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class _Facts:
 
     account: Account
     entitlement: Entitlement
-    stored: Mapping[str, int]
+    stored: Mapping[str, Mapping[Window, int]]
     now_ms: int
     start_ms: int
     end_ms: int
@@ -76,7 +74,10 @@ class Usage:
         (account,) = await unit.orgs.accounts([org.id])
         entitlement = await self._entitlements.compiled(unit, account)
         start_ms, end_ms = period_at(entitlement.anchor_ms, now_ms)
-        stored = await unit.usage.of_period(org.id, start_ms)
+        period = await unit.usage.of_period(org.id, start_ms)
+        hour, day, month = (window_at(w, entitlement.anchor_ms, now_ms)[0] for w in (Window.HOUR, Window.DAY, Window.MONTH))
+        windows = await unit.usage.of_windows(org.id, hour, day, month)
+        stored = {m: {**windows.get(m, {}), Window.PERIOD: period.get(m, 0)} for m in {*period, *windows}}
         return _Facts(account, entitlement, stored, now_ms, start_ms, end_ms)
 
     async def _compose(self, facts: _Facts) -> UsageReport:
@@ -97,7 +98,7 @@ class Usage:
             bill=self._bill(account, quotas, {use.meter.name: use.used for use in uses}),
         )
 
-    def _shown(self, quotas: tuple[Quota, ...], stored: Mapping[str, int]) -> list[Meter]:
+    def _shown(self, quotas: tuple[Quota, ...], stored: Iterable[str]) -> list[Meter]:
         """Every configured meter, then what is limited or was used under a name that the files no longer hold."""
         others = sorted({*(q.meter for q in quotas), *stored} - set(self._meters))
         return [*self._meters.values(), *(Meter(name=name, unit=name) for name in others)]

@@ -3,10 +3,11 @@
 import asyncpg
 
 from metering.model.clock import to_datetime
+from metering.model.quota import Window
 from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "usage.sql")
-_OF_PERIOD = _SQL["of_period"]
+_OF_PERIOD, _OF_WINDOWS = _SQL["of_period"], _SQL["of_windows"]
 
 
 class UsageTable:
@@ -16,3 +17,8 @@ class UsageTable:
     async def of_period(self, org_id: str, start_ms: int) -> dict[str, int]:
         found = await self._connection.fetch(_OF_PERIOD, org_id, to_datetime(start_ms))
         return {row["service"]: row["cumulative"] for row in found}
+
+    async def of_windows(self, org_id: str, hour_ms: int, day_ms: int, month_ms: int) -> dict[str, dict[Window, int]]:
+        starts = (to_datetime(hour_ms), to_datetime(day_ms), to_datetime(month_ms))
+        found = await self._connection.fetch(_OF_WINDOWS, org_id, *starts)
+        return {row["service"]: {Window.HOUR: row["in_hour"], Window.DAY: row["in_day"], Window.MONTH: row["in_month"]} for row in found}

@@ -94,6 +94,20 @@ async def test_every_window_has_its_own_figures(sold: Desk) -> None:
     )
 
 
+async def test_without_counters_every_window_is_the_ledgers(sold: Desk) -> None:
+    new = await sold.billing.orgs.create("Acme", plan="free")
+    windows = (Window.HOUR, Window.DAY, Window.MONTH)
+    await sold.billing.overrides.put("acme", [Quota(meter="api", limit=100, window=w) for w in windows], reason="x", until_ms=None)
+    for hour, units in ((NOW, 1), (NOW.replace(hour=3), 10), (NOW.replace(day=2), 20), (NOW.replace(year=2025), 99)):
+        await sold.pool.execute(
+            "INSERT INTO billing.usage_hourly (org_id, service, hour, period_start, route_id, method, key_id, bucket, quantity, returned,"
+            " event_count) VALUES ($1, 'api', $2, $3, 0, 'GET', 0, 0, $4, 0, 1)",
+            new.org.id, hour, NOW, units,
+        )  # fmt: skip
+    api = (await sold.billing.usage.report("acme")).meters[0]
+    assert {use.quota.window: use.used for use in api.limits} == {Window.PERIOD: 0, Window.HOUR: 1, Window.DAY: 11, Window.MONTH: 31}
+
+
 async def test_a_period_starts_empty(sold: Desk) -> None:
     new = await sold.billing.orgs.create("Acme", plan="free")
     await count(sold, new.org.id, "api", 30)
