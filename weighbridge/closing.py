@@ -25,6 +25,7 @@ log = logging.getLogger("weighbridge.up")
 
 _FLUSH_SECONDS = 15.0
 _AGAIN_SECONDS = 0.2
+_GAUGE_SECONDS = 1.1
 _IN_FLIGHT = re.compile(r"^weighbridge_in_flight\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
 
 
@@ -38,11 +39,22 @@ class Closing:
 
     async def run(self) -> str:
         """Returns the last line."""
-        in_flight = sum(float(n) for n in _IN_FLIGHT.findall(await text_of(self._house.metrics_url)))
+        in_flight = await self._in_flight()
         await self._house.stop_gateway()
         flushed = await self._flush()
         await self._house.stop()
-        return first_minute.farewell(in_flight=int(in_flight), flushed=flushed, left_in_journal=self._left())
+        return first_minute.farewell(in_flight=in_flight, flushed=flushed, left_in_journal=self._left())
+
+    async def _in_flight(self) -> int:
+        """Exchanges under way. Workers write the gauge each second: what is gone by the next one was over already."""
+        count = await self._gauge()
+        if count:
+            await asyncio.sleep(_GAUGE_SECONDS)
+            count = await self._gauge()
+        return count
+
+    async def _gauge(self) -> int:
+        return int(sum(float(n) for n in _IN_FLIGHT.findall(await text_of(self._house.metrics_url))))
 
     async def _flush(self) -> int | None:
         """Requests that reached Postgres since the start; None if the servers are out of reach."""

@@ -223,9 +223,20 @@ class PostgresServer(_Server):
         if self._user is not None:
             os.chown(path, *self._user)
 
+    @property
+    def _closed(self) -> bool:
+        """Whether the unprivileged user meets a folder that only root may enter, such as /root."""
+        return self._user is not None and not (reachable_by_others(self._bin / "postgres") and reachable_by_others(self.directory))
+
+    def _hint(self) -> str:
+        return (
+            ". Postgres does not run as root, and another user may not enter this folder: move it, or set DATABASE_URL"
+            if self._closed
+            else ""
+        )
+
     def _before_exec(self) -> Callable[[], None]:
-        reachable = reachable_by_others(self._bin / "postgres") and reachable_by_others(self.directory)
-        return before_exec(death_signal=self.stop_signal, user=self._user, override_access=not reachable)
+        return before_exec(death_signal=self.stop_signal, user=self._user, override_access=self._closed)
 
     def _initialize(self) -> None:
         """initdb into a folder beside, then rename: an interrupted first run leaves nothing that looks whole."""
@@ -246,7 +257,7 @@ class PostgresServer(_Server):
         if done.returncode != 0:
             last = done.stdout.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
             self.stop()
-            raise DependencyUnavailable(f"{program} failed in {self.directory}: {last[0]}")
+            raise DependencyUnavailable(f"{program} failed in {self.directory}: {last[0]}{self._hint()}")
 
 
 class ValkeyServer(_Server):

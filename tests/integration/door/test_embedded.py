@@ -12,6 +12,7 @@ from redis import Redis
 
 from metering.model.errors import DependencyUnavailable
 from weighbridge import embedded
+from weighbridge.child import before_exec, unprivileged_user
 from weighbridge.embedded import start_postgres, start_valkey
 
 
@@ -94,6 +95,23 @@ def test_the_servers_end_when_the_process_that_started_them_is_killed(folder: Pa
     parent.stdout.close()
     start_postgres(folder / "p").stop()  # waits for the folder's lock, so it passes only once the orphans are gone
     start_valkey(folder / "v").stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root on Linux gives its servers another user")
+def test_a_server_that_may_not_run_as_root_still_enters_folders_that_only_root_may(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / "tool").touch(0o755)
+    assert _as_another_user_may_run(tmp_path / "tool", override_access=True)
+    assert not _as_another_user_may_run(tmp_path / "tool", override_access=False)
+
+
+def _as_another_user_may_run(tool: Path, *, override_access: bool) -> bool:
+    user = unprivileged_user()
+    child = os.fork()
+    if child == 0:
+        before_exec(death_signal=signal.SIGTERM, user=user, override_access=override_access)()
+        os._exit(0 if os.geteuid() == user[0] and os.access(tool, os.X_OK) else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_missing_wheel_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
