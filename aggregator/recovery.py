@@ -176,11 +176,11 @@ class Recovery:
         self._waiting_since = since
         if not waiting:
             return
-        unconditional = not await self._pool.fetchval(SQL["any_worker"])
-        live = [] if unconditional else await self._live_gateways()
-        due = [s for s in waiting if unconditional or now - since[s.bucket, s.tag] >= LEAST_WAIT_SECONDS]
+        live = await self._live_gateways()
+        untouched = await self._never_used(waiting)
+        due = [s for s in waiting if s.bucket in untouched or now - since[s.bucket, s.tag] >= LEAST_WAIT_SECONDS]
         late = {s.bucket for s in due if now - since[s.bucket, s.tag] >= MOST_WAIT_SECONDS}
-        replies = await run(self._redis, [scripts.open_bucket(s.bucket, s.tag, live) for s in due])
+        replies = await run(self._redis, [scripts.open_bucket(s.bucket, s.tag, () if s.bucket in untouched else live) for s in due])
         behind = [s for s, reply in zip(due, replies, strict=True) if reply == 0 and s.bucket in late]
         if behind:
             log.warning("%d buckets admit again although not all of %s have replayed what they had charged", len(behind), live)
@@ -188,6 +188,12 @@ class Recovery:
         report.opened, report.opened_late = sum(r == 1 for r in replies), len(behind)
         report.waiting = len(waiting) - report.opened
         self._observe("open")
+
+    async def _never_used(self, waiting: Sequence[_State]) -> set[int]:
+        """Buckets that nobody can have charged: under their very first epoch, in a house that knows no gateway. (No mark
+        alone does not say so: what was charged before the first flush is in the journals only.)"""
+        first = {s.bucket for s in waiting if s.epoch == 1}
+        return first if first and not await self._pool.fetchval(SQL["any_worker"]) else set()
 
     async def _live_gateways(self) -> list[str]:
         """Gateway processes whose last heartbeat is fresh on the store's own clock."""

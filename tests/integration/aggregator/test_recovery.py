@@ -174,6 +174,13 @@ async def test_a_bucket_waits_until_every_living_gateway_has_replayed(house: Any
     assert (report.opened, report.opened_late) == (1, 0)
 
 
+async def test_a_store_lost_before_the_first_flush_waits_too(house: Any) -> None:
+    await house.settle({house.field(): 5})  # Postgres has no mark of it, and a journal has it
+    await house.redis.flushall()
+    report = await house.recovery().check()
+    assert (report.restored, report.opened, report.waiting) == (keys.BUCKETS, 0, keys.BUCKETS)
+
+
 async def test_a_bucket_does_not_wait_for_ever(house: Any) -> None:
     bucket = keys.bucket_of(house.org)
     await house.settle({house.field(): 5})
@@ -233,9 +240,7 @@ async def test_a_late_recovery_cannot_undo_a_newer_one(house: Any) -> None:
 
     def restore(epoch: int, value: int) -> Any:
         far = 4_000_000_000_000
-        return scripts.restore(
-            bucket, epoch=epoch, run_id=run_id, generation=epoch, marks={}, forget=[], counters={key: (value, far)}
-        )
+        return scripts.restore(bucket, epoch=epoch, run_id=run_id, generation=epoch, marks={}, forget=[], counters={key: (value, far)})
 
     assert await run(house.redis, [scripts.close(bucket, 5), scripts.close(bucket, 6), restore(5, 1)]) == [1, 1, 0]
     assert await run(house.redis, [restore(6, 2), restore(6, 3), scripts.close(bucket, 5), restore(5, 1)]) == [1, 0, 0, 0]

@@ -246,7 +246,7 @@ class Walk:
         old, new = self.gateways[i], Gateway(next(self.names))
         new.adopted = [*old.adopted, old]
         old.records += [["V", 0, r[2]] for r in old.in_flight]
-        if old.sent_n > old.handled_n and old.tag:
+        if old.sent_n > old.handled_n and old.tag and old.tag.split(" ")[1] == await self.run_id():
             reply = await self.script_resolve(old.tag, old.name, old.sent_n)
             if reply[0] == "granted" and not old.unresolved:
                 self.granted += reply[1]
@@ -361,7 +361,8 @@ class Walk:
     async def at_rest(self) -> bool:
         if self.wire or self.hands != [None, None] or await self.redis.exists(keys.live(self.bucket), keys.flying(self.bucket)):
             return False
-        here = f"{await self.pool.fetchval('SELECT epoch FROM billing.bucket_state')} {await self.run_id()}"
+        epoch = await self.pool.fetchval("SELECT epoch FROM billing.bucket_state")
+        here = f"{epoch} {await self.run_id()}"
         if (await self.redis.get(keys.epoch(self.bucket)) or b"").decode() != here:
             return False
         busy = any(
