@@ -107,9 +107,10 @@ def test_a_server_that_may_not_run_as_root_still_enters_folders_that_only_root_m
 
 def _as_another_user_may_run(tool: Path, *, override_access: bool) -> bool:
     user = unprivileged_user()
+    prepare = before_exec(death_signal=signal.SIGTERM, user=user, override_access=override_access)
     child = os.fork()
     if child == 0:
-        before_exec(death_signal=signal.SIGTERM, user=user, override_access=override_access)()
+        prepare()
         os._exit(0 if os.geteuid() == user[0] and os.access(tool, os.X_OK) else 1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
