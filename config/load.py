@@ -56,11 +56,7 @@ def parse(files: FileSet) -> Parsed:
     known = first.meters or None
     reports = [Report(plans_file.FILE, meters=known)]
     written = load(files, plans_file.FILE, reports[0])
-    found = (
-        plans.read_plans(written, reports[0])
-        if plans_file.FILE in files.texts and not (written is None and reports[0].faults)
-        else PlanSet()
-    )
+    found = plans.read_plans(written, reports[0])
     organizations = None
     if orgs.FILE in files.texts:
         reports.append(Report(orgs.FILE))
@@ -74,13 +70,10 @@ def parse(files: FileSet) -> Parsed:
 
 
 def _orgs(files: FileSet, report: Report, plans_report: Report, written: object, found: PlanSet) -> OrgSet:
-    value = load(files, orgs.FILE, report)
-    if value is None and report.faults:
-        return OrgSet()
     names = written.get("plans") if isinstance(written, Table) else None
-    organizations = orgs.read_orgs(value, report, names if isinstance(names, Table) else None)
+    organizations = orgs.read_orgs(load(files, orgs.FILE, report), report, names if isinstance(names, Table) else None)
     overrides = written.get("overrides") if isinstance(written, Table) else None
-    for slug in found.overrides:
+    for slug in found.overrides if not report.faults else ():
         if slug not in organizations.orgs and isinstance(overrides, Table):
             plans_report.fault(overrides, slug, f"there is no organization `{slug}` in orgs.yaml{did_you_mean(slug, organizations.orgs)}")
     return organizations

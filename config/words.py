@@ -108,7 +108,7 @@ def money(value: Any) -> Decimal:
     """Money is a text, so that no digit is lost on the way: "49.00"."""
     if not isinstance(value, str):
         raise ValueError(f'money is written in quotes, so that no digit is lost: "{shown(value)}"')
-    if not re.fullmatch(r"\d{1,12}(\.\d{1,12})?", value):
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,30})?", value):
         raise ValueError(f'{value} is no price; write digits and a point, without sign, currency or commas: "49.00"')
     return Decimal(value)
 

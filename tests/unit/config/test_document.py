@@ -46,8 +46,9 @@ def test_doubled_keys_tags_and_merges_are_refused_and_the_rest_is_read(text: str
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("x: 1\na: [1,\nb: 2", 2), ("a: 1\n  b: 2\n", 2), ("\ta: 1", 1), ("a: b: c", 1), ("a: 1\n--- \nb: 2\n", 2), ("a: &a [*a]", 1), ("a: *b", 1),
-        ("? [a]\n: b", 1), ("a: 1\nb: \x07", 2), ("[" * 5_000, 1), ("a: {b: " * 40 + "1" + "}" * 40, 1), ("'", 1), ("%", 1), ("a: 'x\n", 1),
+        ("x: 1\na: [1,\nb: 2", 2), ("a: 1\n  b: 2\n", 2), ("\ta: 1", 1), ("a: b: c", 1), ("a: 1\n--- \nb: 2\n", 2), ("a: &a [*a]", 1),
+        ("a: *b", 1), ("? [a]\n: b", 1), ("a: 1\nb: \x07", 2), ("[" * 5_000, 1), ("a: {b: " * 40 + "1" + "}" * 40, 1), ("'", 1),
+        ("%", 1), ("a: 'x\n", 1),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_says_where(text: str, line: int) -> None:

@@ -1,6 +1,10 @@
 """`check` names every fault at once: file, line, path, and what to do."""
 
+import json
+from typing import Any
+
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,7 +132,8 @@ def test_a_faulty_plan_says_what_to_do(words: str, path: str, said: str) -> None
 
 @pytest.mark.parametrize(
     ("price", "said"),
-    [("{usd: 49.00}", '"49.00"'), ("{usd: 49}", '"49"'), ('{usd: "49.001"}', "2 decimals"), ('{jpy: "1.5"}', "0 decimals"), ("{}", "currency"),
+    [("{usd: 49.00}", '"49.00"'), ("{usd: 49}", '"49"'), ('{usd: "49.001"}', "2 decimals"), ('{jpy: "1.5"}', "0 decimals"),
+     ("{}", "currency"),
      ('{USD: "1"}', "no currency"), ('"49"', "by currency"), ("5", "by currency"), ('{usd: "-1"}', "no price")],
 )  # fmt: skip
 def test_a_base_price_is_exact_money_by_currency(price: str, said: str) -> None:
@@ -230,23 +235,119 @@ def test_an_override_for_an_organization_that_orgs_yaml_lacks_is_a_fault() -> No
     assert "did you mean `acme`?" in fault.message
 
 
-_leaves = st.one_of(
-    st.integers(-5, 10**25), st.sampled_from(["api", "none", "hard", "overage", "hour", "5 GB", "2s", "/x", "x", "", "*", "pro", "header:X"]),
-    st.booleans(), st.none(), st.floats(allow_nan=True),
-)  # fmt: skip
-_values = st.recursive(_leaves, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_words := st.sampled_from([
-    "api", "meter", "limit", "mode", "window", "per", "path", "charge", "auth", "price", "prices", "quotas", "each", "usd", "copy_from", "grace",
-    "upstream", "upstreams", "targets", "routes", "defaults", "plans", "meters", "unit", "kind", "features", "key", "from", "api_key", "identity",
-    "on_store_failure", "timeouts", "connect", "overrides", "reason", "until", "methods", "hosts", "strip_prefix", "return_on", "pro", "app",
-]), inner, max_size=4)), max_leaves=25)  # fmt: skip
+_texts = ["api", "none", "hard", "overage", "hour", "5\xa0GB", "2s", "/x", "x", "*", "pro", "header:X", "1.5"]
+_keys = [
+    "api",
+    "meter",
+    "limit",
+    "mode",
+    "window",
+    "per",
+    "path",
+    "charge",
+    "auth",
+    "price",
+    "prices",
+    "quotas",
+    "each",
+    "usd",
+    "copy_from",
+    "grace",
+    "upstream",
+    "upstreams",
+    "targets",
+    "routes",
+    "defaults",
+    "plans",
+    "meters",
+    "unit",
+    "kind",
+    "features",
+    "key",
+    "from",
+    "api_key",
+    "identity",
+    "on_store_failure",
+    "timeouts",
+    "connect",
+    "overrides",
+    "reason",
+    "until",
+    "methods",
+    "hosts",
+    "strip_prefix",
+    "return_on",
+    "pro",
+    "app",
+    "orgs",
+    "id",
+    "anchor",
+    "keys",
+    "sha256",
+    "host",
+    "limits",
+    "body",
+]
+_leaves = st.one_of(st.integers(-5, 10**25), st.sampled_from(_texts), st.booleans(), st.none(), st.floats())
+_values = st.recursive(
+    _leaves, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(_keys), inner, max_size=4)), max_leaves=25
+)
 
 
-@settings(max_examples=150, deadline=None)
+def _yaml(value: object) -> str:
+    return json.dumps(value).replace("Infinity", ".inf").replace("NaN", ".nan")
+
+
+@settings(max_examples=30, deadline=None)
 @given(_values, _values, _values, _values)
 def test_no_configuration_makes_check_fail_itself(gateway: object, meters: object, plans: object, orgs: object) -> None:
-    import json
-
-    found = parse(
-        files(*(json.dumps(value).replace("Infinity", ".inf").replace("NaN", ".nan") for value in (gateway, meters, plans, orgs)))
-    )
+    found = parse(files(_yaml(gateway), _yaml(meters), _yaml(plans), _yaml(orgs)))
     assert (found.config is None) == bool(found.faults)
+
+
+ORGS = """
+orgs:
+  acme: {id: 018f2d5e-7c3a-7b1e-9d42-6a5b0c1d2e3f, plan: pro, anchor: "2026-01-15T00:00:00Z", keys: [{sha256: x, test: true}]}
+"""
+FULL_GATEWAY = """
+upstreams: {app: {targets: ["http://a"], health: /h, host: upstream}}
+identity: [{api_key: {from: [X-API-Key, bearer]}}]
+limits: {line: 8 kB, body: 1 MB, header_timeout: 10s}
+defaults: {auth: required, charge: {api: 1, bandwidth: bytes}, return_on: [5xx], preflight: free, timeouts: {connect: 1s}}
+routes:
+  - {path: "/v1/{id}", methods: [GET], hosts: [a.example.com], charge: {pages: "header:X-P"}, strip_prefix: /v1,
+     quotas: [{meter: api, limit: 5, per: key, window: day, on_store_failure: {grace: 5}}], request_headers: {add: {A: b}, remove: [C]}}
+  - {path: /health, auth: none, charge: none}
+"""
+FULL_PLANS = """
+plans:
+  pro: {price: {usd: "1.00"}, quotas: [{meter: api, limit: 5, mode: overage}], prices: {api: {each: "1"}},
+    features: [sso, {key: seats, number: 5}]}
+  annual: {copy_from: pro, interval: year, trial_days: 3, rollout: now}
+overrides: {acme: {reason: r, until: "2027-01-01T00:00:00Z", quotas: [{meter: api, limit: 5}]}}
+"""
+
+
+@st.composite
+def _spoiled(draw: st.DrawFn, text: str) -> str:
+    """The text's value with one place in it replaced by something else."""
+    root = [yaml.safe_load(text)]
+    places: list[tuple[Any, Any]] = []
+    todo: list[Any] = [root]
+    while todo:
+        inner = todo.pop()
+        for key in list(inner) if isinstance(inner, dict) else range(len(inner)) if isinstance(inner, list) else ():
+            places.append((inner, key))
+            todo.append(inner[key])
+    where, key = draw(st.sampled_from(places))
+    where[key] = draw(_values)
+    return _yaml(root[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(_spoiled(FULL_GATEWAY), _spoiled(METERS), _spoiled(FULL_PLANS), _spoiled(ORGS))
+def test_no_spoiled_configuration_makes_check_fail_itself(gateway: str, meters: str, plans: str, orgs: str) -> None:
+    for which in (files(gateway), files(meters=meters), files(plans=plans, orgs=orgs), files(gateway, meters, plans, orgs)):
+        found = parse(which)
+        assert (found.config is None) == bool(found.faults)
+        assert all(f.message and f.line >= 0 for f in found.faults)
