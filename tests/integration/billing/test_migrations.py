@@ -7,7 +7,7 @@ import socket
 import asyncpg
 import pytest
 
-from metering.store import migrate
+from metering.store import migrate, postgres
 from metering.store.postgres import DatabaseUnreachable, DatabaseUnsuitable, DatabaseUrlFaulty, open_connection, open_pool
 
 
@@ -100,3 +100,15 @@ async def test_a_pool_speaks_utc(database: str) -> None:
         assert await pool.fetchval("SHOW timezone") == "UTC"
     finally:
         await pool.close()
+
+
+async def test_a_server_that_is_too_old_is_refused_and_left(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "LEAST_VERSION", 99)
+    with pytest.raises(DatabaseUnsuitable, match=r"is Postgres \d+\.\d+; Weighbridge needs Postgres 99 or newer"):
+        await open_pool(database, application="too-old-test")
+    monkeypatch.undo()
+    connection = await open_connection(database, application="test")
+    async with asyncio.timeout(20):
+        while await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'too-old-test'"):
+            await asyncio.sleep(0.02)
+    await connection.close()

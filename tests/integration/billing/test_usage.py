@@ -12,6 +12,7 @@ from metering.model import keys
 from metering.model.clock import to_datetime, to_ms
 from metering.model.errors import Unauthorized
 from metering.model.quota import Quota, Window
+from metering.store.postgres import DatabaseUnreachable
 from tests.integration.billing.conftest import METERS, NOW, Desk
 
 START_MS = to_ms(NOW)
@@ -131,3 +132,9 @@ async def test_an_estimate_adds_the_base_price_and_the_rounded_lines(sold: Desk)
     bill = (await sold.billing.usage.report("acme")).bill
     assert bill is not None
     assert (bill.overage, bill.total) == (Decimal("0.01"), Decimal("49.01"))
+
+
+async def test_a_database_that_went_away_is_named_so(sold: Desk) -> None:
+    await sold.pool.close()
+    with pytest.raises(DatabaseUnreachable):
+        await sold.billing.usage.report("acme")
