@@ -27,7 +27,7 @@ OLD = load_good(files())
         ),
         ({"gateway": GATEWAY.replace("api: 1,", "api: 2,")}, ["~ routes[/*].charge: api: 1, bandwidth: bytes → api: 2, bandwidth: bytes"]),
         ({"gateway": GATEWAY + "  - {path: /new, methods: [POST, GET]}\n"}, ["+ routes[GET,POST /new]: api: 1, bandwidth: bytes"]),
-        ({"meters": METERS.replace("report: MB", "report: GB", 1)}, ["~ meters.bandwidth.report: MB → GB", 
+        ({"meters": METERS.replace("report: MB", "report: GB", 1)}, ["~ meters.bandwidth.report: MB → GB",
           "~ meters.bandwidth.report_size: 1000000 → 1000000000"]),
     ],
 )  # fmt: skip

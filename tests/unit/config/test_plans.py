@@ -143,7 +143,7 @@ def test_a_copy_of_a_copy_sees_both_and_replaces_prices_by_meter() -> None:
 @pytest.mark.parametrize(
     ("meter", "limit", "units"),
     [("api", "10_000", 10_000), ("bandwidth", "5 GB", 5 * GB), ("bandwidth", "1.5 GB", 1_500_000_000), ("bandwidth", "2GiB", 2**31),
-     ("bandwidth", "500", 500), ("api", "5 requests", 5), ("api", "0", 0), ("api", "unlimited", None), 
+     ("bandwidth", "500", 500), ("api", "5 requests", 5), ("api", "0", 0), ("api", "unlimited", None),
      ("bandwidth", '"10_000 MB"', 10 * GB)],
 )  # fmt: skip
 def test_a_limit_is_written_as_people_write_it(meter: str, limit: str, units: int | None) -> None:

@@ -36,7 +36,7 @@ ROUTES = ["/*", "/health", "/v1/*", "/v1/reports/{id}", "/v1/reports/today", "/v
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [
-        ("/", "/*"), ("/other", "/*"), ("/health", "/health"), ("/health/", "/health"), ("/healthy", "/*"), ("/health/x", "/*"), 
+        ("/", "/*"), ("/other", "/*"), ("/health", "/health"), ("/health/", "/health"), ("/healthy", "/*"), ("/health/x", "/*"),
         ("/v1", "/v1/*"),
         ("/v1/reports/today", "/v1/reports/today"), ("/v1/reports/5", "/v1/reports/{id}"), ("/v1/reports/5.pdf", "/v1/reports/{id}.pdf"),
         ("/v1/reports/list", "/v1/reports/{id}"), ("/v1/things/list", "/v1/{kind}/list"), ("/v1/reports/5/x", "/v1/{kind}/{id}/x"),
@@ -51,7 +51,7 @@ def test_the_most_specific_route_wins_whatever_its_place(path: str, wanted: str)
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/reports/5", "//v1///reports/5", "/v1/./reports/5", "/v1/x/../reports/5", "/v1/%72eports/5", "/%76%31/reports/%35", 
+    ["/v1/reports/5", "//v1///reports/5", "/v1/./reports/5", "/v1/x/../reports/5", "/v1/%72eports/5", "/%76%31/reports/%35",
      "/v1/reports/5/",
      "/v1/%2e%2e/v1/reports/5", "/v1/%2E/reports/5", "/v1%2freports/5", "/v1%2Freports%2f5", "/v1\\reports\\5", "/v1%5creports/5",
      "/v1/reports;a=b/5", "/v1/reports/5;a=b", "/v1;x/reports/5", "/v1%3bx/reports/5", "/x/..%2fv1/reports/5", "/x/%2e%2e%2fv1%2freports/5",
