@@ -73,12 +73,12 @@ def parse_gateway(files: FileSet) -> GatewayParsed:
     )
 
 
-def gateway_of(files: FileSet) -> GatewayParsed:
-    """As `parse_gateway`, for who cannot go on with faults. Raises ConfigFaulty with all of them."""
+def gateway_of(files: FileSet) -> GatewayConfig:
+    """The gateway's part of a set, for a worker. Raises ConfigFaulty with every fault of it."""
     parsed = parse_gateway(files)
-    if parsed.faults:
+    if parsed.config is None:
         raise ConfigFaulty("the configuration has faults:\n" + "\n".join(f"  {fault}" for fault in parsed.faults))
-    return parsed
+    return parsed.config
 
 
 def load(files: FileSet, name: str, report: Report) -> Any:

@@ -15,9 +15,7 @@ COUNTED = METERS + '  words: {unit: word, cost_from: "header:X-Words"}\n'
 
 
 def config_of(gateway: str, meters: str = METERS) -> GatewayConfig:
-    found = gateway_of(files(gateway, meters)).config
-    assert found is not None
-    return found
+    return gateway_of(files(gateway, meters))
 
 
 def route(words: str, defaults: str = "  charge: {api: 1}", meters: str = METERS) -> Route:
@@ -130,8 +128,7 @@ def test_two_paths_whose_ids_collide_are_refused() -> None:
 def test_other_targets_replace_those_of_the_default_upstream() -> None:
     two = '  app: {targets: ["http://a"], health: /h}\n  two: {targets: ["http://b"]}'
     gateway = gateway_with(upstreams=two, defaults="  charge: {api: 1}\n  upstream: app")
-    found = gateway_of(files(gateway).with_targets("http://10.0.0.1:9000/")).config
-    assert found is not None
+    found = gateway_of(files(gateway).with_targets("http://10.0.0.1:9000/"))
     assert (found.upstreams["app"].targets, found.upstreams["app"].health, found.upstreams["two"].targets) == (
         ("http://10.0.0.1:9000",), "/h", ("http://b",),
     )  # fmt: skip
