@@ -191,9 +191,16 @@ class Adopter:
         self._report(state.bucket)
 
     def _report(self, bucket: int) -> None:
-        """Recovery may open the bucket as far as this process is concerned once every adopted journal is replayed."""
-        replayed = self._scanned and all(a.shipper.replayed(bucket) or self._untouched(a, bucket) for a in self._adopted.values())
-        self.pulse.synced(self._states[bucket], replayed)
+        """Recovery may open the bucket as far as this process is concerned once every adopted journal is replayed.
+
+        It also answers for the dead: their last heartbeat may still be fresh, and recovery then waits for them.
+        """
+        state, missing = self._states[bucket], False
+        for worker, adopted in self._adopted.items():
+            done = adopted.shipper.replayed(bucket) or self._untouched(adopted, bucket)
+            self.pulse.synced(state, done, worker)
+            missing = missing or not done
+        self.pulse.synced(state, self._scanned and not missing)
 
     @staticmethod
     def _untouched(adopted: Adopted, bucket: int) -> bool:

@@ -29,7 +29,7 @@ class Pulse:
     ) -> None:
         self._link, self._name, self._role, self._clock = link, name, role, clock
         self._epochs, self._shippers = epochs, shippers
-        self._reported: dict[int, str] = {}
+        self._reported: dict[tuple[str, int], str] = {}
         self._wanted = self._shipped = ""
 
     async def run(self) -> None:
@@ -84,13 +84,14 @@ class Pulse:
         """Nobody need wait for this process any more."""
         self._link.call(pack(("HDEL", keys.WORKERS, self._name)), lambda _: None)
 
-    def synced(self, state: BucketEpoch, replayed: bool) -> None:
-        """Tell recovery, once an epoch, that this process has replayed a bucket that waits to be opened."""
-        if replayed and state.tag is not None and not state.open and self._reported.get(state.bucket) != state.tag:
-            self._reported[state.bucket] = state.tag
-            command = pack(("HSET", keys.marks(state.bucket), f"r:{self._name}", state.epoch))
-            self._link.call(command, partial(self._retry_report, state.bucket))
+    def synced(self, state: BucketEpoch, replayed: bool, name: str | None = None) -> None:
+        """Tell recovery, once an epoch, that `name` (this process) has replayed a bucket that waits to be opened."""
+        who = (name or self._name, state.bucket)
+        if replayed and state.tag is not None and not state.open and self._reported.get(who) != state.tag:
+            self._reported[who] = state.tag
+            command = pack(("HSET", keys.marks(state.bucket), f"r:{who[0]}", state.epoch))
+            self._link.call(command, partial(self._retry_report, who))
 
-    def _retry_report(self, bucket: int, reply: object) -> None:
+    def _retry_report(self, who: tuple[str, int], reply: object) -> None:
         if isinstance(reply, LinkLost):
-            self._reported.pop(bucket, None)
+            self._reported.pop(who, None)

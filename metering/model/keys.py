@@ -92,3 +92,8 @@ def counter(org_id: str, meter: str, scope: str, window: Window, start_ms: int) 
 def counters_pattern(bucket: int) -> str:
     """A SCAN pattern for every counter of a bucket."""
     return f"wb:{{{bucket}}}:q:*"
+
+
+def bucket_in(key: str) -> int:
+    """The bucket that a key of a bucket names."""
+    return int(key[key.index("{") + 1 : key.index("}")])
