@@ -138,7 +138,7 @@ class _Plans:
         found: dict[str, Price] = {}
         for meter_name, price in shape.prices.items():
             meter = self._report.meter(meter_name)
-            if price is None or meter is None:
+            if price is None or price.each is None or meter is None:
                 continue
             try:
                 found[meter_name] = PerUnit(each=price.each, per_unit_size=meter.show_size)

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, PlainValidator, WithJsonSchema, WrapValidator
+from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema, WrapValidator
 
 from metering.model.clock import to_ms
 
@@ -78,13 +78,15 @@ _PRICE_SCHEMA = WithJsonSchema(
 class PriceShape(Shape):
     """What units beyond the quota cost; from the first unit where there is no quota."""
 
+    model_config = ConfigDict(json_schema_extra={"required": ["each"]})
+
     not_built: ClassVar[dict[str, str]] = dict.fromkeys(("tiers", "size", "free", "flat", "percentage", "minimum", "per"), _TIERED)
 
     model: one_of(  # type: ignore[valid-type]
         ("each",), dict.fromkeys(("graduated", "volume", "package", "percentage", "dynamic", "tiered", "flat"), _TIERED)
     ) = "each"
-    each: Annotated[Decimal, PlainValidator(_each), WithJsonSchema({"type": "string"})] = Field(
-        description='In quotes: "0.0003". The price of one unit, in the unit that the meter is shown in (GB for bandwidth).'
+    each: Annotated[Decimal | None, PlainValidator(_each), WithJsonSchema({"type": "string"})] = Field(
+        None, description='In quotes: "0.0003". The price of one unit, in the unit that the meter is shown in (GB for bandwidth).'
     )
 
 
@@ -96,6 +98,11 @@ class FeatureShape(Shape):
     number: Annotated[
         int | None, PlainValidator(_number), WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"const": "unlimited"}]})
     ] = Field(None, description="How many, where the feature is an amount.")
+
+    @classmethod
+    def contradictions(cls, table: Table, report: Report) -> None:
+        if "each" not in table and not any(word in cls.not_built for word in table):
+            report.fault(table, None, '`each` is missing; write each: "0.0003"')
 
 
 def _feature(value: Any, handler: Callable[[Any], Any]) -> Any:

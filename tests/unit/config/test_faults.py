@@ -110,6 +110,7 @@ PLAN_FAULTS = [
     ("prices: {apii: {each: '1'}}", "prices.apii", "did you mean `api`?"),
     ("prices: {api: {each: '0.0000000000001'}}", "prices.api.each", "12"),
     ("prices: {bandwidth: {each: '0.0000000000001'}}", "prices.bandwidth.each", "12"),
+    ("prices: {api: {}}", "prices.api", "`each` is missing"),
     ("features: [sso, sso]", "features[1]", "twice"),
     ("features: ['Bad Key']", "features[0]", "no feature key"),
     ("features: [{key: seats, number: -1}]", "features[0].number", "whole number"),
@@ -157,7 +158,7 @@ NOT_BUILT_IN_PLANS = [
     ("concurrency: 2", ["concurrency"]),
     ("spend_cap: {usd: '500'}", ["spend_cap"]),
     ("prices: {api: {model: graduated, tiers: [], each: '1'}}", ["prices.api.model", "prices.api.tiers"]),
-    ("prices: {api: {model: volume, each: '1'}}", ["prices.api.model"]),
+    ("prices: {api: {model: volume, tiers: []}}", ["prices.api.model", "prices.api.tiers"]),
     ("prices: {api: {model: package, size: 10, free: 5, each: '1'}}", ["prices.api.free", "prices.api.model", "prices.api.size"]),
 ]
 NOT_BUILT_ON_ROUTES = [
