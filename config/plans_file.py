@@ -89,6 +89,11 @@ class PriceShape(Shape):
         None, description='In quotes: "0.0003". The price of one unit, in the unit that the meter is shown in (GB for bandwidth).'
     )
 
+    @classmethod
+    def contradictions(cls, table: Table, report: Report) -> None:
+        if "each" not in table and not any(word in cls.not_built for word in table):
+            report.fault(table, None, '`each` is missing; write each: "0.0003"')
+
 
 class FeatureShape(Shape):
     """A thing a plan offers beside quotas."""
@@ -98,11 +103,6 @@ class FeatureShape(Shape):
     number: Annotated[
         int | None, PlainValidator(_number), WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"const": "unlimited"}]})
     ] = Field(None, description="How many, where the feature is an amount.")
-
-    @classmethod
-    def contradictions(cls, table: Table, report: Report) -> None:
-        if "each" not in table and not any(word in cls.not_built for word in table):
-            report.fault(table, None, '`each` is missing; write each: "0.0003"')
 
 
 def _feature(value: Any, handler: Callable[[Any], Any]) -> Any:
