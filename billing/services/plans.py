@@ -173,8 +173,11 @@ class Plans:
         await unit.subscriptions.move(moved)
         if self._bills and spec.is_paid:
             orgs, emails = await unit.orgs.by_ids(org_ids), await unit.customers.emails(org_ids)
-            for s in moved:
-                rows = outbox.subscription_rows(s, spec, self._meters)
-                await unit.outbox.add([outbox.customer_row(orgs[s.org_id], emails.get(s.org_id)), *rows], self._clock.now_ms())
+            rows = [
+                row
+                for s in moved
+                for row in (outbox.customer_row(orgs[s.org_id], emails.get(s.org_id)), *outbox.subscription_rows(s, spec, self._meters))
+            ]
+            await unit.outbox.add(rows, self._clock.now_ms())
         before = sum((s.amount or Decimal(0) for s in subscriptions), Decimal(0))
         return sum((s.amount or Decimal(0) for s in moved), Decimal(0)) - before

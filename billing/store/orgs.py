@@ -6,6 +6,7 @@ import asyncpg
 
 from billing.model import plan as plans
 from billing.model.organization import ApiKey, Organization, is_uuid
+from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.services.ports import Account
 from billing.store import rows
@@ -58,7 +59,11 @@ class OrgTable:
         found = await self._connection.fetch(_ACCOUNTS, ids)
         keys = rows.grouped(await self._connection.fetch(_KEYS, ids, all_revoked), rows.api_key)
         quotas = rows.grouped(await self._connection.fetch(_QUOTAS, ids), rows.override)
-        return [_account(row, keys.get(str(row["id"]), []), quotas.get(str(row["id"]), [])) for row in found]
+        specs = {text: plans.from_json(rows.from_jsonb(text)) for text in {row["spec"] for row in found if row["spec"]}}
+        return [
+            _account(row, specs.get(row["spec"]), keys.get(org_id, []), quotas.get(org_id, []))
+            for row, org_id in ((row, str(row["id"])) for row in found)
+        ]
 
     async def unpublished(self, limit: int) -> list[str]:
         return [str(row["id"]) for row in await self._connection.fetch(_UNPUBLISHED, limit)]
@@ -71,12 +76,12 @@ class OrgTable:
         await self._connection.execute(_MARK_WITHDRAWN, list(versions), to_datetime(now_ms))
 
 
-def _account(row: asyncpg.Record, keys: Sequence[ApiKey], overrides: Sequence[Override]) -> Account:
+def _account(row: asyncpg.Record, spec: PlanSpec | None, keys: Sequence[ApiKey], overrides: Sequence[Override]) -> Account:
     return Account(
         org=rows.organization(row, created="org_created_at"),
         deleted=row["deleted_at"] is not None,
         subscription=rows.subscription(row),
-        spec=plans.from_json(rows.from_jsonb(row["spec"])) if row["spec"] else None,
+        spec=spec,
         overrides=tuple(overrides),
         active=tuple(key for key in keys if key.revoked_at_ms is None),
         revoked=tuple(key.sha256 for key in keys if key.revoked_at_ms is not None),
