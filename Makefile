@@ -1,6 +1,7 @@
 # make up     everything, in the foreground; UPSTREAM=http://… puts your own service behind it
 # make test   lint and the core suite, against real Postgres and Valkey
 # make lint   ruff and strict types
+# make bench  the gateway beside other proxies; BENCH='--rounds 3 --seconds 2' passes options
 # Needs Python >= 3.11 and a package index; PYTHON=… names another interpreter.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export UPSTREAM
 
-.PHONY: up test lint clean-venv
+.PHONY: up test lint bench clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -21,6 +22,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.benchmarks.run $(BENCH)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -27,10 +27,13 @@ from .configuration import Accepted, Configurations, faulty
 from .house import House
 from .init import write_missing_files
 from .keeper import keep_alive
-from .ports import choose
+from .ports import Ports, choose
+from .sockets import PortTaken
 from .stores import Stores
 
 log = logging.getLogger("weighbridge.up")
+
+_PORTS_SECONDS, _AGAIN_SECONDS = 15.0, 0.2
 
 
 class Up:
@@ -51,7 +54,7 @@ class Up:
         lock = self._take_data_dir()
         self._listen_to_signals()
         try:
-            ports = choose(settings, self._environ)
+            ports = await self._ports()
             stores = Stores(settings.data_dir, settings.database_url, settings.redis_url)
             await stores.check_given()
             write_missing_files(settings.config_dir)
@@ -67,6 +70,17 @@ class Up:
             return await self._live(house, started)
         finally:
             self._leave_data_dir(lock, new=new)
+
+    async def _ports(self) -> Ports:
+        """Raises PortTaken. After an `up` that was killed, its gateway may still drain: that is waited for."""
+        deadline = self._clock.monotonic() + (_PORTS_SECONDS if (self._settings.data_dir / ready.NAME).exists() else 0)
+        while True:
+            try:
+                return choose(self._settings, self._environ)
+            except PortTaken:
+                if self._clock.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     def _configuration(self) -> Accepted:
         """Raises ConfigFaulty where the files, or the files and the settings together, make no sense."""

@@ -1,6 +1,8 @@
 """`weighbridge up`: everything, in the foreground."""
 
 import argparse
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,4 +22,5 @@ def add(nouns: Any) -> None:
 async def run(options: argparse.Namespace, context: Context) -> int:
     from weighbridge.up import Up  # the whole system; other commands start faster without it
 
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format=f"{'up':<11}| %(message)s")
     return await Up(context.own_settings, context.environ, context.clock, ready_file=options.ready_file).run()
