@@ -113,7 +113,7 @@ class Handler:
         story = Story(request, request_id(request), traceparent(request), self._monotonic())
         world = self.world
         try:
-            story.route = world.router.match(request.method, request.host, request.path)
+            story.route = world.router.match(_method_meant(request), request.host, request.path)
             if story.route is None:
                 raise NotFound("no route matches this method, host and path")
             if story.route.auth == "none" or _is_free_preflight(story.route, request):
@@ -274,6 +274,12 @@ class Handler:
             "key": caller.key.key_id if caller else None, "address": request.peer, "request_id": story.rid.decode("latin-1"), **facts,
         }  # fmt: skip
         log.warning("%s", orjson.dumps(line).decode())
+
+
+def _method_meant(request: Request) -> str:
+    """A preflight asks about another method than its own; that method's route decides."""
+    wanted = request.header(b"access-control-request-method") if request.method == "OPTIONS" else None
+    return wanted.decode("latin-1") if wanted else request.method
 
 
 def _is_free_preflight(route: Route, request: Request) -> bool:

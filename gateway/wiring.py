@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 
 from config.files import FileSet
 from config.gateway import GatewayConfig, with_targets
-from config.load import parse
+from config.gateway_read import gateway_of
 from config.settings import Settings
 from metering.model.clock import SystemClock
 from metering.model.errors import ConfigFaulty, DependencyUnavailable
@@ -62,11 +62,9 @@ class Start:
 
 def read_config(path: Path, upstream: str | None) -> tuple[GatewayConfig, str]:
     """The gateway's part of an accepted set, and its version. Raises ConfigFaulty."""
-    parsed = parse(FileSet.from_json(path.read_text()))
-    if parsed.config is None:
-        raise ConfigFaulty("; ".join(str(fault) for fault in parsed.faults))
-    gateway = parsed.config.gateway
-    return (with_targets(gateway, [upstream]) if upstream else gateway), parsed.config.version
+    files = FileSet.from_json(path.read_text())
+    gateway = gateway_of(files)
+    return (with_targets(gateway, [upstream]) if upstream else gateway), files.version
 
 
 class Worker:
