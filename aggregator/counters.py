@@ -4,7 +4,10 @@ Read after the epoch was raised, so that nothing more can be committed under the
 """
 
 from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -24,15 +27,33 @@ async def from_ledger(connection: asyncpg.Connection, buckets: Sequence[int], no
     found: Counters = {bucket: {} for bucket in buckets}
     starts = [to_datetime(window_at(w, now_ms, now_ms)[0]) for w in (Window.HOUR, Window.DAY, Window.MONTH)]
     for row in await connection.fetch(SQL["window_sums"], list(buckets), *starts):
-        window, start_ms = Window(row["kind"]), to_ms(row["start"])
-        _set(found, row, window, start_ms, window_at(window, start_ms, start_ms)[1])
+        window = _WINDOWS[row["kind"]]
+        start_ms, end_ms = _bounds(window, row["start"])
+        _set(found, row, window, start_ms, end_ms)
     for row in await connection.fetch(SQL["period_sums"], list(buckets), to_datetime(now_ms)):
-        _set(found, row, Window.PERIOD, to_ms(row["start"]), to_ms(row["until"]))
+        _set(found, row, Window.PERIOD, _ms(row["start"]), _ms(row["until"]))
     return found
 
 
 def _set(found: Counters, row: Any, window: Window, start_ms: int, end_ms: int) -> None:
-    org_id = str(row["org_id"])
+    org_id, bucket = _organization(row["org_id"])
     scope = keys.scope(route_id=row["route_id"], key_id=row["key_id"])
     key = keys.counter(org_id, row["service"], scope, window, start_ms)
-    found[keys.bucket_of(org_id)][key] = (row["quantity"], end_ms + keys.COUNTER_LINGERS_MS)
+    found[bucket][key] = (row["quantity"], end_ms + keys.COUNTER_LINGERS_MS)
+
+
+# A large house has a million counters and few distinct instants.
+_WINDOWS = {window.value: window for window in Window}
+_ms = lru_cache(maxsize=4096)(to_ms)
+
+
+@lru_cache(maxsize=4096)
+def _bounds(window: Window, start: datetime) -> tuple[int, int]:
+    start_ms = to_ms(start)
+    return window_at(window, start_ms, start_ms)
+
+
+@lru_cache(maxsize=16_384)
+def _organization(found: UUID) -> tuple[str, int]:
+    org_id = str(found)
+    return org_id, keys.bucket_of(org_id)

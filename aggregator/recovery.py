@@ -142,14 +142,14 @@ class Recovery:
             marks[row["bucket"]][row["worker"]] = row["seq"]
         seconds, micros = (await run(self._redis, [("TIME",)]))[0]
         found = await counters.from_ledger(connection, buckets, int(seconds) * 1000 + int(micros) // 1000)
-        commands = [
-            scripts.restore(
-                b, epoch=raised[b][0], run_id=run_id, generation=raised[b][1], marks=marks[b],
-                forget=[key for key in stale.get(b, ()) if key not in found[b]], counters=found[b],
-            )
-            for b in buckets
-        ]  # fmt: skip
-        done: int = sum(await run(self._redis, commands))
+        done = 0
+        for b in buckets:  # one script a trip: a bucket of a large house has thousands of counters
+            forget = [key for key in stale.get(b, ()) if key not in found[b]]
+            epoch, generation = raised[b]
+            command = scripts.restore(
+                b, epoch=epoch, run_id=run_id, generation=generation, marks=marks[b], forget=forget, counters=found[b]
+            )  # fmt: skip
+            done += (await run(self._redis, [command]))[0]
         self._observe("restore")
         return done
 

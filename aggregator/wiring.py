@@ -34,6 +34,7 @@ log = logging.getLogger("weighbridge.aggregator")
 
 _LOOK_SECONDS, _WATCH_SECONDS, _DELIVER_SECONDS, _HOUR, _DAY = 1.0, 5.0, 2.0, 3600.0, 86_400.0
 _LAST_CUT_AHEAD_MS, _LAST_CUT_BEHIND_MS = 150_000, 2 * 3_600_000
+_STORE_TIMEOUT_SECONDS = 30.0  # a drain or a restore of a large bucket is one long reply
 _POOL = 12  # a connection for each job that holds its lock, and some to work with
 
 
@@ -138,7 +139,7 @@ async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: in
         pool = await open_pool(settings.database_url, application="weighbridge-aggregator", max_size=_POOL)
         stack.push_async_callback(pool.close)
         await check_schema(pool)
-        redis = Redis.from_url(settings.redis_url)
+        redis = Redis.from_url(settings.redis_url, socket_timeout=_STORE_TIMEOUT_SECONDS)
         stack.push_async_callback(redis.aclose)
         await check_store(redis)
         stripe = None

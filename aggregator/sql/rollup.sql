@@ -8,11 +8,12 @@ WHERE recorded_at >= coalesce((SELECT watermark FROM billing.job_state WHERE nam
 ORDER BY day
 
 -- recompute_day --
--- $1 day
+-- $1 day. Every bucket is named so that the index by bucket and hour serves.
 INSERT INTO billing.usage_daily AS d (date, org_id, service, total_quantity, event_count)
 SELECT $1::date, org_id, service, sum(quantity)::bigint, sum(event_count)::bigint
 FROM billing.usage_hourly
-WHERE hour >= ($1::date)::timestamp AT TIME ZONE 'UTC' AND hour < ($1::date + 1)::timestamp AT TIME ZONE 'UTC'
+WHERE bucket = ANY (ARRAY(SELECT generate_series(0, 255)::smallint))
+    AND hour >= ($1::date)::timestamp AT TIME ZONE 'UTC' AND hour < ($1::date + 1)::timestamp AT TIME ZONE 'UTC'
 GROUP BY org_id, service
 ORDER BY org_id, service
 ON CONFLICT (org_id, service, date) DO UPDATE SET total_quantity = EXCLUDED.total_quantity, event_count = EXCLUDED.event_count

@@ -96,7 +96,6 @@ CREATE TABLE billing.usage_hourly (
     PRIMARY KEY (org_id, service, hour, period_start, route_id, method, key_id, dimensions)
 );
 CREATE INDEX usage_hourly_bucket ON billing.usage_hourly (bucket, hour);
-CREATE INDEX usage_hourly_hour ON billing.usage_hourly (hour);
 
 -- Facts that are never priced, by the hour of the exchange's end.
 CREATE TABLE billing.traffic_hourly (
