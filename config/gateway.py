@@ -116,6 +116,7 @@ class GatewayConfig:
     routes: tuple[Route, ...]
     identity: tuple[ApiKeyIdentity, ...] = (ApiKeyIdentity(),)
     limits: Limits = Limits()
+    x_ratelimit_headers: bool = False
     default_upstream: str = DEFAULT_UPSTREAM
 
 

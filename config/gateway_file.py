@@ -276,4 +276,7 @@ class GatewayFile(Shape):
     identity: list[Lenient[IdentityShape]] | None = Field(None, description="The first credential present decides.")
     defaults: Lenient[Common] = Field(None, description="Every route inherits these.")
     limits: LimitsShape | None = None
+    x_ratelimit_headers: StrictBool = Field(
+        False, description="true: X-RateLimit-Limit, -Remaining and -Reset beside RateLimit and RateLimit-Policy."
+    )
     routes: list[Lenient[RouteShape]] = Field(min_length=1)

@@ -141,6 +141,7 @@ class _Resolver:
             routes=routes,
             identity=identity,
             limits=_limits(self._file.limits),
+            x_ratelimit_headers=self._file.x_ratelimit_headers,
             default_upstream=self._default_upstream(),
         )
 

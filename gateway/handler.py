@@ -71,7 +71,6 @@ class Policy:
 
     upgrade_url: str | None = None
     signing_secret: bytes | None = None
-    legacy_headers: bool = False
 
 
 @dataclass(slots=True)
@@ -182,12 +181,12 @@ class Handler:
         charge = story.charge
         assert charge is not None
         if decision.status is Status.REFUSED:
-            await self._refuse(story, charge, decision)
+            await self._refuse(world, story, charge, decision)
             return
         if decision.status is Status.REFUSED_BY_RULE:
             raise StoreUnavailable("calls cannot be counted right now, and this quota then refuses them", rule=decision.rule)
         metered = Metered(decision.xid, charge, lambda: self._charge(story, route), route, self._recorder, self._metrics)
-        limits = responses.rate_limit_headers(charge, decision.used, self._now_ms(), legacy=self._policy.legacy_headers)
+        limits = self._limits(world, charge, decision)
         status, cause, outcome = 500, "", None
         try:
             outcome = await world.relay.forward(
@@ -203,7 +202,10 @@ class Handler:
                 metered.end(outcome, status, self._elapsed_ms(story), cause)
             self._observe(story, status)
 
-    async def _refuse(self, story: Story, charge: Charge, decision: Decision) -> None:
+    def _limits(self, world: World, charge: Charge, decision: Decision) -> responses.Headers:
+        return responses.rate_limit_headers(charge, decision.used, self._now_ms(), legacy=world.config.x_ratelimit_headers)
+
+    async def _refuse(self, world: World, story: Story, charge: Charge, decision: Decision) -> None:
         limit = charge.limits[decision.refusing]
         quota = limit.quota
         assert quota is not None
@@ -212,7 +214,7 @@ class Handler:
         now = self._now_ms()
         used = decision.used[decision.refusing]
         status, headers, body = responses.quota_exceeded(limit, used, now, self._policy.upgrade_url)
-        headers += responses.rate_limit_headers(charge, decision.used, now, legacy=self._policy.legacy_headers)
+        headers += self._limits(world, charge, decision)
         await self._answer(story, status, headers, body)
 
     # --- forward ---------------------------------------------------------------------------------------------------
