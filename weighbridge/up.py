@@ -104,6 +104,7 @@ class Up:
             await self._watch(house)
             return 0
         except Interrupted:
+            say("  stopped before all was up; nothing is lost")
             return 130
         finally:
             for path in self._ready_files:

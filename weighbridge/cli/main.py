@@ -6,7 +6,8 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 
 import asyncpg
 from redis.exceptions import RedisError
@@ -15,7 +16,18 @@ from metering.model.errors import WeighbridgeError
 
 from .context import Context
 
-NOUNS = ("up", "serve", "init", "config", "org", "key", "usage", "flush", "explain", "restart")
+NOUNS: dict[str, Callable[[], ModuleType]] = {
+    "up": lambda: importlib.import_module("weighbridge.cli.up"),
+    "serve": lambda: importlib.import_module("weighbridge.cli.serve"),
+    "init": lambda: importlib.import_module("weighbridge.cli.init"),
+    "config": lambda: importlib.import_module("weighbridge.cli.config"),
+    "org": lambda: importlib.import_module("weighbridge.cli.org"),
+    "key": lambda: importlib.import_module("weighbridge.cli.key"),
+    "usage": lambda: importlib.import_module("weighbridge.cli.usage"),
+    "flush": lambda: importlib.import_module("weighbridge.cli.flush"),
+    "explain": lambda: importlib.import_module("weighbridge.cli.explain"),
+    "restart": lambda: importlib.import_module("weighbridge.cli.restart"),
+}
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -24,8 +36,9 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         prog="weighbridge", description="A metering gateway: counts, limits and bills the traffic of an HTTP API."
     )
     nouns = top.add_subparsers(dest="noun", metavar="command", required=True)
-    for noun in [only] if only in NOUNS else NOUNS:
-        importlib.import_module(f"weighbridge.cli.{noun}").add(nouns)
+    for noun, load in NOUNS.items():
+        if only not in NOUNS or noun == only:
+            load().add(nouns)
     return top
 
 
