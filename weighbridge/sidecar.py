@@ -18,7 +18,7 @@ from billing.services.entitlements import compile_entitlement
 from config.load import Configuration
 from metering.model import entitlement as entitlements
 from metering.model import keys
-from metering.model.apikey import KeyRecord
+from metering.model.apikey import KeyRecord, record_from_json
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement, Override
 from metering.store.redis.publish import publish_orgs, withdraw_keys, withdraw_org
@@ -59,14 +59,26 @@ class Sidecar:
     async def publish(self, config: Configuration) -> None:
         """Write what differs, withdraw what is gone. Raises RedisError."""
         wanted = compiled(config, self._clock.now_ms())
+        forced = await self._strangers(wanted) if not self._published else set()
         for org_id, (_, records) in self._published.items():
             if org_id not in wanted:
                 await withdraw_org(self._client, org_id, list(records))
-            elif gone := set(records) - set(wanted[org_id][1]):
-                await withdraw_keys(self._client, sorted(gone))
-        previous, self._published = self._published, wanted
-        forced = {o for o, (_, records) in wanted.items() if o in previous and previous[o][1].keys() != records.keys()}
+            elif records != wanted[org_id][1]:
+                await withdraw_keys(self._client, sorted(set(records) - set(wanted[org_id][1])))
+                forced.add(org_id)
+        self._published = wanted
         await self._write(wanted, forced)
+
+    async def _strangers(self, wanted: Published) -> set[str]:
+        """Withdraw keys that the store holds and the YAML does not: taken out while no supervisor ran. Returns whose they were."""
+        active = {sha for _, records in wanted.values() for sha in records}
+        prefix, owners = keys.api_key(""), set()
+        async for name in self._client.scan_iter(match=keys.api_key("*"), count=1000):
+            sha = (name.decode() if isinstance(name, bytes) else name).removeprefix(prefix)
+            if sha not in active and (record := await self._client.get(name)) is not None:
+                owners.add(record_from_json(record).org_id)
+                await withdraw_keys(self._client, [sha])
+        return owners & wanted.keys()
 
     async def run(self) -> None:
         """Answer what workers miss, for ever; wait while the store is away."""
