@@ -11,6 +11,9 @@ class SupervisorMetrics:
         self.worker_restarts = Counter(
             "worker_restarts_total", "Workers that died and were replaced", namespace="weighbridge", registry=own
         )
+        self.rows_dropped = Counter(
+            "standalone_rows_dropped_total", "Rows of usage that a gateway without Postgres let go", namespace="weighbridge", registry=own
+        )
         self.config_last_apply_success = Gauge(
             "config_last_apply_success", "0 while a faulty configuration waits to be corrected", namespace="weighbridge",
             registry=own, multiprocess_mode="livemin",

@@ -62,9 +62,8 @@ class Supervisor:
         """Until SIGTERM or SIGINT. Raises PortTaken, ConfigFaulty, DependencyUnavailable, WorkersFail."""
         settings = self._settings
         self._accepted = self._first_configuration()
-        standalone = settings.database_url is None and self._accepted.config.orgs is not None
+        self._alone = settings.database_url is None and self._accepted.config.orgs is not None
         name = f"supervisor-{os.uname().nodename}-{os.getpid()}-{self._clock.now_ms():x}"
-        self._alone = standalone
         self._adopter = Adopter(self._redis_url, settings.data_dir / "journal", self._clock, name)
         check_free(settings.host, settings.metrics_port)
         sockets = listen(settings.host, settings.port, settings.workers)
@@ -117,10 +116,23 @@ class Supervisor:
         if self._alone:
             self._sidecar = Sidecar(self._blocking, self._clock)
             self._spawn(self._sidecar.run())
-            await self._publish()
+            self._spawn(self._stand_alone())
         self._spawn(self._adopter.run())
         self._spawn(listen_to_changes(self._redis_url, self._heard, lambda: None))
         self._spawn(self._watch())
+
+    async def _stand_alone(self) -> None:
+        """Begin, restore and open epochs, in place of an aggregator."""
+        from .standalone import Standalone  # with all of the aggregator's recovery, which a full house runs elsewhere
+
+        journal_dir, dropped = self._settings.data_dir / "journal", self._metrics.rows_dropped.inc
+        await self._publish()
+        await Standalone(self._redis, journal_dir, self._clock, self._republish, dropped).run()
+
+    async def _republish(self) -> None:
+        """Raises RedisError, so that recovery tries again."""
+        if self._sidecar is not None:
+            await self._sidecar.publish(self._accepted.config)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._background.append(asyncio.create_task(work))
@@ -163,10 +175,8 @@ class Supervisor:
             log.info("configuration %s applied%s", parsed.config.version, f"; {'; '.join(refusals)}" if refusals else "")
 
     async def _publish(self) -> None:
-        if self._sidecar is None:
-            return
         try:
-            await self._sidecar.publish(self._accepted.config)
+            await self._republish()
         except RedisError as exc:
             log.warning("the store is away (%s); misses will be answered when it is back", exc)
 
