@@ -7,11 +7,12 @@ for it (gateway/relay.py); reading stops while nobody can take more. The server 
 import asyncio
 import logging
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.chunked import BadChunk, ChunkedDecoder
-from gateway.http1 import Refusal, RequestHead, RequestParser
+from gateway.headers import own_response
+from gateway.http1 import Refusal, RequestParser
+from gateway.request import Request
 from gateway.sockets import break_off, peer_address
 
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ _HELD_BYTES = 65_536  # of requests behind the one being served
 _LINGER_SECONDS = 2.0  # how long a closing connection reads on, so that our answer is not lost to a reset
 _JOINED_BYTES = 16_384  # below it, one copy costs less than several writes
 _FOR_BODY, _FOR_ORDER = 1, 2  # why reading is paused
-_WITHOUT_BODY = (204, 304)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_JSON = ((b"Content-Type", b"application/json"),)
 
 
 class BodyTaker(Protocol):
@@ -37,35 +37,6 @@ class BodyTaker(Protocol):
     def client_gone(self) -> None: ...
     def client_paused(self) -> None: ...
     def client_resumed(self) -> None: ...
-
-
-class Request(RequestHead):
-    """One request: its head parsed, its body still streaming. The head's fields are in gateway.http1.RequestHead.
-
-    `target` is path and query as they came, `path` the same without the query, `host` in lower case without its port, `authority`
-    the Host field as it came, `peer` the address at the other end of the socket (behind a proxy: see headers.TrustedProxies).
-    """
-
-    __slots__ = ("body_bytes", "body_ended", "buffered", "client", "peer", "responded", "scheme", "trailers")
-
-    client: "ClientConnection"
-    peer: str
-    scheme: str
-
-    def __init__(self) -> None:
-        self.body_bytes = 0
-        self.body_ended = False
-        self.buffered: list[bytes] = []
-        self.trailers: list[tuple[bytes, bytes]] = []
-        self.responded = False
-
-    async def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-        """Answer in full. Content-Length, Date and Connection are added; to HEAD, and with 204 and 304, no body is sent.
-
-        A small body still under way is read and dropped; before a large one, or one that waits for `100 Continue`, the connection
-        is closed. Does nothing if the client has gone or was answered already.
-        """
-        self.client.respond(self, status, headers, body)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -346,25 +317,11 @@ class ClientConnection(asyncio.Protocol):
         request.responded = True
         request.buffered.clear()
         keep_alive = self.may_keep_alive(request) and (request.body_ended or self._can_drain(request))
-        self.transport.write(self._answer(status, headers, body, keep_alive, request))
+        self.transport.write(own_response(status, headers, body, self._server.date, keep_alive, request))
         self.finish(keep_alive)
 
     def _can_drain(self, request: Request) -> bool:
         return not request.chunked and self._body_left <= _DRAINED_BODY_BYTES and not (request.expect_continue and not request.body_bytes)
-
-    def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, keep_alive: bool, request: Request | None) -> bytes:
-        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        parts = [line, *[b"%b: %b\r\n" % field for field in headers], b"Date: ", self._server.date, b"\r\n"]
-        if status not in _WITHOUT_BODY:
-            parts.append(b"Content-Length: %d\r\n" % len(body))
-        else:
-            body = b""
-        if not keep_alive:
-            parts.append(b"Connection: close\r\n")
-        elif request is not None and request.http_version == "1.0":
-            parts.append(b"Connection: keep-alive\r\n")
-        parts += (b"\r\n", b"" if request is not None and request.method == "HEAD" else body)
-        return b"".join(parts)
 
     # Ending
 
@@ -381,8 +338,7 @@ class ClientConnection(asyncio.Protocol):
             request.responded = True
             request.buffered.clear()
         body = self._server.error_body(refusal.status, refusal.reason, refusal.message)
-        headers = ((b"Content-Type", b"application/json"),)
-        self.transport.write(self._answer(refusal.status, headers, body, False, request))
+        self.transport.write(own_response(refusal.status, _JSON, body, self._server.date, False, request))
         self._taker = None
         self._close(linger=True)
         if taker is not None:

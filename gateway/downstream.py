@@ -20,8 +20,9 @@ from email.utils import formatdate
 
 from aiohttp import web
 
-from gateway.client import ClientConnection, Request
+from gateway.client import ClientConnection
 from gateway.http1 import Limits
+from gateway.request import Request
 from metering.model.clock import Clock
 
 __all__ = ["DownstreamServer", "GatewayRunner", "Request"]

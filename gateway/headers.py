@@ -6,6 +6,7 @@ Pure; bytes in order and case as they came. RFC 9110 §7.6. Names that differ on
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 
 from config.gateway import HeaderEdit, Route
 from gateway.http1 import RequestHead
@@ -25,6 +26,8 @@ _ADDRESSES_REMEMBERED = 4096
 _SETS_REMEMBERED = 64
 _NAMES_REMEMBERED = 1024
 _NO_CONTENT = 204
+_WITHOUT_BODY = (204, 304)
+_OWN_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 _LINES_REMEMBERED = 1024
 
 
@@ -247,3 +250,22 @@ def status_line(status: int, reason: bytes) -> bytes:
             _status_lines.clear()
         line = _status_lines[(status, reason)] = b"HTTP/1.1 %d %b" % (status, reason)
     return line
+
+
+def own_response(status: int, fields: Fields, body: bytes, date: bytes, keep_alive: bool, request: RequestHead | None) -> bytes:
+    """A whole response of our own; `request` None if it was not understood."""
+    parts = [_OWN_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
+    for name, value in fields:
+        parts += (b"\r\n", name, b": ", value)
+    parts += (b"\r\nDate: ", date)
+    if status in _WITHOUT_BODY:
+        body = b""
+    else:
+        parts.append(b"\r\nContent-Length: %d" % len(body))
+    if not keep_alive:
+        parts.append(b"\r\nConnection: close")
+    elif request is not None and request.http_version == "1.0":
+        parts.append(b"\r\nConnection: keep-alive")
+    if request is not None and request.method == "HEAD":
+        body = b""
+    return b"".join([*parts, b"\r\n\r\n", body])

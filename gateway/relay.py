@@ -13,11 +13,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from config.gateway import Route
-from gateway.client import Request
 from gateway.headers import Passage, TrustedProxies
 from gateway.outcome import Outcome
+from gateway.request import Request
+from gateway.service import UpstreamConnection
 from gateway.transfer import Transfer
-from gateway.upstream import ConnectTimedOut, Target, Unreachable, UpstreamConnection, UpstreamPool
+from gateway.upstream import ConnectTimedOut, Target, Unreachable, UpstreamPool
 from metering.model.clock import Clock
 
 __all__ = ["Outcome", "Relay"]

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 from config.gateway import Timeouts
 from gateway.chunked import frame, last_chunk
-from gateway.client import Request
 from gateway.headers import Passage, pass_trailers
 from gateway.http1 import Refusal
 from gateway.outcome import Ended, Outcome
-from gateway.upstream import UpstreamConnection
+from gateway.request import Request
+from gateway.service import UpstreamConnection
 
 _CONTINUE = 100
 _WITHOUT_BODY = (204, 304)
