@@ -1,0 +1,69 @@
+"""Entitlements: overrides in force, when they end, and the JSON that control writes and gateways read."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metering.model import entitlement as entitlements
+from metering.model.entitlement import Entitlement, Override, rule_from_json, rule_to_json
+from metering.model.quota import CLOSED, OPEN, FailureRule, Mode, Per, Quota, Window
+
+PLAN = Quota(meter="api", limit=100)
+RAISED = Quota(meter="api", limit=500, source="override")
+FOREVER = Quota(meter="api", limit=1000, source="override")
+
+
+def entitlement(*overrides: Override) -> Entitlement:
+    return Entitlement(
+        org_id="o", slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=0, quotas=(PLAN,), overrides=overrides
+    )
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "limit", "next_change"), [(0, 500, 1_000), (999, 500, 1_000), (1_000, 100, None), (2_000, 100, None)]
+)  # fmt: skip
+def test_an_override_holds_until_its_instant_and_not_at_it(now_ms: int, limit: int, next_change: int | None) -> None:
+    e = entitlement(Override(quotas=(RAISED,), until_ms=1_000))
+    assert [q.limit for q in e.quotas_at(now_ms)] == [limit]
+    assert e.changes_at(now_ms) == next_change
+
+
+def test_of_two_overrides_in_force_the_later_one_stands() -> None:
+    e = entitlement(Override(quotas=(FOREVER,)), Override(quotas=(RAISED,), until_ms=1_000))
+    assert [e.quotas_at(now)[0].limit for now in (0, 1_000)] == [500, 1000]
+
+
+def test_the_next_change_is_the_first_end_that_lies_ahead() -> None:
+    e = entitlement(*(Override(quotas=(RAISED,), until_ms=until) for until in (3_000, 1_000, 2_000)), Override(quotas=(FOREVER,)))
+    assert [e.changes_at(now) for now in (0, 1_000, 2_500, 3_000)] == [1_000, 2_000, 3_000, None]
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"), [(None, None), (OPEN, "open"), (CLOSED, "closed"), (FailureRule("grace", 7), {"grace": 7})]
+)  # fmt: skip
+def test_a_failure_rule_is_a_word_or_a_number_of_calls(rule: FailureRule | None, value: object) -> None:
+    assert rule_to_json(rule) == value
+    assert rule_from_json(value) == rule
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+RULES = st.sampled_from([None, OPEN, CLOSED]) | st.integers(0, 10**6).map(lambda calls: FailureRule("grace", calls))
+QUOTAS = st.builds(
+    Quota, meter=NAMES, limit=st.none() | st.integers(0, 2**53), window=st.sampled_from(Window), mode=st.sampled_from(Mode),
+    per=st.sampled_from(Per), on_store_failure=RULES, routed=st.booleans(), source=st.sampled_from(["plan", "override", "route"]),
+)  # fmt: skip
+MANY_QUOTAS = st.lists(QUOTAS, max_size=2).map(tuple)
+OVERRIDES = st.builds(Override, quotas=MANY_QUOTAS, until_ms=st.none() | st.integers(0, 2**45), reason=st.text(max_size=10))
+ENTITLEMENTS = st.builds(
+    Entitlement, org_id=st.uuids().map(str), slug=NAMES, name=st.text(max_size=10), version=st.integers(1, 2**53), plan=NAMES,
+    plan_version=st.integers(1, 99), anchor_ms=st.integers(0, 2**45), quotas=MANY_QUOTAS,
+    overrides=st.lists(OVERRIDES, max_size=2).map(tuple), refused=st.none() | st.text(max_size=10),
+)  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(ENTITLEMENTS)
+def test_an_entitlement_survives_its_json(e: Entitlement) -> None:
+    assert entitlements.from_json(json.loads(json.dumps(entitlements.to_json(e)))) == e

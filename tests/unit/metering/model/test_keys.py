@@ -1,0 +1,62 @@
+"""The grammar of Redis keys: one hash tag a bucket, one counter a scope and window."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metering.model import keys
+from metering.model.quota import Per, Quota, Window
+
+ORG = "5f0c1a52-7d43-4f0e-9c57-0f6f0f2b9a11"
+
+
+def test_the_bucket_hash_is_the_one_of_redis_cluster() -> None:
+    assert keys.bucket_of("123456789") == 0x31C3 % 256  # the check value of CRC16/XMODEM, as the cluster specification gives it
+
+
+@given(st.uuids().map(str))
+def test_every_key_of_an_organization_carries_the_tag_of_its_bucket(org_id: str) -> None:
+    bucket = keys.bucket_of(org_id)
+    assert 0 <= bucket < keys.BUCKETS
+    tag = f"{{{bucket}}}"
+    assert keys.entitlement(org_id).split(":")[1] == tag
+    assert keys.counter(org_id, "api", "o", Window.DAY, 0).split(":")[1] == tag
+
+
+def test_all_keys_that_one_script_takes_share_one_hash_tag() -> None:
+    names = [make(7) for make in (keys.epoch, keys.versions, keys.marks, keys.live, keys.flying, keys.generation, keys.committed)]
+    assert {name[name.index("{") : name.index("}") + 1] for name in names} == {"{7}"}
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("per", "routed", "scope"),
+    [
+        (Per.ORG, False, "o"), (Per.ROUTE, False, "r5"), (Per.KEY, False, "k9"),
+        (Per.ORG, True, "r5"), (Per.ROUTE, True, "r5"), (Per.KEY, True, "r5.k9"),
+    ],
+)  # fmt: skip
+def test_the_scope_says_whose_use_a_quota_adds_up(per: Per, routed: bool, scope: str) -> None:
+    assert keys.quota_scope(Quota(meter="api", limit=1, per=per, routed=routed), route_id=5, key_id=9) == scope
+
+
+@pytest.mark.parametrize(
+    ("window", "letter"), [(Window.HOUR, "h"), (Window.DAY, "d"), (Window.PERIOD, "p"), (Window.MONTH, "m")]
+)  # fmt: skip
+def test_a_counter_is_named_for_its_meter_scope_and_the_second_its_window_began(window: Window, letter: str) -> None:
+    bucket = keys.bucket_of(ORG)
+    assert keys.counter(ORG, "api", "r5.k9", window, 1_767_225_600_000) == f"wb:{{{bucket}}}:q:{ORG}:api:r5.k9:{letter}1767225600"
+
+
+def test_counters_of_different_facts_never_share_a_key() -> None:
+    names = [
+        keys.counter(ORG, meter, scope, window, start)
+        for meter in ("api", "bandwidth") for scope in ("o", "r5", "k5", "r5.k5") for window in Window for start in (0, 3_600_000)
+    ]  # fmt: skip
+    assert len(set(names)) == len(names)
+
+
+def test_the_pattern_of_a_bucket_is_the_beginning_of_its_counters() -> None:
+    pattern = keys.counters_pattern(keys.bucket_of(ORG))
+    assert pattern.endswith("*")
+    assert keys.counter(ORG, "api", "o", Window.HOUR, 0).startswith(pattern[:-1])
