@@ -331,10 +331,10 @@ class ClientConnection(asyncio.Protocol):
             return
         self._server.on_reject(refusal.reason)
         request, taker = self._request, self._taker
-        if request is not None and request.responded and not self._served:
-            self.abort()
-            return
-        if request is not None and not self._served:
+        if request is not None:
+            if request.responded:
+                self.abort()
+                return
             request.responded = True
             request.buffered.clear()
         body = self._server.error_body(refusal.status, refusal.reason, refusal.message)

@@ -64,6 +64,8 @@ class Relay:
         Never raises for what client or service do. Does not answer when it has nothing from the service to send: the caller does.
         `progress(bytes_in, bytes_out)` is called about once a second while bytes move, with totals.
         """
+        if request.client.gone or request.responded:
+            return Outcome(ended="client_gone", bytes_in=request.body_bytes)
         started = self._clock.monotonic()
         passage = self._passage(route)
         transfer = Transfer(request, passage, route.timeouts, started, response_headers, progress)

@@ -86,7 +86,7 @@ class Transfer:
         self.done = asyncio.get_running_loop().create_future()
         self._connection = connection
         request = self._request
-        if self._client.gone:
+        if self._client.gone or request.responded:  # it left, or broke the rules in its body, while we connected
             connection.release(True)
             self._end("client_gone")
             return

@@ -275,6 +275,25 @@ async def test_a_client_that_leaves_before_forwarding_costs_the_service_nothing(
     assert service.heads == []
 
 
+async def test_a_client_that_breaks_the_rules_before_forwarding_costs_the_service_nothing(serve, gateway, connect, eventually):
+    broken = asyncio.Event()
+
+    async def slow(request, forward):
+        await broken.wait()
+        await forward(request)
+
+    service = await serve(OK)
+    front = await gateway(service, handler=slow)
+    client = await connect(front)
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await eventually(lambda: front.server.in_flight)
+    client.send(b"zz\r\n")
+    assert (await client.rest()).count(b"HTTP/1.1 400 ") == 1
+    broken.set()
+    assert (await front.outcome()).ended == "client_gone"
+    assert service.connections == 0
+
+
 async def test_a_client_that_does_not_read_is_broken_off(serve, gateway, connect):
     async def script(reader, writer, number):
         await reader.readuntil(b"\r\n\r\n")
