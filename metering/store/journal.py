@@ -38,7 +38,7 @@ class Journal:
         self.rotate()
 
     def append(self, payload: bytes) -> None:
-        """Buffer one record; nothing is on disk before `flush`."""
+        """Buffer one record, which must not be empty; nothing is on disk before `flush`."""
         self._buffer.append(_FRAME.pack(len(payload), zlib.crc32(payload)))
         self._buffer.append(payload)
 
@@ -62,13 +62,14 @@ class Journal:
         self._buffer.clear()
 
     def rotate(self) -> int:
-        """Begin a new segment; returns the number of the one that ended (0 for none)."""
-        if self._fd >= 0:
-            self.flush()
-            os.close(self._fd)
-        ended, self.segment, self.segment_bytes = self.segment, self.segment + 1, 0
+        """Begin a new segment; returns the number of the one that ended (0 for none). Raises OSError with nothing changed."""
+        self.flush()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(_segment_path(self.directory, self.worker, self.segment), flags, 0o600)
+        new = os.open(_segment_path(self.directory, self.worker, self.segment + 1), flags, 0o600)
+        if self._fd >= 0:
+            os.close(self._fd)  # only now: a descriptor that is closed and still written to would soon be somebody's socket
+        self._fd, ended = new, self.segment
+        self.segment, self.segment_bytes = self.segment + 1, 0
         return ended
 
     def drop(self, up_to: int) -> None:
@@ -118,7 +119,7 @@ def read(path: Path) -> Iterator[bytes]:
     while at + _FRAME.size <= len(data):
         length, crc = _FRAME.unpack_from(data, at)
         payload = data[at + _FRAME.size : at + _FRAME.size + length]
-        if len(payload) < length or zlib.crc32(payload) != crc:
-            return
+        if not length or len(payload) < length or zlib.crc32(payload) != crc:
+            return  # zeros, as a machine that lost power leaves them, would pass for empty records
         yield payload
         at += _FRAME.size + length
