@@ -25,6 +25,7 @@ from weighbridge.cli.main import normalized, parser
 ROOT = Path(__file__).parents[2]
 OUR_IMAGE = "weighbridge:"
 PORTS = {int(default_of(name)) for name in ("WEIGHBRIDGE_PORT", "WEIGHBRIDGE_CONTROL_PORT", "WEIGHBRIDGE_METRICS_PORT")}
+PACKAGES = ("metering", "billing", "gateway", "aggregator", "config", "weighbridge")
 OTHER_MODULES = {"billing.stripe.sandbox": {"--host", "--port", "--state"}}  # started by `python -m`, not by the command line
 NOT_SETTINGS = {"PATH", "PYTHONUNBUFFERED"}
 COMPILERS = re.compile(r"\b(gcc|g\+\+|clang|make|build-essential|python3?-dev|apt-get|apk|pip install)\b")
@@ -72,7 +73,7 @@ def unknown_setting(name: str) -> bool:
     """Neither one of the settings, nor one that a process reads for itself when it starts."""
     if name in SETTINGS or name in NOT_SETTINGS:
         return False
-    return not any(f'"{name}"' in path.read_text() for path in ROOT.glob("*/**/__main__.py") if ".venv" not in path.parts)
+    return not any(f'"{name}"' in path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("__main__.py"))
 
 
 def ignored(path: str, patterns: list[str]) -> bool:
