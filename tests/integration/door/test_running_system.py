@@ -106,7 +106,7 @@ def test_a_changed_file_acts_and_a_faulty_one_changes_nothing(system) -> None:
         assert _status(system, "/open", "") == 200
         file.write_text(text)
         system.until(lambda: _status(system, "/open", "") == 401, "the old file again")
-    assert system.metric("weighbridge_config_last_apply_success") == 1
+    system.until(lambda: system.metric("weighbridge_config_last_apply_success") == 1, "the success is told")
     assert callers.failures == []
     assert set(callers.statuses) == {200}
 
