@@ -26,6 +26,7 @@ HEARTBEAT_LIVES_MS = 3_000
 LEAST_WAIT_SECONDS = 2.0  # for heartbeats to show which gateways live
 MOST_WAIT_SECONDS = 8.0  # for a gateway that lives and does not replay
 GROUP = 32  # buckets restored at a time
+_TRIP = 5_000  # counters a trip to the store, or one bucket where it has more
 _LOCK = (0x77656967, 1)
 _SCAN_COUNT = 1000
 
@@ -142,14 +143,17 @@ class Recovery:
             marks[row["bucket"]][row["worker"]] = row["seq"]
         seconds, micros = (await run(self._redis, [("TIME",)]))[0]
         found = await counters.from_ledger(connection, buckets, int(seconds) * 1000 + int(micros) // 1000)
-        done = 0
-        for b in buckets:  # one script a trip: a bucket of a large house has thousands of counters
+        done, commands, weight = 0, list[scripts.Command](), 0
+        for b in buckets:
             forget = [key for key in stale.get(b, ()) if key not in found[b]]
             epoch, generation = raised[b]
-            command = scripts.restore(
-                b, epoch=epoch, run_id=run_id, generation=generation, marks=marks[b], forget=forget, counters=found[b]
-            )  # fmt: skip
-            done += (await run(self._redis, [command]))[0]
+            commands.append(
+                scripts.restore(b, epoch=epoch, run_id=run_id, generation=generation, marks=marks[b], forget=forget, counters=found[b])
+            )
+            weight += len(forget) + len(found[b])
+            if weight > _TRIP or b == buckets[-1]:
+                done += sum(await run(self._redis, commands))
+                commands, weight = [], 0
         self._observe("restore")
         return done
 

@@ -1,6 +1,5 @@
 """A house of real parts: a migrated database, an emptied Valkey, and the gateway's own scripts to settle with."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
@@ -17,7 +16,6 @@ from billing.model.plan import PlanSpec, to_json
 from metering.model import keys
 from metering.model.clock import FrozenClock, to_datetime
 from metering.model.ledger import row_field
-from metering.store.migrate import migrate
 from metering.store.postgres import open_pool
 from metering.store.redis import scripts
 
@@ -127,20 +125,6 @@ class House:
                 " VALUES ($1, $2, $3, 'active', $4, 'month', 'usd', $5)",
                 UUID(org), spec.name, version, anchor, now,
             )  # fmt: skip
-
-
-async def _migrated(url: str, name: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    head, _, query = url.partition("?")
-    await migrate(f"{head.rpartition('/')[0]}/{name}?{query}")
-
-
-@pytest.fixture(scope="session")
-def _template(postgres_url: str) -> str:
-    asyncio.run(_migrated(postgres_url, "template_usage"))
-    return "template_usage"
 
 
 @pytest.fixture

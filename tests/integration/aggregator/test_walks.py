@@ -28,7 +28,7 @@ from metering.model import keys
 from metering.model.quota import Window
 from metering.store.redis import scripts as loader
 
-WALKS = int(os.environ.get("WEIGHBRIDGE_WALKS", "6"))
+WALKS = int(os.environ.get("WEIGHBRIDGE_WALKS", "5"))
 STEPS, FAULTS, LIMIT, CALLS = 250, 9, 6, 40
 ADMIT, RESOLVE = loader.load("gateway", "admit"), loader.load("gateway", "resolve")
 FAR_MS = 4_000_000_000_000
