@@ -194,6 +194,7 @@ class Handler:
                 progress=metered.progress,
             )  # fmt: skip
             cause = cause_of_return(route, outcome)
+            self._metrics.upstream_duration.labels(route.upstream).observe(outcome.upstream_ms / 1000)
             status = await self._finish(story, outcome, limits)
         finally:
             if outcome is None:
@@ -222,6 +223,7 @@ class Handler:
         """Uncounted: an open route, a preflight, a route without a charge."""
         headers = self._to_service(story)
         outcome = await world.relay.forward(story.request, route, add_headers=headers, response_headers=self._to_client(story))
+        self._metrics.upstream_duration.labels(route.upstream).observe(outcome.upstream_ms / 1000)
         self._observe(story, await self._finish(story, outcome, []))
 
     async def _finish(self, story: Story, outcome: Outcome, headers: responses.Headers) -> int:

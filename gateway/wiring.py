@@ -196,6 +196,9 @@ class Worker:
             self._metrics.journal_free.set(shutil.disk_usage(directory).free)
             self._metrics.journal_oldest_age.set(self._shipper.oldest_age_seconds())
             self._metrics.in_flight.labels("http").set(self._server.in_flight)
+            for upstream in self._handler.world.config.upstreams:
+                for target in self._pool.targets(upstream):
+                    self._metrics.upstream_healthy.labels(upstream, target.url).set(0 if target.is_down else 1)
             await asyncio.sleep(_GAUGES_SECONDS)
 
     # --- the supervisor --------------------------------------------------------------------------------------------
