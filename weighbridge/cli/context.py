@@ -6,6 +6,7 @@ Options that are settings become environment variables before the settings are r
 
 import argparse
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -106,6 +107,7 @@ class Context:
     @contextlib.asynccontextmanager
     async def billing(self) -> AsyncIterator[Billing]:
         """The use cases over this database and store."""
+        logging.getLogger("billing").setLevel(logging.ERROR)  # what a service warns of is said by the command, in its own words
         async with self.database() as pool, billing_over(self.settings, self.configuration, pool, self.redis_url, self.clock) as billing:
             yield billing
 

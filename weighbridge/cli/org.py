@@ -1,7 +1,6 @@
 """`weighbridge org`: create, list, show and delete organizations."""
 
 import argparse
-import logging
 import sys
 from typing import Any
 
@@ -157,6 +156,3 @@ def key_row(key: ApiKey, now_ms: int) -> dict[str, Any]:
         "created": isoformat(key.created_at_ms),
         "expires": isoformat(key.expires_at_ms) if key.expires_at_ms is not None else None,
     }
-
-
-logging.getLogger("billing").setLevel(logging.ERROR)  # a service's warning is said by the command, in its own words
