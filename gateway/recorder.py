@@ -150,7 +150,8 @@ class Recorder:
 
     def _begin_segment(self) -> None:
         self._written.clear()
-        self._write(["B", self.worker, [list(pair) for pair in self.tally.seqs.items()]])
+        seqs, last_n = self.tally.seqs, self.tally.last_n  # both outlive the segments that are trimmed
+        self._write(["B", self.worker, [[b, seqs.get(b, 0), last_n.get(b, 0)] for b in sorted({*seqs, *last_n})]])
         for xid, (tid, minute) in self.tally.open.items():
             self.name(self.tally.templates[tid])
             self._journal.append(orjson.dumps(["O", xid, tid, minute]))

@@ -3,7 +3,7 @@
 Pure. The live worker applies each record as it writes it, and whoever adopts a dead worker's journal applies the same
 records from disk, so both ship the same batches. The records (JSON arrays; n, xid, k and minutes are integers):
 
-  ["B", worker, [[bucket, last seq]…]]               begins a segment
+  ["B", worker, [[bucket, last seq, last n]…]]       begins a segment
   ["T", tid, org, bucket, key, route, method, period start, [[meter, units]…], {meter: [[counter, expires_ms]…]}]
                                                     names the facts that equal calls share
   ["O", xid, tid, minute]                           open since an earlier segment
@@ -153,10 +153,16 @@ class Tally:
             _add(into, key, units)
             sums.expires[key] = expires_ms
 
-    def _on_B(self, worker: str, seqs: list[list[int]]) -> None:
+    def _on_B(self, worker: str, buckets: list[list[int]]) -> None:
         self.worker = worker
-        for bucket, seq in seqs:
-            self.seqs[bucket] = max(seq, self.seqs.get(bucket, 0))
+        for bucket, seq, n in buckets:
+            if seq:
+                self.seqs[bucket] = max(seq, self.seqs.get(bucket, 0))
+            self._spoke_of(bucket, n)
+
+    def _spoke_of(self, bucket: int, n: int) -> None:
+        if n:
+            self.last_n[bucket] = max(n, self.last_n.get(bucket, 0))
 
     def _on_T(self, *fields: Any) -> None:
         template = Template.of(["T", *fields])
@@ -174,7 +180,7 @@ class Tally:
         for x in range(xid, xid + k):
             self.open[x] = (tid, minute)
         self.next_xid = max(self.next_xid, xid + k)
-        self.last_n[template.bucket] = max(n, self.last_n.get(template.bucket, 0))
+        self._spoke_of(template.bucket, n)
         return template
 
     def _on_A(self, tid: int, epoch: int, n: int, xid: int, k: int, minute: int) -> None:
@@ -242,7 +248,7 @@ class Tally:
         into = sums.refunded.setdefault(epoch, {})
         for meter, units in template.costs:
             self._move(sums, into, template, meter, units * k)
-        self.last_n[template.bucket] = max(n, self.last_n.get(template.bucket, 0))
+        self._spoke_of(template.bucket, n)
 
     def _on_G(self, bucket: int, n: int, epoch: int, charged: list[list[int]]) -> None:
         passed = self.by_rule.pop((bucket, n), {})
@@ -255,7 +261,7 @@ class Tally:
                 self._move(sums, died_with, template, meter, units * both)
             if k > both:
                 self._on_R(tid, epoch, n, k - both)
-        self.last_n[bucket] = max(n, self.last_n.get(bucket, 0))
+        self._spoke_of(bucket, n)
 
     def _on_C(self, bucket: int, seq: int) -> Batch:
         self.seqs[bucket] = seq
