@@ -2,7 +2,8 @@
 
 Raise the epoch in Postgres (that fences off every batch drained before), close the bucket, republish entitlements and
 keys, set marks and counters from the ledger in one script, and open the bucket once the gateways have replayed what
-Postgres had not. May die at any step: what is half done still needs recovery, and is done again under the next epoch.
+Postgres had not. For a gateway alone a checkpoint stands in Postgres's place (aggregator/truth.py). May die at any step:
+what is half done still needs recovery, and is done again under the next epoch.
 """
 
 import json
@@ -10,13 +11,12 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import asyncpg
 from redis.asyncio import Redis
 
-from aggregator import counters, scripts
-from aggregator.counters import SQL
+from aggregator import scripts
 from aggregator.flush import ignore, run
 from aggregator.ledger import Observe
+from aggregator.truth import Epochs, Snapshot, Truth
 from metering.model import keys
 from metering.model.clock import Clock
 
@@ -27,7 +27,6 @@ LEAST_WAIT_SECONDS = 2.0  # for heartbeats to show which gateways live
 MOST_WAIT_SECONDS = 8.0  # for a gateway that lives and does not replay
 GROUP = 32  # buckets restored at a time
 _TRIP = 5_000  # counters a trip to the store, or one bucket where it has more
-_LOCK = (0x77656967, 1)
 _SCAN_COUNT = 1000
 
 Republish = Callable[[], Awaitable[object]]
@@ -74,8 +73,8 @@ class _State:
 class Recovery:
     """`check` looks once, and does what is due. `republish` writes every entitlement, version and active key."""
 
-    def __init__(self, pool: asyncpg.Pool, redis: Redis, clock: Clock, republish: Republish, *, observe: Observe = ignore) -> None:
-        self._pool, self._redis, self._clock = pool, redis, clock
+    def __init__(self, truth: Truth, redis: Redis, clock: Clock, republish: Republish, *, observe: Observe = ignore) -> None:
+        self._truth, self._redis, self._clock = truth, redis, clock
         self._republish, self._observe = republish, observe
         self._waiting_since: dict[tuple[int, str], float] = {}
 
@@ -90,31 +89,26 @@ class Recovery:
         return report
 
     async def _look(self) -> list[_State]:
-        rows = await self._pool.fetch(SQL["states"])
-        commands: list[scripts.Command] = [("INFO", "server"), *(("GET", keys.epoch(r["bucket"])) for r in rows)]
+        states = await self._truth.states()
+        commands: list[scripts.Command] = [("INFO", "server"), *(("GET", keys.epoch(bucket)) for bucket, _, _ in states)]
         info, *shown = await run(self._redis, commands)
         run_id = str(info["run_id"])
         return [
-            _State(r["bucket"], r["epoch"], r["generation"], (s or b"").decode("utf-8", "replace"), run_id)
-            for r, s in zip(rows, shown, strict=True)
+            _State(bucket, epoch, generation, (value or b"").decode("utf-8", "replace"), run_id)
+            for (bucket, epoch, generation), value in zip(states, shown, strict=True)
         ]
 
     # --- restoring -------------------------------------------------------------------------------------------------
     async def _restore_alone(self) -> int:
-        """The lock keeps two aggregators from undoing each other's work; the claim in the store keeps it correct."""
-        async with self._pool.acquire() as connection:
-            if not await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", *_LOCK):
+        async with self._truth.alone() as snapshot:
+            if snapshot is None:
                 return 0
-            try:
-                needing = [s for s in await self._look() if s.needs_recovery]
-                return await self._restore(connection, needing) if needing else 0
-            finally:
-                await connection.execute("SELECT pg_advisory_unlock($1, $2)", *_LOCK)
+            needing = [s for s in await self._look() if s.needs_recovery]
+            return await self._restore(snapshot, needing) if needing else 0
 
-    async def _restore(self, connection: asyncpg.Connection, needing: Sequence[_State]) -> int:
-        rows = await connection.fetch(SQL["raise_epochs"], [s.bucket for s in needing], [s.shown_epoch for s in needing])
+    async def _restore(self, snapshot: Snapshot, needing: Sequence[_State]) -> int:
+        raised = await snapshot.raise_epochs({s.bucket: s.shown_epoch for s in needing})
         self._observe("raise_epochs")
-        raised = {r["bucket"]: (r["epoch"], r["generation"]) for r in rows}
         closed = await run(self._redis, [scripts.close(b, epoch) for b, (epoch, _) in raised.items()])
         self._observe("close")
         buckets = [b for b, done in zip(raised, closed, strict=True) if done]
@@ -126,23 +120,21 @@ class Recovery:
         self._observe("scan")
         restored = 0
         for start in range(0, len(buckets), GROUP):
-            restored += await self._restore_group(connection, buckets[start : start + GROUP], raised, stale, needing[0].run_id)
+            restored += await self._restore_group(snapshot, buckets[start : start + GROUP], raised, stale, needing[0].run_id)
         log.warning("the store had lost %d buckets; %d restored from Postgres under a new epoch", len(needing), restored)
         return restored
 
     async def _restore_group(
         self,
-        connection: asyncpg.Connection,
+        snapshot: Snapshot,
         buckets: Sequence[int],
-        raised: dict[int, tuple[int, int]],
+        raised: Epochs,
         stale: dict[int, list[str]],
         run_id: str,
     ) -> int:
-        marks: dict[int, dict[str, int]] = {bucket: {} for bucket in buckets}
-        for row in await connection.fetch(SQL["marks"], list(buckets)):
-            marks[row["bucket"]][row["worker"]] = row["seq"]
+        marks = await snapshot.marks(buckets)
         seconds, micros = (await run(self._redis, [("TIME",)]))[0]
-        found = await counters.from_ledger(connection, buckets, int(seconds) * 1000 + int(micros) // 1000)
+        found = await snapshot.counters(buckets, int(seconds) * 1000 + int(micros) // 1000)
         done, commands, weight = 0, list[scripts.Command](), 0
         for b in buckets:
             forget = [key for key in stale.get(b, ()) if key not in found[b]]
@@ -160,9 +152,9 @@ class Recovery:
     async def _stale_counters(self, buckets: Sequence[int]) -> dict[int, list[str]]:
         """Every counter that stands in these closed buckets, in one walk over the store."""
         wanted, found = set(buckets), dict[int, list[str]]()
-        async for raw in self._redis.scan_iter(match=_EVERY_COUNTER, count=_SCAN_COUNT):
+        async for raw in self._redis.scan_iter(match=keys.EVERY_COUNTER, count=_SCAN_COUNT):
             key = raw.decode()
-            bucket = int(key[key.index("{") + 1 : key.index("}")])
+            bucket = keys.bucket_in(key)
             if bucket in wanted:
                 found.setdefault(bucket, []).append(key)
         return {bucket: sorted(set(names)) for bucket, names in found.items()}
@@ -197,7 +189,7 @@ class Recovery:
         """Buckets that nobody can have charged: under their very first epoch, in a house that knows no gateway. (No mark
         alone does not say so: what was charged before the first flush is in the journals only.)"""
         first = {s.bucket for s in waiting if s.epoch == 1}
-        return first if first and not await self._pool.fetchval(SQL["any_worker"]) else set()
+        return first if first and not await self._truth.knows_gateways() else set()
 
     async def _live_gateways(self) -> list[str]:
         """Gateway processes whose last heartbeat is fresh on the store's own clock."""
@@ -212,6 +204,3 @@ def _beat_ms(beat: bytes) -> int:
         return int(json.loads(beat)["at_ms"])
     except (ValueError, KeyError, TypeError):
         return 0
-
-
-_EVERY_COUNTER = keys.counters_pattern(0).replace("{0}", "{*}")

@@ -18,6 +18,7 @@ from aggregator.metrics import AggregatorMetrics
 from aggregator.overage import cut_overage
 from aggregator.recovery import Recovery
 from aggregator.schedule import Job, Schedule
+from aggregator.truth import PostgresTruth
 from billing.stripe.client import StripeApi
 from billing.stripe.deliver import deliver_due
 from billing.wiring import open_billing
@@ -54,7 +55,7 @@ class Aggregator:
     def jobs(self) -> list[Job]:
         """The table. A job that is not `alone` may run in every aggregator at once."""
         settings = self.settings
-        recovery = Recovery(self.pool, self.redis, self.clock, self.republish)
+        recovery = Recovery(PostgresTruth(self.pool), self.redis, self.clock, self.republish)
 
         async def look() -> None:
             self.metrics.looked(await recovery.check())

@@ -27,6 +27,8 @@ BUCKETS = 256
 CHANGED, ASKED, WORKERS, ROUTES = "wb:changed", "wb:asked", "wb:workers", "wb:routes"
 COUNTER_LINGERS_MS = 3_600_000  # a counter outlives its window by this, so that late returns still find it
 
+EVERY_COUNTER = "wb:{*}:q:*"  # a SCAN pattern
+
 _WINDOW_LETTER = {Window.HOUR: "h", Window.DAY: "d", Window.PERIOD: "p", Window.MONTH: "m"}
 
 
@@ -87,11 +89,6 @@ def quota_scope(quota: Quota, *, route_id: int, key_id: int) -> str:
 def counter(org_id: str, meter: str, scope: str, window: Window, start_ms: int) -> str:
     """wb:{7}:q:<org>:api:o:p1767225600"""
     return f"wb:{{{bucket_of(org_id)}}}:q:{org_id}:{meter}:{scope}:{_WINDOW_LETTER[window]}{start_ms // 1000}"
-
-
-def counters_pattern(bucket: int) -> str:
-    """A SCAN pattern for every counter of a bucket."""
-    return f"wb:{{{bucket}}}:q:*"
 
 
 def bucket_in(key: str) -> int:

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from aggregator import recovery
 from aggregator.flush import flush_once
 from aggregator.recovery import Recovery
+from aggregator.truth import PostgresTruth
 from config.gateway import Fixed, Route
 from gateway import adoption, pulse, scripts
 from gateway.admission import Admission, Status
@@ -110,7 +111,7 @@ class System:
     def __init__(self, url: str, pool: asyncpg.Pool, directory: Path, rng: random.Random, rule: FailureRule) -> None:
         self.url, self.pool, self.directory, self.rng, self.rule = url, pool, directory, rng, rule
         self.redis = Redis.from_url(url)
-        self.recovery = Recovery(pool, self.redis, SystemClock(), self._republish)
+        self.recovery = Recovery(PostgresTruth(pool), self.redis, SystemClock(), self._republish)
         self.names = 0
         self.workers = [self.spawn(), self.spawn()]
         self.adopter = Adopter(url, directory, SystemClock(), "supervisor")

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from aggregator import flush, recovery
 from aggregator.flush import ignore
+from aggregator.truth import PostgresTruth
 from billing.model.plan import PlanSpec, to_json
 from metering.model import keys
 from metering.model.clock import FrozenClock, to_datetime
@@ -56,7 +57,7 @@ class House:
         self.republished += 1
 
     def recovery(self, observe: Callable[[str], None] = ignore) -> recovery.Recovery:
-        return recovery.Recovery(self.pool, self.redis, self.clock, self.republish, observe=observe)
+        return recovery.Recovery(PostgresTruth(self.pool), self.redis, self.clock, self.republish, observe=observe)
 
     async def flush(self, **options: Any) -> flush.FlushReport:
         return await flush.flush_once(self.pool, self.redis, **options)

@@ -24,6 +24,7 @@ import pytest
 from aggregator import ledger, recovery, scripts
 from aggregator.batch import read
 from aggregator.flush import ignore, run
+from aggregator.truth import PostgresTruth
 from metering.model import keys
 from metering.model.quota import Window
 from metering.store.redis import scripts as loader
@@ -90,7 +91,7 @@ class Walk:
         self.recovery = self._recovery(ignore)
 
     def _recovery(self, observe: Callable[[str], None]) -> recovery.Recovery:
-        return recovery.Recovery(self.pool, self.redis, self.house.clock, self.publish, observe=observe)
+        return recovery.Recovery(PostgresTruth(self.pool), self.redis, self.house.clock, self.publish, observe=observe)
 
     async def publish(self) -> None:
         await self.redis.hset(keys.versions(self.bucket), self.house.org, "1")

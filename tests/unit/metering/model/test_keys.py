@@ -1,5 +1,7 @@
 """The grammar of Redis keys: one hash tag a bucket, one counter a scope and window."""
 
+from fnmatch import fnmatchcase
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +58,7 @@ def test_counters_of_different_facts_never_share_a_key() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_the_pattern_of_a_bucket_is_the_beginning_of_its_counters() -> None:
-    pattern = keys.counters_pattern(keys.bucket_of(ORG))
-    assert pattern.endswith("*")
-    assert keys.counter(ORG, "api", "o", Window.HOUR, 0).startswith(pattern[:-1])
+def test_one_pattern_finds_every_counter_and_a_key_names_its_bucket() -> None:
+    key = keys.counter(ORG, "api", "o", Window.HOUR, 0)
+    assert fnmatchcase(key, keys.EVERY_COUNTER)
+    assert keys.bucket_in(key) == keys.bucket_of(ORG)

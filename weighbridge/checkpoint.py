@@ -1,0 +1,105 @@
+"""A gateway alone keeps its counts here: the journals of this host, folded into one value a counter until its window ends.
+
+Stands where Postgres stands in a full house (aggregator/truth.py): recovery takes epochs, marks and counters from it,
+and the workers trim their journals by its marks. Nothing is billed from it.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import orjson
+
+from aggregator.truth import Counters, Epochs
+from gateway.tally import Tally
+from metering.model import keys
+from metering.store import journal as journals
+
+FILE = "checkpoint.json"
+
+
+class Checkpoint:
+    """`fold` takes in what the journals hold beyond the marks; the file is replaced whole, and synced, before it counts."""
+
+    def __init__(self, journal_dir: Path) -> None:
+        self._directory = journal_dir
+        self._path = journal_dir / FILE
+        self._epochs: dict[int, int] = dict.fromkeys(range(keys.BUCKETS), 0)
+        self._counters: dict[str, tuple[int, int]] = {}  # key -> (value, expires_at_ms)
+        self.folded: dict[str, dict[int, int]] = {}  # worker -> bucket -> seq
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            stored = json.loads(self._path.read_text())
+        except FileNotFoundError:
+            return
+        self._epochs |= {int(bucket): epoch for bucket, epoch in stored["epochs"].items()}
+        self._counters = {key: (value, expires) for key, (value, expires) in stored["counters"].items()}
+        self.folded = {worker: {int(b): seq for b, seq in marks.items()} for worker, marks in stored["marks"].items()}
+
+    def _save(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".new")
+        with fresh.open("w") as file:
+            json.dump({"epochs": self._epochs, "counters": self._counters, "marks": self.folded}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+
+    def fold(self, now_ms: int) -> None:
+        """Take in every batch that was cut since, forget counters whose window is long over and workers without files."""
+        present = journals.workers(self._directory)
+        for worker in present:
+            self._fold(worker)
+        self.folded = {worker: marks for worker, marks in self.folded.items() if worker in present}
+        self._counters = {key: (value, expires) for key, (value, expires) in self._counters.items() if expires > now_ms}
+        self._save()
+
+    def _fold(self, worker: str) -> None:
+        marks, tally = self.folded.setdefault(worker, {}), Tally()
+        for _, path in journals.segments(self._directory, worker):
+            with contextlib.suppress(FileNotFoundError):  # trimmed meanwhile: all of it was folded before
+                for payload in journals.read(path):
+                    batch = tally.apply(orjson.loads(payload))
+                    if batch is None or batch.seq <= marks.get(batch.bucket, 0):
+                        continue
+                    marks[batch.bucket] = batch.seq
+                    for key, delta in batch.sums.ledger_moves().items():
+                        value, expires = self._counters.get(key, (0, 0))
+                        self._counters[key] = (value + delta, max(expires, batch.sums.expires[key]))
+
+    # --- the truth that recovery asks ------------------------------------------------------------------------------
+    async def states(self) -> list[tuple[int, int, int]]:
+        return [(bucket, epoch, 0) for bucket, epoch in sorted(self._epochs.items())]
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator["Checkpoint"]:
+        """One supervisor a folder, so nobody else is at it."""
+        yield self
+
+    async def raise_epochs(self, shown: Mapping[int, int]) -> Epochs:
+        for bucket, seen in shown.items():
+            self._epochs[bucket] = max(self._epochs[bucket], seen) + 1
+        self._save()
+        return {bucket: (self._epochs[bucket], 0) for bucket in shown}
+
+    async def marks(self, buckets: Sequence[int]) -> dict[int, dict[str, int]]:
+        found: dict[int, dict[str, int]] = {bucket: {} for bucket in buckets}
+        for worker, marks in self.folded.items():
+            for bucket in found.keys() & marks.keys():
+                found[bucket][worker] = marks[bucket]
+        return found
+
+    async def counters(self, buckets: Sequence[int], now_ms: int) -> Counters:
+        found: Counters = {bucket: {} for bucket in buckets}
+        for key, (value, expires) in self._counters.items():
+            bucket = keys.bucket_in(key)
+            if bucket in found and expires > now_ms:
+                found[bucket][key] = (value, expires)
+        return found
+
+    async def knows_gateways(self) -> bool:
+        return bool(self.folded)

@@ -1,0 +1,73 @@
+"""Epochs and recovery of a gateway alone: what the aggregator does in a full house, over this host's checkpoint.
+
+Counters decide; the live hash keeps the last hours for whoever looks; nothing is billed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from aggregator.recovery import Recovery
+from metering.model import keys
+from metering.model.clock import Clock
+from metering.model.ledger import parse
+
+from .checkpoint import Checkpoint
+
+log = logging.getLogger("weighbridge.standalone")
+
+_LOOK_SECONDS, _FOLD_SECONDS = 0.25, 20.0
+KEPT_MINUTES = 6 * 60  # of usage in the live hash
+
+
+class Standalone:
+    """`await run()` for ever. `republish` writes every entitlement and key; `dropped(rows)` counts what left the live hash."""
+
+    def __init__(
+        self, client: Redis, journal_dir: Path, clock: Clock, republish: Callable[[], Awaitable[object]], dropped: Callable[[int], None]
+    ) -> None:
+        self._client, self._clock, self._dropped = client, clock, dropped
+        self._checkpoint = Checkpoint(journal_dir)
+        self._recovery = Recovery(self._checkpoint, client, clock, republish)
+
+    async def run(self) -> None:
+        """Look several times a second, fold and trim every few."""
+        next_fold = 0.0
+        while True:
+            try:
+                if self._clock.monotonic() >= next_fold:
+                    await self.fold()
+                    next_fold = self._clock.monotonic() + _FOLD_SECONDS
+                await self._recovery.check()
+            except (RedisError, OSError) as exc:
+                log.warning("the store is away, recovery waits: %s", exc)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def fold(self) -> None:
+        """Journals into the checkpoint; then the workers may trim theirs, and old rows of the live hash go."""
+        await asyncio.to_thread(self._checkpoint.fold, self._clock.now_ms())
+        pipe = self._client.pipeline(transaction=False)
+        for worker, marks in self._checkpoint.folded.items():
+            for bucket, seq in marks.items():
+                pipe.hset(keys.committed(bucket), worker, str(seq))
+        await pipe.execute()
+        await self._trim()
+
+    async def _trim(self) -> None:
+        """Nobody drains a gateway alone, so what is older than a few hours is dropped, and counted."""
+        oldest = self._clock.now_ms() // 60_000 - KEPT_MINUTES
+        pipe = self._client.pipeline(transaction=False)
+        for bucket in range(keys.BUCKETS):
+            pipe.hkeys(keys.live(bucket))
+        dropped = 0
+        for bucket, fields in enumerate(await pipe.execute()):
+            old = [field for field in fields if field != b"!" and parse(field.decode()).minute < oldest]
+            if old:
+                dropped += await self._client.hdel(keys.live(bucket), *old)
+        if dropped:
+            self._dropped(dropped)
+            log.info("%d rows of usage older than %d hours left the store; a gateway alone bills nobody", dropped, KEPT_MINUTES // 60)
