@@ -17,7 +17,7 @@ from .charges import Charge, make_charge
 from .directory import Caller, Directory
 from .downstream import Request
 from .exchange import Metered, cause_of_return
-from .identity import credential, identity_headers, request_id, signature, traceparent
+from .identity import client_address, credential, identity_headers, request_id, signature, traceparent
 from .metrics import UNMATCHED, GatewayMetrics
 from .outcome import Outcome
 from .recorder import Recorder
@@ -138,8 +138,7 @@ class Handler:
         known = self._directory.known(key)
         if known is not None:
             return known
-        address = world.relay.trusted.client_address(request.peer, request.header(b"x-forwarded-for"))
-        return await self._directory.caller(key, address)
+        return await self._directory.caller(key, client_address(world.relay.trusted, request))
 
     # --- admit -----------------------------------------------------------------------------------------------------
     def _charge(self, story: Story, route: Route) -> Charge:
@@ -275,7 +274,7 @@ class Handler:
         line = {
             "event": "refused", "status": status, "reason": reason, "route": story.route_label, "method": request.method,
             "path": request.path.decode("latin-1")[:500], "org": caller.key.org_id if caller else None,
-            "key": caller.key.key_id if caller else None, "address": request.peer, "request_id": story.rid.decode("latin-1"), **facts,
+            "key": caller.key.key_id if caller else None, "address": client_address(self.world.relay.trusted, request), "request_id": story.rid.decode("latin-1"), **facts,
         }  # fmt: skip
         log.warning("%s", orjson.dumps(line).decode())
 

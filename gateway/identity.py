@@ -9,6 +9,8 @@ from typing import Protocol
 from config.gateway import GatewayConfig
 
 from .directory import Caller
+from .downstream import Request
+from .headers import TrustedProxies
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -33,6 +35,18 @@ def credential(config: GatewayConfig, request: HasHeaders) -> str | None:
                 if value is not None:
                     return value.strip().decode("latin-1")
     return None
+
+
+def credential_headers(config: GatewayConfig) -> list[str]:
+    """The header names in which a credential may come."""
+    sources = [source for identity in config.identity for source in identity.sources]
+    return ["Authorization" if source == "bearer" else source for source in sources]
+
+
+def client_address(trusted: TrustedProxies, request: Request) -> str:
+    """Who is really calling: the address nearest to us that no trusted proxy stands behind, over all X-Forwarded-For lines."""
+    came = [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == b"x-forwarded-for"]
+    return trusted.client_address(request.peer, b", ".join(came) or None)
 
 
 def request_id(request: HasHeaders) -> bytes:

@@ -34,6 +34,7 @@ from .directory import Directory
 from .downstream import DownstreamServer, GatewayRunner
 from .failure import Grace
 from .handler import Handler, Policy, World
+from .identity import credential_headers
 from .metrics import GatewayMetrics
 from .pulse import Pulse
 from .recorder import Recorder, grace_used
@@ -108,7 +109,8 @@ class Worker:
         self._server = DownstreamServer(self._handler, config.limits, SystemClock(), self._rejected, responses.plain_error)
 
     def _world(self, config: GatewayConfig, version: str) -> World:
-        relay = Relay(self._pool, SystemClock(), trusted_proxies=[str(network) for network in self._settings.trusted_proxies])
+        trusted = [str(network) for network in self._settings.trusted_proxies]
+        relay = Relay(self._pool, SystemClock(), trusted_proxies=trusted, credential_headers=credential_headers(config))
         self._metrics.config_version.set(int(version[:12], 16))
         return World(config=config, router=Router(config), relay=relay, version=version)
 
