@@ -271,10 +271,11 @@ class Handler:
     def _log_refusal(self, story: Story, status: int, reason: str, **facts: str) -> None:
         """One JSON line; JSON escapes whatever a client put into its method or path."""
         request, caller = story.request, story.caller
+        address = client_address(self.world.relay.trusted, request)
         line = {
             "event": "refused", "status": status, "reason": reason, "route": story.route_label, "method": request.method,
             "path": request.path.decode("latin-1")[:500], "org": caller.key.org_id if caller else None,
-            "key": caller.key.key_id if caller else None, "address": client_address(self.world.relay.trusted, request), "request_id": story.rid.decode("latin-1"), **facts,
+            "key": caller.key.key_id if caller else None, "address": address, "request_id": story.rid.decode("latin-1"), **facts,
         }  # fmt: skip
         log.warning("%s", orjson.dumps(line).decode())
 
