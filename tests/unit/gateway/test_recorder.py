@@ -26,7 +26,7 @@ def template(tid: int, bucket: int, *, units: int = 1, day: int = 0) -> Template
     return Template(tid, f"org-{bucket}", bucket, 9, 5, "GET", 0, (("api", units),), counters)
 
 
-FIRST, SECOND, NEXT_DAY = template(1, 7), template(2, 8, units=3), template(3, 7, day=1)
+FIRST, SECOND, NEXT_DAY = template(1, 7), template(2, 8, units=3), template(3, 7, units=2, day=1)
 TEMPLATES = (FIRST, SECOND, NEXT_DAY)
 
 
@@ -322,10 +322,14 @@ class JournalStory(RuleBasedStateMachine):
         self.recorder.rotate()
         self._segment_began()
 
-    @rule(bucket=st.sampled_from([7, 8]))
-    def postgres_commits_what_was_shipped(self, bucket: int) -> None:
+    @rule(buckets=st.sets(st.sampled_from([7, 8]), min_size=1), rotate=st.booleans())
+    def postgres_commits_what_was_shipped(self, buckets: set[int], rotate: bool) -> None:
+        for bucket in buckets:
+            self.a_batch_is_cut(bucket)
+        if rotate:
+            self.a_segment_is_begun()
         self._flush()
-        self.committed[bucket] = self.recorder.tally.seqs.get(bucket, 0)
+        self.committed |= {bucket: self.recorder.tally.seqs.get(bucket, 0) for bucket in buckets}
         self.recorder.trim(self.committed)
 
     @rule()
@@ -396,6 +400,6 @@ class JournalStory(RuleBasedStateMachine):
 
 
 JournalStory.TestCase.settings = settings(
-    max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 TestJournalStory = JournalStory.TestCase
