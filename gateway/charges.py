@@ -3,7 +3,7 @@
 Pure. A charge holds from one window boundary to the next; the scripts compare its bounds with server time.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import count
 
 from config.gateway import Cost, Fixed, Route
@@ -37,7 +37,7 @@ class Limit:
 
 @dataclass(slots=True, eq=False)
 class Charge:
-    """The limit-and-cost vector of equal calls, and the journal's template for them."""
+    """The limit-and-cost vector of equal calls, the route it was read from, and the journal's template for them."""
 
     template: Template
     bucket: int
@@ -48,7 +48,7 @@ class Charge:
     limits: tuple[Limit, ...]
     weighed: tuple[tuple[str, Cost], ...]
     rule: FailureRule
-    arguments: tuple[str, ...] = field(default=())
+    route: Route
 
     def holds(self, now_ms: int) -> bool:
         return self.from_ms <= now_ms < self.until_ms
@@ -79,6 +79,7 @@ def make_charge(entitlement: Entitlement, route: Route, method: str, key_id: int
         limits=limits,
         weighed=tuple((meter, cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed)),
         rule=strictest([limit.rule for limit in limits if limit.quota is not None]),
+        route=route,
     )
 
 
@@ -105,9 +106,8 @@ def _limits(entitlement: Entitlement, route: Route, key_id: int, costs: dict[str
 
 
 def _tighter(old: Limit | None, new: Limit) -> Limit:
-    """Two quotas on one counter charge it once; the lower limit decides."""
+    """Two quotas on one counter charge it once; the lower limit decides, and the stricter failure rule."""
     if old is None or old.quota is None:
         return new
-    if old.enforced is not None and (new.enforced is None or new.enforced >= old.enforced):
-        return old
-    return new
+    kept = old if old.enforced is not None and (new.enforced is None or new.enforced >= old.enforced) else new
+    return replace(kept, rule=strictest([old.rule, new.rule]))

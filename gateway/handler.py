@@ -142,19 +142,23 @@ class Handler:
 
     # --- admit -----------------------------------------------------------------------------------------------------
     def _charge(self, story: Story, route: Route) -> Charge:
-        """The ready-made charge of equal calls, built anew when its window has turned."""
+        """The ready-made charge of equal calls, built anew when its window has turned.
+
+        Remembered by the route itself, not its number: a long exchange that began under another configuration keeps asking
+        with the route of its time, whose prices are not those of the calls that come now. The charge keeps the route alive.
+        """
         caller = story.caller
         assert caller is not None
         method, now = story.request.method, self._now_ms()
-        found = caller.org.charges.get((route.id, method, caller.key.key_id))
+        found = caller.org.charges.get((id(route), method, caller.key.key_id))
         if found is None or not found.holds(now):
             found = make_charge(caller.org.entitlement, route, method, caller.key.key_id, now)
-            caller.org.charges[(route.id, method, caller.key.key_id)] = found
+            caller.org.charges[(id(route), method, caller.key.key_id)] = found
         return found
 
     def _forget_charge(self, story: Story, route: Route) -> None:
         if story.caller is not None:
-            story.caller.org.charges.pop((route.id, story.request.method, story.caller.key.key_id), None)
+            story.caller.org.charges.pop((id(route), story.request.method, story.caller.key.key_id), None)
 
     async def _admit(self, story: Story, route: Route) -> Decision:
         decision = Decision(Status.LATE)
