@@ -167,6 +167,7 @@ class Gateway(Proxy):
             "REDIS_URL": server.url, "DATABASE_URL": "", "STRIPE_API_KEY": "", "UPSTREAM": stage.service_url, "WEIGHBRIDGE_WORKERS": "1",
             "WEIGHBRIDGE_PORT": str(port), "WEIGHBRIDGE_METRICS_PORT": str(free_port()), "WEIGHBRIDGE_HOST": "127.0.0.1",
             "WEIGHBRIDGE_CONFIG": str(room / "config"), "WEIGHBRIDGE_DATA_DIR": str(room / "data"), "WEIGHBRIDGE_LOG_LEVEL": "WARNING",
+            "WEIGHBRIDGE_STORE_DEADLINE_MS": "1000",  # the others wait a second too; the store shares its core with the load
         }  # fmt: skip
         self._run([sys.executable, "-m", "weighbridge", "serve", "gateway"], stage, environ)
         asyncio.run(self._publish(room / "config", stage.orgs, server.url))

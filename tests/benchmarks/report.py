@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Count:
-    """What a store holds against what the load saw answered. A run leaves calls under way behind when it stops: at most
+    """What a store holds against what the load saw pass. A run leaves calls under way behind when it stops: at most
     one a connection, counted and not seen."""
 
     counted: int
@@ -54,7 +54,7 @@ class Count:
 
 
 def answered(rows: list[Row], name: str) -> int:
-    return sum(seen.requests for row in rows if row.name == name for seen in (*row.rounds, *([row.warm_up] if row.warm_up else [])))
+    return sum(seen.passed for row in rows if row.name == name for seen in (*row.rounds, *([row.warm_up] if row.warm_up else [])))
 
 
 def runs(rows: list[Row], name: str) -> int:

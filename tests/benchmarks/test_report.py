@@ -9,7 +9,7 @@ from tests.benchmarks.bench import CannotRun
 from tests.benchmarks.load import Seen, run
 from tests.benchmarks.report import Count, Row, answered, ratio, runs, table
 
-SEEN = Seen(requests=1000, seconds=1.0, failed=0, p50_us=1000, p99_us=2000)
+SEEN = Seen(requests=1000, seconds=1.0, refused=0, broken=0, p50_us=1000, p99_us=2000)
 
 
 def row(name: str, *per_second: int, absent: str = "") -> Row:
@@ -30,6 +30,11 @@ def test_a_row_that_could_not_run_says_why() -> None:
 @pytest.mark.parametrize(("counted", "holds"), [(1000, True), (1064, True), (1065, False), (999, False)])
 def test_every_answer_was_counted_and_no_more_than_was_under_way(counted: int, *, holds: bool) -> None:
     assert Count(counted, answered=1000, runs=2).holds is holds
+
+
+def test_a_refused_call_is_no_call_that_passed() -> None:
+    seen = replace(SEEN, refused=400, broken=5)
+    assert (seen.per_second, seen.failed) == (600.0, 405)
 
 
 def test_warm_up_calls_are_answered_calls_too() -> None:
