@@ -37,6 +37,7 @@ log = logging.getLogger("weighbridge.supervisor")
 
 _STORE_ANSWERS_SECONDS = 1.0
 _SHIP_SECONDS = 3.0
+_AGAIN_SECONDS = 0.5
 _LEAST_STORE_VERSION = (7, 0)
 
 
@@ -206,9 +207,11 @@ class Supervisor:
         }
 
     async def _end_background(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        left = set(self._background)
+        while left:  # once is not enough: a driver's timeout that ends in the same moment may swallow a cancellation
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
         with contextlib.suppress(RedisError):
             await self._redis.aclose()
             await self._blocking.aclose()
