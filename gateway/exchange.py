@@ -11,6 +11,7 @@ from .charges import Charge
 from .metrics import GatewayMetrics
 from .outcome import Outcome
 from .recorder import Recorder
+from .tally import Template
 
 _MAX_UNITS = 2**53  # the counters are exact up to here
 
@@ -31,7 +32,7 @@ def cause_of_return(route: Route, outcome: Outcome) -> str:
 class Metered:
     """The ledger's side of one exchange. `charge_now` gives the charge that holds at the time of the record."""
 
-    __slots__ = ("_bytes_in", "_bytes_out", "_charge_now", "_first", "_metrics", "_recorder", "_route", "xid")
+    __slots__ = ("_bytes_in", "_bytes_out", "_charge_now", "_first", "_metrics", "_recorder", "_route", "_uploaded", "xid")
 
     def __init__(
         self, xid: int, charge: Charge, charge_now: Callable[[], Charge], route: Route, recorder: Recorder, metrics: GatewayMetrics
@@ -39,6 +40,7 @@ class Metered:
         self.xid, self._first, self._charge_now, self._route = xid, charge, charge_now, route
         self._recorder, self._metrics = recorder, metrics
         self._bytes_in = self._bytes_out = 0
+        self._uploaded: dict[Template, dict[str, int]] = {}  # weighed while nothing had been answered, by the facts of its time
         for meter, units in charge.template.costs:
             metrics.admitted_units.labels(meter).inc(units)
 
@@ -47,7 +49,13 @@ class Metered:
         charge = self._charge_now()
         moved_in, moved_out = bytes_in - self._bytes_in, bytes_out - self._bytes_out
         self._bytes_in, self._bytes_out = bytes_in, bytes_out
-        self._recorder.progress(self.xid, charge.template, moved_in, moved_out, self._weigh(charge, moved_in, moved_out, None))
+        weighed = self._weigh(charge, moved_in, moved_out, None)
+        self._recorder.progress(self.xid, charge.template, moved_in, moved_out, weighed)
+        if bytes_out:
+            self._uploaded.clear()  # the answer has begun: this will not go back
+        else:
+            sums = self._uploaded.setdefault(charge.template, {})
+            sums.update({meter: sums.get(meter, 0) + units for meter, units in weighed.items()})
 
     def vanished(self, ms: int) -> None:
         """Forwarding was cut short from outside: what was written down so far stands."""
@@ -58,11 +66,18 @@ class Metered:
         charge = self._charge_now()
         moved_in, moved_out = outcome.bytes_in - self._bytes_in, outcome.bytes_out - self._bytes_out
         free = bool(cause) and not outcome.first_byte_sent
+        if free:
+            self._take_back()
         weighed = {} if free else self._weigh(charge, moved_in, moved_out, outcome.response_headers)
         self._recorder.ended(self.xid, charge.template, cause, status, ms, moved_in, moved_out, weighed)
         if cause:
             for meter, units in self._first.template.costs:
                 self._metrics.returned_units.labels(meter, cause).inc(units)
+
+    def _take_back(self) -> None:
+        """What a long upload weighed, second by second, before the service failed it."""
+        for template, weighed in self._uploaded.items():
+            self._recorder.progress(self.xid, template, 0, 0, {meter: -units for meter, units in weighed.items()})
 
     def _weigh(self, charge: Charge, moved_in: int, moved_out: int, headers: list[tuple[bytes, bytes]] | None) -> dict[str, int]:
         weighed = {}

@@ -1,0 +1,223 @@
+"""How an exchange is weighed and how it ends: every ending pays, or returns."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.gateway import Cost, Failure, Fixed, FromHeader, Route, Weighed
+from gateway.charges import Charge, make_charge
+from gateway.exchange import Metered, cause_of_return, header_units
+from gateway.metrics import GatewayMetrics
+from gateway.outcome import Ended, Outcome
+from gateway.recorder import Recorder
+from metering.model.clock import FrozenClock
+from metering.model.entitlement import Entitlement
+from metering.model.ledger import parse
+from metering.model.quota import Quota, Window
+
+NOW_MS, HOUR_MS = 1_740_000_000_000, 3_600_000
+ALL: frozenset[Failure] = frozenset({"unreachable", "5xx", "timeout"})
+ACME = Entitlement(
+    org_id="o", slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=0,
+    quotas=(Quota(meter="bandwidth", limit=10**9, window=Window.HOUR),),
+)  # fmt: skip
+
+
+def route(return_on: frozenset[Failure] = ALL, **costs: Cost) -> Route:
+    return Route(id=5, path="/*", upstream="app", charge=costs or {"api": Fixed(1)}, return_on=return_on)
+
+
+# --- why units go back --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ended", "status", "cause"),
+    [
+        ("complete", 200, ""), ("complete", 404, ""), ("complete", 429, ""), ("complete", 499, ""), ("complete", 500, "5xx"),
+        ("complete", 503, "5xx"), ("complete", None, ""), ("client_gone", None, ""), ("client_gone", 200, ""), ("client_gone", 500, ""),
+        ("unreachable", None, "unreachable"), ("timeout", None, "timeout"), ("timeout", 200, "timeout"), ("upstream_reset", None, "5xx"),
+        ("upstream_reset", 200, "5xx"), ("bad_response", None, "5xx"),
+    ],
+)  # fmt: skip
+def test_the_services_faults_go_back_and_the_clients_do_not(ended: Ended, status: int | None, cause: str) -> None:
+    outcome = Outcome(status=status, ended=ended)
+    assert cause_of_return(route(), outcome) == cause
+    assert cause_of_return(route(frozenset()), outcome) == ""
+
+
+@pytest.mark.parametrize("kind", sorted(ALL))
+def test_a_route_returns_for_the_causes_it_names_and_no_other(kind: Failure) -> None:
+    outcomes = {
+        "unreachable": Outcome(ended="unreachable"), "timeout": Outcome(ended="timeout"), "5xx": Outcome(status=502),
+    }  # fmt: skip
+    only = route(frozenset({kind}))
+    assert {name: cause_of_return(only, outcome) for name, outcome in outcomes.items()} == {
+        name: name if name == kind else "" for name in outcomes
+    }
+
+
+# --- what the answer says it costs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "units"),
+    [
+        (b"7", 7), (b" 7 ", 7), (b"0", 0), (b"007", 7), (b"-7", 0), (b"+7", 0), (b"7.5", 0), (b"1e3", 0), (b"", 0), (b"7, 8", 0),
+        (b"999999999999999", 999_999_999_999_999), (b"9999999999999999", 0), ("٧".encode(), 0), (b"7\x00", 0), (b"1_000", 0),
+    ],
+)  # fmt: skip
+def test_a_cost_from_a_header_is_a_whole_number_or_nothing(value: bytes, units: int) -> None:
+    assert header_units(FromHeader("X-Pages"), [(b"Content-Type", b"3"), (b"x-pages", value)]) == units
+
+
+def test_no_header_and_no_answer_cost_nothing() -> None:
+    assert header_units(FromHeader("X-Pages"), [(b"X-Page", b"3")]) == 0
+    assert header_units(FromHeader("X-Pages"), None) == 0
+
+
+def test_of_a_header_that_is_repeated_the_first_counts() -> None:
+    assert header_units(FromHeader("X-Pages"), [(b"X-Pages", b"3"), (b"X-Pages", b"9")]) == 3
+
+
+# --- one exchange -------------------------------------------------------------------------------------------------------
+
+
+class House:
+    """One admitted exchange over a real recorder."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = FrozenClock(NOW_MS)
+        self.recorder = Recorder(directory, "w0-aa", self.clock.now_ms)
+        self.metrics = GatewayMetrics()
+        self.charge: Charge
+
+    def admit(self, **costs: Cost) -> Metered:
+        of = route(**costs)
+        self.charge = self._made(of)
+        xid = self.recorder.granted(self.charge.template, 1, 1, 1)
+        return Metered(xid, self.charge, lambda: self._now(of), of, self.recorder, self.metrics)
+
+    def _made(self, of: Route) -> Charge:
+        return make_charge(ACME, of, "GET", 9, self.clock.now_ms())
+
+    def _now(self, of: Route) -> Charge:
+        if not self.charge.holds(self.clock.now_ms()):
+            self.charge = self._made(of)
+        return self.charge
+
+    def billed(self) -> dict[str, int]:
+        """Measure -> quantity; zeros left out."""
+        total = Counter[str]()
+        for sums in self.recorder.tally.sums.values():
+            for field, quantity in sums.ledger.items():
+                total[parse(field).measure] += quantity
+        return {measure: quantity for measure, quantity in total.items() if quantity}
+
+    def moved(self) -> dict[str, int]:
+        """Counter `meter:window` -> what the store must add, had it seen nothing of this."""
+        (sums,) = self.recorder.tally.sums.values()
+        return {":".join(key.split(":")[4::2]): delta for key, delta in sums.ledger_moves().items() if delta}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.recorder.close()
+
+
+def outcome(status: int | None = 200, ended: Ended = "complete", moved: tuple[int, int] = (0, 0), *, begun: bool = True) -> Outcome:
+    return Outcome(status=status, ended=ended, bytes_in=moved[0], bytes_out=moved[1], first_byte_sent=begun)
+
+
+BOTH: dict[str, Cost] = {"api": Fixed(2), "bandwidth": Weighed("bytes")}
+
+
+def test_an_exchange_that_ends_well_pays_its_units_and_its_bytes(house: House) -> None:
+    house.admit(**BOTH).end(outcome(moved=(10, 30)), 200, 12, "")
+    assert house.billed() == {"api": 2, "bandwidth": 40, "#2": 1, "#ms": 12, "#in": 10, "#out": 30}
+    assert house.recorder.tally.open == {}
+
+
+@pytest.mark.parametrize(("source", "units"), [("bytes", 40), ("request_bytes", 10), ("response_bytes", 30)])
+def test_bytes_are_weighed_in_the_direction_that_is_charged(house: House, source: str, units: int) -> None:
+    house.admit(bandwidth=Weighed(source)).end(outcome(moved=(10, 30)), 200, 1, "")  # type: ignore[arg-type]
+    assert house.billed()["bandwidth"] == units
+
+
+def test_each_byte_of_a_long_exchange_is_written_down_once(house: House) -> None:
+    metered = house.admit(**BOTH)
+    for moved in ((5, 0), (5, 100), (8, 100)):
+        metered.progress(*moved)
+    metered.end(outcome(moved=(8, 250)), 200, 3_000, "")
+    assert house.billed() == {"api": 2, "bandwidth": 258, "#2": 1, "#ms": 3_000, "#in": 8, "#out": 250}
+
+
+def test_the_bytes_of_a_long_exchange_belong_to_the_window_they_moved_in(house: House) -> None:
+    metered = house.admit(bandwidth=Weighed("bytes"))
+    first = house.charge.limits[-1].counter
+    metered.progress(0, 100)
+    house.clock.advance(HOUR_MS / 1000)
+    metered.progress(0, 130)
+    metered.end(outcome(moved=(0, 135)), 200, 1, "")
+    second = house.charge.limits[-1].counter
+    (sums,) = house.recorder.tally.sums.values()
+    assert (sums.moves[first], sums.moves[second]) == (100, 35)
+
+
+def test_a_cost_from_the_answer_is_counted_once_however_long_it_took(house: House) -> None:
+    metered = house.admit(pages=FromHeader("X-Pages"))
+    metered.progress(0, 10)
+    ended = outcome(moved=(0, 20))
+    ended.response_headers = [(b"X-Pages", b"3")]
+    metered.end(ended, 200, 1, "")
+    assert house.billed()["pages"] == 3
+
+
+def test_a_fault_before_the_first_byte_gives_back_everything(house: House) -> None:
+    house.admit(**BOTH).end(outcome(None, "unreachable", (10, 0), begun=False), 502, 1, "unreachable")
+    assert house.billed() == {"^api": 2, "#5": 1, "#ms": 1, "#in": 10}
+
+
+def test_a_fault_after_the_first_byte_gives_back_the_admissions_units_alone(house: House) -> None:
+    house.admit(**BOTH).end(outcome(200, "upstream_reset", (0, 30)), 200, 1, "5xx")
+    assert house.billed() == {"^api": 2, "bandwidth": 30, "#2": 1, "#ms": 1, "#out": 30}
+
+
+def test_a_long_upload_that_the_service_fails_gives_back_the_bytes_it_had_weighed(house: House) -> None:
+    metered = house.admit(**BOTH)
+    metered.progress(100, 0)
+    house.clock.advance(HOUR_MS / 1000)
+    metered.progress(250, 0)
+    metered.end(outcome(None, "timeout", (300, 0), begun=False), 504, 1, "timeout")
+    assert house.billed() == {"^api": 2, "#5": 1, "#ms": 1, "#in": 300}
+    assert house.moved() == {}
+
+
+def test_an_upload_whose_answer_had_begun_keeps_its_weight(house: House) -> None:
+    metered = house.admit(**BOTH)
+    metered.progress(100, 0)
+    metered.progress(100, 7)
+    metered.end(outcome(200, "upstream_reset", (100, 7)), 200, 1, "5xx")
+    assert house.billed()["bandwidth"] == 107
+
+
+def test_a_client_that_leaves_pays_for_what_moved(house: House) -> None:
+    house.admit(**BOTH).end(outcome(None, "client_gone", (10, 0), begun=False), 0, 1, "")
+    assert house.billed() == {"api": 2, "bandwidth": 10, "#in": 10}
+
+
+def test_an_exchange_that_was_cut_short_keeps_what_was_written_down(house: House) -> None:
+    metered = house.admit(**BOTH)
+    metered.progress(0, 50)
+    metered.vanished(900)
+    assert (house.billed(), house.recorder.tally.open) == ({"api": 2, "bandwidth": 50, "#out": 50}, {})
+
+
+def test_the_metrics_tell_units_admitted_weighed_and_returned(house: House) -> None:
+    house.admit(**BOTH).end(outcome(500, moved=(0, 30)), 500, 1, "5xx")
+    admitted, returned = house.metrics.admitted_units, house.metrics.returned_units
+    assert [admitted.labels(meter)._value.get() for meter in ("api", "bandwidth")] == [2, 30]
+    assert returned.labels("api", "5xx")._value.get() == 2
