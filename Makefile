@@ -16,7 +16,7 @@ up: $(VENV)/installed
 	@exec $(BIN)/weighbridge up
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
