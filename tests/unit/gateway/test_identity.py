@@ -1,0 +1,139 @@
+"""Which credential counts, what a client may name itself, and what the service is told."""
+
+import hashlib
+import hmac
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.gateway import ApiKeyIdentity, GatewayConfig
+from gateway.directory import Caller, Org
+from gateway.headers import TrustedProxies
+from gateway.identity import client_address, credential, credential_headers, identity_headers, request_id, signature, traceparent
+from metering.model.apikey import KeyRecord
+from metering.model.entitlement import Entitlement
+
+
+class Head:
+    """A request head with these fields."""
+
+    def __init__(self, **fields: bytes) -> None:
+        self._fields = {name.replace("_", "-").encode(): value for name, value in fields.items()}
+
+    def header(self, lower_name: bytes) -> bytes | None:
+        return self._fields.get(lower_name)
+
+
+def config(*sources: tuple[str, ...]) -> GatewayConfig:
+    identities = tuple(ApiKeyIdentity(sources=each) for each in sources) or (ApiKeyIdentity(),)
+    return GatewayConfig(upstreams={}, routes=(), identity=identities)
+
+
+@pytest.mark.parametrize(
+    ("head", "key"),
+    [
+        (Head(), None),
+        (Head(x_api_key=b"abc"), "abc"),
+        (Head(x_api_key=b"  abc "), "abc"),
+        (Head(authorization=b"Bearer abc"), "abc"),
+        (Head(authorization=b"bEARER   abc "), "abc"),
+        (Head(authorization=b"Basic YTpi"), None),
+        (Head(authorization=b"Bearerabc"), None),
+        (Head(authorization=b""), None),
+        (Head(x_api_key=b"abc", authorization=b"Bearer xyz"), "abc"),
+        (Head(x_api_key=b"", authorization=b"Bearer xyz"), ""),  # a bad one never falls through
+        (Head(x_api_key=b"\xff\xfe"), "\u00ff\u00fe"),
+    ],
+)
+def test_the_first_credential_present_decides(head: Head, key: str | None) -> None:
+    assert credential(config(), head) == key
+
+
+def test_sources_are_looked_at_in_the_configured_order() -> None:
+    head = Head(x_api_key=b"first", x_other=b"second", authorization=b"Bearer third")
+    assert credential(config(("bearer", "X-API-Key")), head) == "third"
+    assert credential(config(("X-Missing",), ("X-Other",), ("X-API-Key",)), head) == "second"
+
+
+def test_the_headers_that_may_hold_a_credential_are_the_configured_ones() -> None:
+    assert credential_headers(config(("X-Key", "bearer"), ("X-Old",))) == ["X-Key", "Authorization", "X-Old"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "lines", "address"),
+    [
+        ("203.0.113.9", [], "203.0.113.9"),
+        ("203.0.113.9", [b"198.51.100.1"], "203.0.113.9"),  # not a proxy of ours: it may say what it likes
+        ("10.0.0.2", [], "10.0.0.2"),
+        ("10.0.0.2", [b"198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.2", [b"192.0.2.7, 198.51.100.1, 10.0.0.3"], "198.51.100.1"),
+        ("10.0.0.2", [b"192.0.2.7", b"198.51.100.1"], "198.51.100.1"),  # a client's own line comes before the proxy's
+    ],
+)
+def test_the_clients_address_is_the_nearest_that_no_trusted_proxy_stands_behind(peer: str, lines: list[bytes], address: str) -> None:
+    head = SimpleNamespace(peer=peer, headers=[(b"X-Forwarded-For", line) for line in lines], names=[b"x-forwarded-for"] * len(lines))
+    assert client_address(TrustedProxies(["10.0.0.0/8"]), cast(Any, head)) == address
+
+
+@pytest.mark.parametrize("given_id", [b"a", b"req-1/2:3.4_5+6=7@8", b"x" * 128])
+def test_a_harmless_request_id_of_the_client_is_kept(given_id: bytes) -> None:
+    assert request_id(Head(x_request_id=given_id)) == given_id
+
+
+@pytest.mark.parametrize("given_id", [None, b"", b"x" * 129, b"a b", b"a\n", b'a"', b"a\x00", b"\xc3\xa4", b"a,b", b"a;b"])
+def test_any_other_request_id_is_replaced_by_a_fresh_one(given_id: bytes | None) -> None:
+    head = Head() if given_id is None else Head(x_request_id=given_id)
+    first, second = request_id(head), request_id(head)
+    assert first != second
+    assert re.fullmatch(rb"[0-9a-f]{32}", first)
+
+
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_a_well_formed_trace_context_goes_on() -> None:
+    assert traceparent(Head(traceparent=TRACE)) == TRACE
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"", TRACE[:-1], TRACE + b"0", TRACE + b"\n", TRACE.upper(), b"ff" + TRACE[2:],
+        TRACE.replace(b"4bf92f3577b34da6a3ce929d0e0e4736", b"0" * 32),
+        TRACE.replace(b"00f067aa0ba902b7", b"0" * 16), TRACE.replace(b"-", b"_"),
+    ],
+)  # fmt: skip
+def test_a_malformed_trace_context_is_replaced_by_the_root_of_a_new_trace(broken: bytes) -> None:
+    made = traceparent(Head(traceparent=broken))
+    assert made != broken
+    assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-01", made)
+
+
+def test_the_service_learns_who_calls_and_never_the_key() -> None:
+    entitlement = Entitlement(org_id="o-1", slug="acme", name="Acme", version=1, plan="pro", plan_version=1, anchor_ms=0)
+    caller = Caller("sha", KeyRecord(key_id=9, org_id="o-1"), Org(entitlement))
+    assert identity_headers(caller) == [(b"X-Org-Id", b"o-1"), (b"X-Org-Slug", b"acme"), (b"X-Org-Plan", b"pro"), (b"X-Key-Id", b"9")]
+
+
+def test_a_signature_covers_time_sender_request_and_target() -> None:
+    name, value = signature(b"secret", 1_740_000_000, "o-1", 9, b"rid", "GET", b"/a?b=c")
+    expected = hmac.new(b"secret", b"1740000000.o-1.9.rid.GET /a?b=c", hashlib.sha256).hexdigest()
+    assert (name, value.decode()) == (b"X-Weighbridge-Signature", f"t=1740000000,v1={expected}")
+
+
+FACTS = st.tuples(
+    st.integers(0, 2**31), st.sampled_from(["o-1", "o-2"]), st.integers(1, 99), st.sampled_from([b"r1", b"r2"]),
+    st.sampled_from(["GET", "POST"]), st.sampled_from([b"/", b"/a", b"/a?b"]),
+)  # fmt: skip
+
+
+@given(FACTS, FACTS)
+def test_different_facts_have_different_signatures(
+    one: tuple[int, str, int, bytes, str, bytes], other: tuple[int, str, int, bytes, str, bytes]
+) -> None:
+    assert (signature(b"s", *one) == signature(b"s", *other)) == (one == other)
+    assert signature(b"s", *one) != signature(b"t", *one)
