@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import hiredis
 import orjson
 
 from metering.model import apikey, entitlement, keys
@@ -115,7 +116,7 @@ class Directory:
         try:
             key = await self._read_key(sha256_hex)
             caller = Caller(sha256_hex, key, await self._read_org(key.org_id))
-        except LinkLost as exc:
+        except (LinkLost, hiredis.ReplyError) as exc:  # away, or full, loading, demoted: it cannot say
             raise StoreUnavailable("this key is not known here yet, and the store that knows it is away", rule="closed") from exc
         self._refuse_expired(caller)
         self._remember(self._callers, sha256_hex, caller, self._most)

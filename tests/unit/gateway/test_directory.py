@@ -1,0 +1,376 @@
+"""Who is calling: what is asked of the store, how often, and what is said when it does not know or does not answer."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import hiredis
+import pytest
+
+from gateway import directory as directories
+from gateway.directory import Caller, Directory, TooManyUnknownKeys
+from metering.model import apikey, entitlement, keys
+from metering.model.apikey import KeyRecord, record_to_json
+from metering.model.clock import FrozenClock
+from metering.model.entitlement import Entitlement
+from metering.model.errors import StoreUnavailable, Unauthorized
+from metering.store.redis.link import Link, LinkLost, Server
+
+ORG = "5f0c1a52-7d43-4f0e-9c57-0f6f0f2b9a11"
+KEY, SECOND = apikey.mint(b"a" * 18), apikey.mint(b"b" * 18)
+SHA = apikey.sha256_hex(KEY)
+HERE, THERE = "203.0.113.1", "203.0.113.2"
+
+
+class Store:
+    """A scripted store behind a link: what it holds, what it was asked, and how it fails."""
+
+    def __init__(self) -> None:
+        self.server: Server | None = Server("run-1", "9.0.0")
+        self.values: dict[str, str] = {keys.epoch(bucket): "1 run-1" for bucket in range(keys.BUCKETS)}
+        self.asked: list[str] = []
+        self.commands: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+        self.on_question: Callable[[str], None] = lambda question: None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def execute(self, *args: Any) -> bytes | int | None:
+        self.commands.append(args)
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        if args[0] == "GET":
+            value = self.values.get(args[1])
+            return value.encode() if value is not None else None
+        if args[0] == "RPUSH":
+            self.asked.append(args[2])
+            self.on_question(args[2])
+        return 1
+
+    def publish(self, *credentials: str, version: int = 1, expires_at_ms: int | None = None) -> None:
+        made = Entitlement(org_id=ORG, slug="acme", name="Acme", version=version, plan="free", plan_version=1, anchor_ms=0)
+        self.values[keys.entitlement(ORG)] = json.dumps(entitlement.to_json(made))
+        for credential in credentials:
+            record = KeyRecord(key_id=9, org_id=ORG, expires_at_ms=expires_at_ms)
+            self.values[keys.api_key(apikey.sha256_hex(credential))] = record_to_json(record)
+
+    def withdraw(self, *names: str) -> None:
+        for name in names:
+            self.values.pop(name, None)
+
+    def reads(self, name: str) -> int:
+        return self.commands.count(("GET", name))
+
+
+class Desk:
+    """A directory over such a store, and a clock."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.store, self.clock = Store(), FrozenClock(1_740_000_000_000)
+        link = cast(Link, self.store)
+        self.directory = Directory(link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic, most=most)
+
+    async def ask(self, credential: str = KEY, address: str = HERE) -> Caller:
+        return await self.directory.caller(credential, address)
+
+
+@pytest.fixture
+async def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr(directories, "MISS_WAIT_SECONDS", 0.01)
+    return Desk()
+
+
+# --- known --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_asked_after_once_and_known_from_then_on(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    assert desk.directory.known(KEY) is None
+    caller = await desk.ask()
+    assert (caller.key.key_id, caller.org.entitlement.slug) == (9, "acme")
+    before = len(desk.store.commands)
+    assert await desk.ask() is desk.directory.known(KEY) is caller
+    assert len(desk.store.commands) == before
+
+
+async def test_two_keys_of_an_organization_share_what_is_known_of_it(desk: Desk) -> None:
+    desk.store.publish(KEY, SECOND)
+    assert (await desk.ask(KEY)).org is (await desk.ask(SECOND)).org
+    assert desk.store.reads(keys.entitlement(ORG)) == 1
+
+
+async def test_many_calls_with_a_new_key_ask_once(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    callers = await asyncio.gather(*(desk.ask() for _ in range(50)))
+    assert len(set(map(id, callers))) == 1
+    assert desk.store.reads(keys.api_key(SHA)) == 1
+
+
+async def test_a_client_that_leaves_does_not_take_the_others_answer_along(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    desk.store.gate.clear()
+    first, second = asyncio.ensure_future(desk.ask()), asyncio.ensure_future(desk.ask())
+    await asyncio.sleep(0)
+    first.cancel()
+    desk.store.gate.set()
+    assert (await second).key.key_id == 9
+    assert first.cancelled()
+
+
+async def test_the_keys_used_longest_ago_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(most=2)
+    third = apikey.mint(b"c" * 18)
+    desk.store.publish(KEY, SECOND, third)
+    for credential in (KEY, SECOND, KEY, third):
+        await desk.ask(credential)
+    assert [desk.directory.known(c) is not None for c in (KEY, SECOND, third)] == [True, False, True]
+
+
+# --- unknown ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("credential", ["", "wbk_live_short", KEY[:-1] + ("0" if KEY[-1] != "0" else "1")])
+async def test_a_malformed_key_is_refused_without_asking_anyone(desk: Desk, credential: str) -> None:
+    with pytest.raises(Unauthorized, match="malformed"):
+        await desk.ask(credential)
+    assert desk.store.commands == []
+
+
+async def test_an_unknown_key_is_asked_of_control_and_then_refused(desk: Desk) -> None:
+    with pytest.raises(Unauthorized, match="unknown"):
+        await desk.ask()
+    assert desk.store.asked == [f"key {SHA}"]
+    assert ("LTRIM", keys.ASKED, -directories.ASKED_AT_MOST, -1) in desk.store.commands
+
+
+async def test_what_control_publishes_on_being_asked_is_used_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "MISS_WAIT_SECONDS", 60.0)
+
+    def answer(question: str) -> None:
+        desk.store.publish(KEY)
+        desk.directory.heard(*question.split(" "))
+
+    desk.store.on_question = answer
+    assert (await desk.ask()).key.key_id == 9
+
+
+async def test_a_no_of_control_ends_the_waiting(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "MISS_WAIT_SECONDS", 60.0)
+    desk.store.on_question = lambda question: desk.directory.heard("no" + question.split(" ")[0], question.split(" ")[1])
+    with pytest.raises(Unauthorized):
+        await desk.ask()
+
+
+async def test_an_unknown_key_stays_unknown_for_a_while_and_is_asked_after_again_then(desk: Desk) -> None:
+    with pytest.raises(Unauthorized):
+        await desk.ask()
+    before = len(desk.store.commands)
+    desk.clock.advance(directories.NEGATIVE_SECONDS - 0.1)
+    with pytest.raises(Unauthorized):
+        await desk.ask()
+    assert len(desk.store.commands) == before
+    desk.clock.advance(0.2)
+    desk.store.publish(KEY)
+    assert (await desk.ask()).key.key_id == 9
+
+
+async def test_a_key_that_is_made_after_it_was_refused_works_at_once(desk: Desk) -> None:
+    with pytest.raises(Unauthorized):
+        await desk.ask()
+    desk.store.publish(KEY)
+    desk.directory.heard("key", SHA)
+    assert (await desk.ask()).key.key_id == 9
+
+
+async def test_a_key_without_its_organization_is_refused(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    desk.store.withdraw(keys.entitlement(ORG))
+    with pytest.raises(Unauthorized, match="no longer exists"):
+        await desk.ask()
+    assert desk.store.asked == [f"org {ORG}"]
+
+
+# --- floods -------------------------------------------------------------------------------------------------------------
+
+
+def strangers(count: int) -> list[str]:
+    return [f"stranger-{number}" for number in range(count)]
+
+
+async def refused(desk: Desk, credential: str, address: str = HERE) -> str:
+    with pytest.raises((Unauthorized, TooManyUnknownKeys)) as caught:
+        await desk.ask(credential, address)
+    return caught.value.code  # type: ignore[attr-defined,no-any-return]
+
+
+async def test_an_address_that_tries_key_after_key_is_refused_before_it_costs_the_store_anything(desk: Desk) -> None:
+    burst = int(directories.MISS_BURST)
+    codes = [await refused(desk, credential) for credential in strangers(burst)]
+    assert codes == ["unauthorized"] * burst
+    before = len(desk.store.commands)
+    assert await refused(desk, "one more") == "too_many_unknown_keys"
+    assert len(desk.store.commands) == before
+
+
+async def test_the_allowance_grows_again_and_every_address_has_its_own(desk: Desk) -> None:
+    for credential in strangers(int(directories.MISS_BURST)):
+        await refused(desk, credential)
+    assert await refused(desk, "other address", THERE) == "unauthorized"
+    desk.clock.advance(1.1 / directories.MISSES_PER_SECOND)
+    assert await refused(desk, "one more") == "unauthorized"
+    assert await refused(desk, "and another") == "too_many_unknown_keys"
+
+
+async def test_a_key_that_is_known_passes_from_an_address_that_floods(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    await desk.ask()
+    for credential in strangers(int(directories.MISS_BURST)):
+        await refused(desk, credential)
+    assert (await desk.ask()).key.key_id == 9
+
+
+async def test_first_sight_of_good_keys_costs_no_allowance(desk: Desk) -> None:
+    good = [apikey.mint(bytes([number]) * 18) for number in range(int(directories.MISS_BURST) + 5)]
+    desk.store.publish(*good)
+    for credential in good:
+        assert (await desk.ask(credential)).key.key_id == 9
+
+
+# --- expiry -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_good_until_the_instant_it_expires_and_not_at_it(desk: Desk) -> None:
+    desk.store.publish(KEY, expires_at_ms=desk.clock.now_ms() + 1_000)
+    await desk.ask()
+    desk.clock.advance(0.999)
+    assert desk.directory.known(KEY) is not None
+    desk.clock.advance(0.001)
+    with pytest.raises(Unauthorized, match="expired"):
+        desk.directory.known(KEY)
+
+
+async def test_a_key_that_has_expired_before_it_is_first_seen_is_refused(desk: Desk) -> None:
+    desk.store.publish(KEY, expires_at_ms=desk.clock.now_ms())
+    with pytest.raises(Unauthorized, match="expired"):
+        await desk.ask()
+
+
+# --- what control says --------------------------------------------------------------------------------------------------
+
+
+async def test_a_changed_organization_is_read_again_for_every_key_of_it(desk: Desk) -> None:
+    desk.store.publish(KEY, SECOND)
+    for credential in (KEY, SECOND):
+        await desk.ask(credential)
+    desk.store.publish(version=2)
+    desk.directory.heard("org", ORG)
+    assert [desk.directory.known(credential) for credential in (KEY, SECOND)] == [None, None]
+    assert [(await desk.ask(credential)).org.entitlement.version for credential in (KEY, SECOND)] == [2, 2]
+
+
+async def test_a_deleted_organization_is_forgotten_with_its_keys(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    await desk.ask()
+    desk.store.withdraw(keys.api_key(SHA), keys.entitlement(ORG))
+    desk.directory.heard("noorg", ORG)
+    with pytest.raises(Unauthorized):
+        await desk.ask()
+
+
+async def test_a_revoked_key_is_forgotten(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    await desk.ask()
+    desk.store.withdraw(keys.api_key(SHA))
+    desk.directory.heard("nokey", SHA)
+    with pytest.raises(Unauthorized):
+        await desk.ask()
+
+
+async def test_after_a_gap_everything_is_asked_for_again(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    await desk.ask()
+    desk.store.publish(version=2)
+    desk.directory.forget_all()
+    assert (await desk.ask()).org.entitlement.version == 2
+
+
+async def test_new_routes_forget_charges_and_keep_callers(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    caller = await desk.ask()
+    caller.org.charges[(1, "GET", 9)] = cast(Any, object())
+    desk.directory.forget_charges()
+    assert caller.org.charges == {}
+    assert desk.directory.known(KEY) is caller
+
+
+async def test_a_refresh_reads_key_and_organization_again(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    stale = await desk.ask()
+    desk.store.publish(version=2)
+    fresh = await desk.directory.refresh(stale)
+    assert fresh.org.entitlement.version == 2
+    assert desk.directory.known(KEY) is fresh
+
+
+async def test_a_refresh_of_a_revoked_key_is_refused(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    stale = await desk.ask()
+    desk.store.withdraw(keys.api_key(SHA))
+    with pytest.raises(Unauthorized):
+        await desk.directory.refresh(stale)
+    assert desk.directory.known(KEY) is None
+
+
+# --- the store is away, or not whole ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failure", [LinkLost("gone"), hiredis.ReplyError("OOM command not allowed"), hiredis.ReplyError("LOADING")])
+async def test_a_new_key_cannot_be_judged_while_the_store_does_not_answer(desk: Desk, failure: Exception) -> None:
+    desk.store.publish(KEY)
+    desk.store.failure = failure
+    with pytest.raises(StoreUnavailable):
+        await desk.ask()
+    desk.store.failure = None
+    assert (await desk.ask()).key.key_id == 9
+
+
+async def test_a_known_key_needs_no_store(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    await desk.ask()
+    desk.store.failure = LinkLost("gone")
+    assert (await desk.ask()).key.key_id == 9
+
+
+@pytest.mark.parametrize("epoch", [None, "", "1", "1 run-0", "garbage"])
+async def test_a_miss_in_a_store_that_is_not_whole_is_no_refusal(desk: Desk, epoch: str | None) -> None:
+    """Emptied, restored from a copy, another server: the key may well exist."""
+    desk.store.withdraw(keys.epoch(0))
+    if epoch is not None:
+        desk.store.values[keys.epoch(0)] = epoch
+    with pytest.raises(StoreUnavailable, match="restored"):
+        await desk.ask()
+    desk.store.publish(KEY)
+    desk.store.values[keys.epoch(0)] = "2 run-1"
+    assert (await desk.ask()).key.key_id == 9
+
+
+async def test_a_missing_organization_is_judged_by_the_epoch_of_its_own_bucket(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    desk.store.withdraw(keys.entitlement(ORG), keys.epoch(keys.bucket_of(ORG)))
+    with pytest.raises(StoreUnavailable):
+        await desk.ask()
+
+
+async def test_a_bucket_that_waits_to_be_opened_holds_all_keys_already(desk: Desk) -> None:
+    desk.store.values[keys.epoch(0)] = "2 run-1 wait"
+    with pytest.raises(Unauthorized):
+        await desk.ask()
+
+
+async def test_a_miss_that_nobody_could_judge_costs_no_allowance(desk: Desk) -> None:
+    desk.store.failure = LinkLost("gone")
+    for credential in strangers(int(directories.MISS_BURST) + 5):
+        with pytest.raises(StoreUnavailable):
+            await desk.ask(credential)
