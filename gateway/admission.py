@@ -197,8 +197,13 @@ class Admission:
 
     def _resolved(self, state: BucketState, call: _Call, reply: Any) -> None:
         state.under_way = None
-        if isinstance(reply, Exception):
-            return  # still unresolved; asked again on the next connection
+        if isinstance(reply, Exception):  # still unresolved: asked again by the next call, or on the next connection
+            if isinstance(reply, hiredis.ReplyError):
+                self._metrics.store_error(str(reply))
+                if str(reply).startswith("NOSCRIPT"):
+                    self._link.reset()
+            self._drain_waiting(state)
+            return
         if reply[0] == b"unready" and self.epochs.tag_of(reply[1]) is None:
             self.epochs.learn(state.bucket, reply[1])
             return  # nobody can say yet

@@ -53,6 +53,11 @@ class Adopted:
             ward.retired = ward.bucket not in touched
         recorder.flush()
 
+    @property
+    def retired(self) -> bool:
+        """Whether it is known of every bucket what the dead worker's last admit did."""
+        return all(ward.retired for ward in self.buckets)
+
     def epoch_changed(self, state: BucketEpoch) -> None:
         """The bucket's epoch as it stands now."""
         ward = self.buckets[state.bucket]
@@ -64,6 +69,12 @@ class Adopted:
         else:
             self._retire(ward, ward.tag)
 
+    def ask_again(self) -> None:
+        """Where the store had answered with an error (full, demoted), nothing else would ask a second time."""
+        for ward in self.buckets:
+            if not ward.retired and ward.tag is not None:
+                self._retire(ward, ward.tag)
+
     def _retire(self, ward: _Ward, tag: str) -> None:
         names = (keys.epoch(ward.bucket), keys.marks(ward.bucket))
         command = pack(("EVALSHA", scripts.RESOLVE.sha, 2, *names, tag, self.recorder.worker, _BEYOND_EVERY_N))
@@ -72,6 +83,8 @@ class Adopted:
     def _retired(self, ward: _Ward, tag: str, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
             log.error("asking after %s failed: %s", self.recorder.worker, reply)
+            if str(reply).startswith("NOSCRIPT"):
+                self._link.reset()
         if ward.retired or isinstance(reply, Exception):
             return
         if reply[0] == b"unready":
@@ -170,7 +183,9 @@ class Adopter:
     def _let_go(self) -> None:
         """Files that Postgres has whole are not needed any more."""
         for worker, adopted in list(self._adopted.items()):
-            if adopted.shipper.all_committed:
+            if not adopted.retired:
+                adopted.ask_again()
+            elif adopted.shipper.all_committed:
                 del self._adopted[worker]
                 adopted.recorder.destroy()
                 for bucket in adopted.recorder.tally.seqs:

@@ -64,9 +64,9 @@ class Shipper:
                 self._push(self._recorder.cut(bucket))
         try:
             self._recorder.flush()
+            self._recorder.rotate_if_large()
         except OSError:
-            return  # a cut that is not on disk is not sent; it stays buffered
-        self._recorder.rotate_if_large()
+            return  # what is not on disk stays buffered
         for bucket in list(self._lanes):
             self._next(bucket)
 
@@ -117,7 +117,7 @@ class Shipper:
             lane.target = self._cut_here(bucket)
         if lane.target is not None and lane.acked >= lane.target:
             self._on_synced(bucket)
-        if lane.acked >= self._recorder.tally.seqs.get(bucket, 0):
+        if lane.acked >= self._recorder.tally.seqs.get(bucket, 0) or not self._written():
             return
         batch = next((b for b in lane.batches if b.seq > lane.acked), None)
         if batch is None or batch.seq != lane.acked + 1:
@@ -125,11 +125,18 @@ class Shipper:
         lane.sending = True
         self._link.call(self._pack(batch, state.tag), partial(self._settled, bucket, lane, state.tag))
 
+    def _written(self) -> bool:
+        """A cut that is not on disk is not sent: after a kill its number would stand for something else."""
+        try:
+            self._recorder.flush()
+        except OSError:
+            return False
+        return True
+
     def _cut_here(self, bucket: int) -> int:
         """Everything so far as a batch; returns the last seq, which a new epoch must see taken before it opens."""
         if bucket in self._recorder.dirty_buckets():
             self._push(self._recorder.cut(bucket))
-            self._recorder.flush()
         return self._recorder.tally.seqs.get(bucket, 0)
 
     def _settled(self, bucket: int, lane: _Lane, tag: str, reply: Any) -> None:
