@@ -158,16 +158,6 @@ def test_a_segment_is_left_when_it_is_large(tmp_path: Path, monkeypatch: pytest.
     r.close()
 
 
-def test_nothing_is_written_until_the_flush_and_a_cut_is_not_written_by_itself(tmp_path: Path) -> None:
-    r = recorder(tmp_path)
-    r.granted(FIRST, 1, 1, 1)
-    r.cut(7)
-    assert r.unwritten
-    r.flush()
-    assert not r.unwritten
-    r.close()
-
-
 def test_all_is_committed_only_when_nothing_is_in_flight_or_uncut(tmp_path: Path) -> None:
     r = recorder(tmp_path)
     assert r.all_committed({})
