@@ -130,9 +130,18 @@ class Admission:
         call = state.under_way = _Call(state.n, state.tag, state.epoch, groups)
         for charge, _ in groups:
             self._recorder.name(charge.template)
-        self._flush()  # a successor must be able to read what the tickets of this call stand for
+        if not self._flush():  # a successor must be able to read what the tickets of this call stand for
+            state.under_way = None
+            self._refuse_unwritten(groups)
+            return
         self._metrics.admission_batch(sum(len(answers) for _, answers in groups))
         self._link.call(_pack_admit(state, call, self._recorder.worker), lambda reply: self._admitted(state, call, reply))
+
+    def _refuse_unwritten(self, groups: list[tuple[Charge, list[Answer]]]) -> None:
+        """Nothing can be written down, so nothing is charged and nothing goes on."""
+        for _, answers in groups:
+            self._decided += [(a, Decision(Status.REFUSED_BY_RULE, rule="journal")) for a in answers if not a.done()]
+        self._publish_soon()
 
     def _send_resolve(self, state: BucketState) -> None:
         call, bucket = state.unresolved, state.bucket
@@ -163,16 +172,17 @@ class Admission:
 
     def _grant(self, state: BucketState, call: _Call, reply: list[Any]) -> None:
         at = 1
-        for charge, answers in call.groups:
-            _, status, granted, refusing, limits = reply[at : at + 5]
-            used = tuple(reply[at + 5 : at + 5 + limits])
-            at += 5 + limits
-            alive = [a for a in answers if not a.done()]
-            if status:
-                outcome = Decision(Status.LATE if status == 1 else Status.STALE)
-                self._decided += [(a, outcome) for a in alive]
-                continue
-            self._grant_group(charge, call, granted, alive, used, refusing)
+        with self._recorder.together():  # what one script charged is one record: all of it is on disk, or none
+            for charge, answers in call.groups:
+                _, status, granted, refusing, limits = reply[at : at + 5]
+                used = tuple(reply[at + 5 : at + 5 + limits])
+                at += 5 + limits
+                alive = [a for a in answers if not a.done()]
+                if status:
+                    outcome = Decision(Status.LATE if status == 1 else Status.STALE)
+                    self._decided += [(a, outcome) for a in alive]
+                    continue
+                self._grant_group(charge, call, granted, alive, used, refusing)
         self._publish_soon()
 
     def _grant_group(self, charge: Charge, call: _Call, granted: int, alive: list[Answer], used: tuple[int, ...], refusing: int) -> None:

@@ -108,8 +108,13 @@ class Adopted:
         while at < len(reply):
             ticket, status, granted, _, limits = reply[at : at + 5]
             at += 5 + limits
-            if not status and granted:
-                charged.append((self.recorder.tally.templates[int(ticket)], granted))
+            if status or not granted:
+                continue
+            template = self.recorder.tally.templates.get(int(ticket))
+            if template is None:
+                log.error("the journal of %s does not explain ticket %s: %s calls stay charged", self.recorder.worker, ticket, granted)
+            else:
+                charged.append((template, granted))
         return charged
 
 

@@ -5,6 +5,7 @@ version that is not the current one answers `stale`, which comes back here as `r
 """
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -92,8 +93,7 @@ class Directory:
         task = self._fetching.get(sha256_hex)
         if task is None:
             self._refuse_flood(address)
-            task = self._fetching[sha256_hex] = asyncio.ensure_future(self._fetch(sha256_hex))
-            task.add_done_callback(lambda done: (self._fetching.pop(sha256_hex, None), done.cancelled() or done.exception()))
+            task = self._begin_fetch(sha256_hex)
         try:
             return await asyncio.shield(task)
         except Unauthorized:
@@ -102,9 +102,20 @@ class Directory:
 
     async def refresh(self, caller: Caller) -> Caller:
         """Read the entitlement and the key again: admission said that they changed."""
-        self._callers.pop(caller.sha256_hex, None)
-        self._orgs.pop(caller.key.org_id, None)
-        return await self._fetch(caller.sha256_hex)
+        sha256_hex = caller.sha256_hex
+        newer = self._callers.get(sha256_hex)
+        if newer is not None and newer.org is not caller.org and self._orgs.get(newer.key.org_id) is newer.org:
+            return newer  # another call has done it
+        if self._orgs.get(caller.key.org_id) is caller.org:
+            del self._orgs[caller.key.org_id]
+        self._callers.pop(sha256_hex, None)
+        return await asyncio.shield(self._fetching.get(sha256_hex) or self._begin_fetch(sha256_hex))
+
+    def _begin_fetch(self, sha256_hex: str) -> "asyncio.Task[Caller]":
+        """One fetch a key at a time, however many calls wait for it."""
+        task = self._fetching[sha256_hex] = asyncio.ensure_future(self._fetch(sha256_hex))
+        task.add_done_callback(lambda done: (self._fetching.pop(sha256_hex, None), done.cancelled() or done.exception()))
+        return task
 
     def _refuse_expired(self, caller: Caller) -> None:
         expires = caller.key.expires_at_ms
@@ -193,11 +204,12 @@ class Directory:
     def _refuse_flood(self, address: str) -> None:
         """Unknown keys from one address, one after another, are refused before they cost the store anything."""
         if self._allowance(address) < 1:
-            raise TooManyUnknownKeys()
+            raise TooManyUnknownKeys(retry_after=math.ceil((1 - self._allowance(address)) / MISSES_PER_SECOND))
 
     def _spend_miss(self, address: str) -> None:
         """A key turned out to be unknown. First sight of a good one costs nothing, however many come at once."""
-        self._remember(self._misses, address, (self._allowance(address) - 1, self._monotonic()), 10_000)
+        left = max(self._allowance(address) - 1, -MISS_BURST)
+        self._remember(self._misses, address, (left, self._monotonic()), 10_000)
 
     @staticmethod
     def _remember(cache: "OrderedDict[str, Any]", name: str, value: Any, most: int) -> None:

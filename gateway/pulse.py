@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from metering.model import keys
-from metering.store.redis.link import Link, LinkLost, pack
+from metering.store.redis.link import Link, pack
 
 from .epochs import BucketEpoch, Epochs
 from .server_clock import ServerClock
@@ -33,18 +33,24 @@ class Pulse:
         self._wanted = self._shipped = ""
 
     async def run(self) -> None:
-        """For ever."""
-        beats, next_ship = 0, 0.0
-        while True:
-            if self._link.up and not self._epochs.all_open:
-                self._epochs.ask_unready()
-            now = self._clock.monotonic()
-            if now >= next_ship:
-                next_ship, beats = now + SHIP_SECONDS, beats + 1
-                await self._beat(look_at_committed=beats % _COMMITTED_EVERY == 0)
-            elif self._wanted != self._shipped:
-                await self._ship_asked()
-            await asyncio.sleep(_LOOK_SECONDS)
+        """For ever. Heartbeats go on while somebody waits for a shipment."""
+        beats, next_ship, shipping = 0, 0.0, None
+        try:
+            while True:
+                if self._link.up and not self._epochs.all_open:
+                    self._epochs.ask_unready()
+                now = self._clock.monotonic()
+                if now >= next_ship:
+                    next_ship, beats = now + SHIP_SECONDS, beats + 1
+                    await self._beat(look_at_committed=beats % _COMMITTED_EVERY == 0)
+                if shipping is not None and shipping.done():
+                    shipping = shipping.result()
+                if shipping is None and self._wanted != self._shipped:
+                    shipping = asyncio.ensure_future(self._ship_asked())
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            if shipping is not None:
+                shipping.cancel()
 
     async def _beat(self, *, look_at_committed: bool) -> None:
         await self._clock.synchronize()
@@ -93,5 +99,5 @@ class Pulse:
             self._link.call(command, partial(self._retry_report, who))
 
     def _retry_report(self, who: tuple[str, int], reply: object) -> None:
-        if isinstance(reply, LinkLost):
+        if isinstance(reply, Exception):
             self._reported.pop(who, None)

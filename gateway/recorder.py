@@ -4,8 +4,9 @@ The journal (metering/store/journal.py) keeps the records, the tally (tally.py) 
 worker incarnation: its own, or a dead one's that is being adopted.
 """
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
@@ -24,6 +25,7 @@ class Recorder:
     def __init__(self, directory: Path, worker: str, now_ms: Callable[[], int]) -> None:
         self.worker, self._now_ms = worker, now_ms
         self.tally = Tally()
+        self._bundle: list[Record] | None = None
         self._retained: list[tuple[int, dict[int, int]]] = []  # (segment, bucket -> seq that must have passed)
         self._journal = Journal(directory, worker)
         self._written: set[int] = set()
@@ -112,8 +114,23 @@ class Recorder:
         return found
 
     # --- the file --------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is recorded inside is one record on disk: a torn write keeps all of it, or none."""
+        bundle: list[Record] = []
+        self._bundle = bundle
+        try:
+            yield
+        finally:
+            self._bundle = None
+            if bundle:
+                self._journal.append(orjson.dumps(["M", bundle]))
+
     def _write(self, record: Record) -> Batch | None:
-        self._journal.append(orjson.dumps(record))
+        if self._bundle is None:
+            self._journal.append(orjson.dumps(record))
+        else:
+            self._bundle.append(record)
         return self.tally.apply(record)
 
     def flush(self) -> None:

@@ -1,5 +1,7 @@
 """The store's clock, as this process knows it: windows turn when the store says so."""
 
+import hiredis
+
 from metering.model.clock import Clock
 from metering.store.redis.link import Link, LinkLost
 
@@ -22,6 +24,6 @@ class ServerClock:
         """Ask the store for its time. Keeps what it knows where the store is away."""
         try:
             seconds, micros = await self._link.execute("TIME")
-        except LinkLost:
+        except (LinkLost, hiredis.ReplyError):
             return
         self._ahead_ms = int(seconds) * 1000 + int(micros) // 1000 - self._clock.now_ms()

@@ -3,6 +3,7 @@
 A batch stays here (or on disk, when there are many) until Postgres has committed it: the store's word is not enough.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from .recorder import Recorder
 from .scripts import SETTLE
 from .tally import Batch
 
+log = logging.getLogger("weighbridge.gateway")
 KEPT_ROWS = 500_000  # ledger rows kept in memory for a replay; beyond, a replay reads the journal
 
 
@@ -25,7 +27,7 @@ class _Lane:
     `target` is the batch that ends what earlier epochs had charged; None until it is cut.
     """
 
-    __slots__ = ("acked", "batches", "sending", "tag", "target")
+    __slots__ = ("acked", "batches", "lacking", "sending", "tag", "target")
 
     def __init__(self) -> None:
         self.tag: str | None = None
@@ -33,6 +35,7 @@ class _Lane:
         self.target: int | None = None
         self.batches: deque[Batch] = deque()
         self.sending = False
+        self.lacking = False
 
 
 class Shipper:
@@ -122,6 +125,8 @@ class Shipper:
         batch = next((b for b in lane.batches if b.seq > lane.acked), None)
         if batch is None or batch.seq != lane.acked + 1:
             batch = self._reload(bucket, lane, lane.acked)
+        if batch is None:
+            return
         lane.sending = True
         self._link.call(self._pack(batch, state.tag), partial(self._settled, bucket, lane, state.tag))
 
@@ -171,11 +176,19 @@ class Shipper:
         command = pack(("EVALSHA", SETTLE.sha, len(names), *names, tag, self._recorder.worker, 0, 0))
         self._link.call(command, partial(self._settled, bucket, lane, tag))
 
-    def _reload(self, bucket: int, lane: _Lane, above: int) -> Batch:
-        """Memory lacks the batch that the store asks for: read what is above its mark from the journal."""
+    def _reload(self, bucket: int, lane: _Lane, above: int) -> Batch | None:
+        """Memory lacks the batch that the store asks for: read what is above its mark from the journal.
+
+        None where the journal lacks it too (Postgres restored from an older backup, a damaged file): this bucket's
+        batches of this worker stay where they are, and the log says so until a person decides.
+        """
         found = self._recorder.batches_above({bucket: above})
         if not found or found[0].seq != above + 1:
-            raise RuntimeError(f"the journal of {self._recorder.worker} lacks batch {above + 1} of bucket {bucket}")
+            if not lane.lacking:
+                log.error("the journal of %s lacks batch %d of bucket %d: its later ones wait", self._recorder.worker, above + 1, bucket)
+            lane.lacking = True
+            return None
+        lane.lacking = False
         self._kept_rows += sum(len(b.sums.ledger) for b in found) - sum(len(b.sums.ledger) for b in lane.batches)
         lane.batches = deque(found)
         return found[0]

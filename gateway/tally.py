@@ -14,6 +14,7 @@ records from disk, so both ship the same batches. The records (JSON arrays; n, x
                                                     ended; with a cause, what admission charged goes back
   ["R", tid, epoch, n, k]                           k grants of admit n that were never forwarded: refunded
   ["G", bucket, n, epoch, [[tid, k]…]]              admit n, unanswered, had charged k calls of each tid
+  ["M", [record…]]                                  several, written as one
   ["C", bucket, seq]                                the bucket's records up to here are batch seq
 """
 
@@ -262,6 +263,10 @@ class Tally:
             if k > both:
                 self._on_R(tid, epoch, n, k - both)
         self._spoke_of(bucket, n)
+
+    def _on_M(self, records: list[Record]) -> None:
+        for record in records:
+            self.apply(record)
 
     def _on_C(self, bucket: int, seq: int) -> Batch:
         self.seqs[bucket] = seq

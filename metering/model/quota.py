@@ -57,7 +57,8 @@ class Quota:
     def name(self) -> str:
         label = {Window.HOUR: "hourly", Window.DAY: "daily", Window.PERIOD: "period", Window.MONTH: "monthly"}
         whose = "" if self.per is Per.ORG else f"-{self.per}"
-        return f"{self.meter}-{label[self.window]}{whose}"
+        where = "-route" if self.routed and self.per is not Per.ROUTE else ""
+        return f"{self.meter}-{label[self.window]}{where}{whose}"
 
 
 def replace_quotas(base: tuple[Quota, ...], over: tuple[Quota, ...]) -> tuple[Quota, ...]:

@@ -60,6 +60,7 @@ WORKS_BY_BEING_INSTALLED = {
     "ruff": "make lint",
     "pytest-aiohttp": "brings asyncio_mode, which pyproject.toml sets",
     "pytest-timeout": "brings timeout, which pyproject.toml sets",
+    "pytest-xdist": "brings --numprocesses, which the Makefile passes",
     "types-pyyaml": "read by mypy",
 }
 

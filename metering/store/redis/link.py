@@ -68,7 +68,14 @@ class _Wire(asyncio.Protocol):
             if not self.waiting:
                 self.abort()
                 return
-            self.waiting.popleft()[1](reply)
+            self._hand(self.waiting.popleft()[1], reply)
+
+    def _hand(self, callback: Callback, reply: Reply) -> None:
+        """A caller that fails on its own reply must not take the replies of the others with it."""
+        try:
+            callback(reply)
+        except Exception as exc:  # noqa: BLE001  told to the loop, which logs it with its traceback
+            self._loop.call_exception_handler({"message": "a caller failed on its reply from the store", "exception": exc})
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail()
@@ -84,7 +91,7 @@ class _Wire(asyncio.Protocol):
         waiting, self.waiting = self.waiting, deque()
         lost(self)
         for _, callback in waiting:
-            callback(LinkLost("the connection to the store was lost"))
+            self._hand(callback, LinkLost("the connection to the store was lost"))
 
 
 class Link:
@@ -108,6 +115,7 @@ class Link:
         self._wire: _Wire | None = None
         self._task: asyncio.Task[None] | None = None
         self._down = asyncio.Event()
+        self._closing = False
         self.server: Server | None = None
         self.last_error = ""
 
@@ -120,6 +128,7 @@ class Link:
         self._task = asyncio.get_running_loop().create_task(self._keep_up())
 
     async def close(self) -> None:
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -146,9 +155,10 @@ class Link:
 
     async def _keep_up(self) -> None:
         attempt = 0
-        while True:
+        while not self._closing:
             try:
-                server = await asyncio.wait_for(self._connect(), max(self._deadline * 4, 1.0))
+                async with asyncio.timeout(max(self._deadline * 4, 1.0)):
+                    server = await self._connect()
             except (OSError, TimeoutError, hiredis.HiredisError) as exc:
                 self.last_error = str(exc) or type(exc).__name__
                 self.reset()
@@ -207,7 +217,8 @@ class Link:
         self._down.set()
         if self.server is not None:
             self.server = None
-            self._on_down()
+            if not self._closing:
+                self._on_down()
 
 
 def _raised(reply: Reply) -> Reply:
