@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _BUFFERED_BODY_BYTES = 65_536  # of a body nobody has asked for yet
 _DRAINED_BODY_BYTES = 65_536  # an unread body up to this size is read and dropped, so that the connection can be kept
 _HELD_BYTES = 65_536  # of requests behind the one being served
+_FIRST_REQUEST_SECONDS = 1.0  # when the server is going down
 _LINGER_SECONDS = 2.0  # how long a closing connection reads on, so that our answer is not lost to a reset
 _JOINED_BYTES = 16_384  # below it, one copy costs less than several writes
 _FOR_BODY, _FOR_ORDER = 1, 2  # why reading is paused
@@ -379,8 +380,12 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
     def drain(self) -> None:
-        """The server is going down: close if idle."""
-        if self._request is None and not self._parser.started:
+        """The server is going down: close if idle. Who has only just connected gets a moment for the first request."""
+        if self._request is not None or self._parser.started:
+            return
+        if self.task is None:
+            self.deadline = min(self.deadline, self._server.deadline(_FIRST_REQUEST_SECONDS))
+        else:
             self._close()
 
     def abort(self) -> None:

@@ -188,6 +188,9 @@ class Handler:
             return
         if decision.status is Status.REFUSED_BY_RULE:
             raise StoreUnavailable("calls cannot be counted right now, and this quota then refuses them", rule=decision.rule)
+        if story.request.client.gone:  # it left while it waited: never forwarded, so never charged
+            self._recorder.ended(decision.xid, charge.template, "client_left_before", 0, 0, 0, 0, {})
+            return
         metered = Metered(decision.xid, charge, lambda: self._charge(story, route), route, self._recorder, self._metrics)
         limits = self._limits(world, charge, decision)
         status, cause, outcome = 500, "", None
