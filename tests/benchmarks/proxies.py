@@ -23,7 +23,6 @@ from weighbridge.sidecar import Sidecar
 HERE = Path(__file__).parent
 _LUA_MODULES = ("ndk_http_module", "ngx_http_lua_module")
 _LUA_FOLDER = Path("/usr/lib/nginx/modules")
-_LUA_REDIS = ("/usr/share/lua/5.1/resty/redis.lua", "/usr/share/lua/5.1/nginx/redis.lua")
 _PROXY_PASS = """
         proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Connection "";"""
 _ANCHOR_MS = to_ms(datetime(2026, 1, 1, tzinfo=UTC))
@@ -114,8 +113,8 @@ class NginxLuaRedis(_ScriptARequest):
     def start(self, stage: Stage) -> None:
         nginx = debian_nginx()
         missing = [path.name for path in (_LUA_FOLDER / f"{name}.so" for name in _LUA_MODULES) if not path.exists()]
-        if nginx is None or missing or not any(Path(path).exists() for path in _LUA_REDIS):
-            raise CannotRun("needs Debian's packages: apt-get install nginx libnginx-mod-http-lua lua-nginx-redis")
+        if nginx is None or missing:
+            raise CannotRun("needs Debian's packages: apt-get install nginx libnginx-mod-http-lua")
         socket, orgs, port = self._open_store(stage), self._known_keys(stage), free_port()
         self.url = f"http://127.0.0.1:{port}"
         http = (
