@@ -49,6 +49,7 @@ class Charge:
     weighed: tuple[tuple[str, Cost], ...]
     rule: FailureRule
     route: Route
+    policy: bytes | None = None  # the RateLimit-Policy of its quotas, once it was asked for
 
     def holds(self, now_ms: int) -> bool:
         return self.from_ms <= now_ms < self.until_ms

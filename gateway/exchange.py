@@ -42,7 +42,7 @@ class Metered:
         self._bytes_in = self._bytes_out = 0
         self._uploaded: dict[Template, dict[str, int]] = {}  # weighed while nothing had been answered, by the facts of its time
         for meter, units in charge.template.costs:
-            metrics.admitted_units.labels(meter).inc(units)
+            metrics.admitted_units.add(units, meter)
 
     def progress(self, bytes_in: int, bytes_out: int) -> None:
         """Cumulative body bytes so far, at most once a second."""
@@ -72,7 +72,7 @@ class Metered:
         self._recorder.ended(self.xid, charge.template, cause, status, ms, moved_in, moved_out, weighed)
         if cause:
             for meter, units in self._first.template.costs:
-                self._metrics.returned_units.labels(meter, cause).inc(units)
+                self._metrics.returned_units.add(units, meter, cause)
 
     def _take_back(self) -> None:
         """What a long upload weighed, second by second, before the service failed it."""
@@ -88,7 +88,7 @@ class Metered:
                 units = header_units(cost, headers)
             if units:
                 weighed[meter] = units
-                self._metrics.admitted_units.labels(meter).inc(units)
+                self._metrics.admitted_units.add(units, meter)
         return weighed
 
 

@@ -126,7 +126,7 @@ class Handler:
                 return
             await self._metered(world, story, story.route)
         except WeighbridgeError as error:
-            self._metrics.rejected.labels(error.code).inc()
+            self._metrics.rejected.add(1, error.code)
             self._log_refusal(story, error.http_status, error.code)
             await self._answer(story, *responses.error_answer(error))
 
@@ -200,7 +200,7 @@ class Handler:
                 progress=metered.progress,
             )  # fmt: skip
             cause = cause_of_return(route, outcome)
-            self._metrics.upstream_duration.labels(route.upstream).observe(outcome.upstream_ms / 1000)
+            self._metrics.upstream_duration.observe(outcome.upstream_ms / 1000, route.upstream)
             status = await self._finish(story, outcome, limits)
         finally:
             if outcome is None:
@@ -216,7 +216,7 @@ class Handler:
         limit = charge.limits[decision.refusing]
         quota = limit.quota
         assert quota is not None
-        self._metrics.refused.labels(limit.meter, quota.mode.value, quota.window.value).inc()
+        self._metrics.refused.add(1, limit.meter, quota.mode.value, quota.window.value)
         self._log_refusal(story, 429, "quota_exceeded", meter=limit.meter, quota=quota.name)
         now = self._now_ms()
         used = decision.used[decision.refusing]
@@ -229,7 +229,7 @@ class Handler:
         """Uncounted: an open route, a preflight, a route without a charge."""
         headers = self._to_service(story)
         outcome = await world.relay.forward(story.request, route, add_headers=headers, response_headers=self._to_client(story))
-        self._metrics.upstream_duration.labels(route.upstream).observe(outcome.upstream_ms / 1000)
+        self._metrics.upstream_duration.observe(outcome.upstream_ms / 1000, route.upstream)
         self._observe(story, await self._finish(story, outcome, []))
 
     async def _finish(self, story: Story, outcome: Outcome, headers: responses.Headers) -> int:
@@ -272,8 +272,8 @@ class Handler:
 
     def _observe(self, story: Story, status: int) -> None:
         status_class = f"{status // 100}xx" if status else "none"
-        self._metrics.requests.labels(story.route_label, status_class).inc()
-        self._metrics.duration.labels(story.route_label).observe(self._monotonic() - story.started)
+        self._metrics.requests.add(1, story.route_label, status_class)
+        self._metrics.duration.observe(self._monotonic() - story.started, story.route_label)
 
     def _log_refusal(self, story: Story, status: int, reason: str, **facts: str) -> None:
         """One JSON line; JSON escapes whatever a client put into its method or path."""

@@ -2,8 +2,8 @@
 
 import hashlib
 import hmac
+import random
 import re
-import secrets
 from typing import Protocol
 
 from config.gateway import GatewayConfig
@@ -12,6 +12,7 @@ from .directory import Caller
 from .downstream import Request
 from .headers import TrustedProxies
 
+_random = random.Random()  # seeded by the system: ids must be unique, they need not be secret
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
@@ -52,7 +53,7 @@ def client_address(trusted: TrustedProxies, request: Request) -> str:
 def request_id(request: HasHeaders) -> bytes:
     """The client's X-Request-Id if it is harmless, else one of ours."""
     given = request.header(b"x-request-id")
-    return given if given and _REQUEST_ID.match(given) else secrets.token_hex(16).encode()
+    return given if given and _REQUEST_ID.match(given) else b"%032x" % _random.getrandbits(128)
 
 
 def traceparent(request: HasHeaders) -> bytes:
@@ -60,7 +61,7 @@ def traceparent(request: HasHeaders) -> bytes:
     given = request.header(b"traceparent")
     if given and _TRACEPARENT.match(given):
         return given
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01".encode()
+    return b"00-%032x-%016x-01" % (_random.getrandbits(128) or 1, _random.getrandbits(64) or 1)
 
 
 def identity_headers(caller: Caller) -> list[tuple[bytes, bytes]]:

@@ -1,7 +1,11 @@
 """The gateway's metrics, named once. Exposed by the supervisor, one page for all workers (prometheus multiprocess mode).
 
 No label without a bound: `route` is a configured template or `unmatched`, `meter` a configured meter.
+What happens with every call is added up in plain dictionaries and handed over once a second (`gather`): a call pays for
+an addition, not for a lock and a write to shared memory for each of its metrics.
 """
+
+from bisect import bisect_left
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -10,20 +14,72 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 UNMATCHED = "unmatched"
 
 
+class _Buckets(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def take(self, counts: list[int], total: float) -> None:
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
+
+
+class Added:
+    """What a counter is to be raised by, until `hand_over`."""
+
+    def __init__(self, metric: Counter) -> None:
+        self._metric = metric
+        self._counts: dict[tuple[str, ...], float] = {}
+
+    def add(self, count: float, *labels: str) -> None:
+        self._counts[labels] = self._counts.get(labels, 0) + count
+
+    def hand_over(self) -> None:
+        counts, self._counts = self._counts, {}
+        for labels, count in counts.items():
+            (self._metric.labels(*labels) if labels else self._metric).inc(count)
+
+
+class Observed:
+    """What a histogram has yet to take, until `hand_over`."""
+
+    def __init__(self, metric: _Buckets, bounds: tuple[float, ...]) -> None:
+        self._metric, self._bounds = metric, bounds
+        self._seen: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
+
+    def observe(self, value: float, *labels: str) -> None:
+        seen = self._seen.get(labels)
+        if seen is None:
+            seen = self._seen[labels] = ([0] * (len(self._bounds) + 1), [0.0])
+        seen[0][bisect_left(self._bounds, value)] += 1
+        seen[1][0] += value
+
+    def hand_over(self) -> None:
+        seen, self._seen = self._seen, {}
+        for labels, (buckets, total) in seen.items():
+            (self._metric.labels(*labels) if labels else self._metric).take(buckets, total[0])
+
+
 class GatewayMetrics:
-    """One instance a process. Values are added as they happen, or once a second where that is cheaper."""
+    """One instance a process. `gather` once a second, and at the end."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         own = registry if registry is not None else CollectorRegistry()
 
-        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(name, text, labels, namespace=_PREFIX, registry=own)
+        self._gathered: list[Added | Observed] = []
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Added:
+            added = Added(Counter(name, text, labels, namespace=_PREFIX, registry=own))
+            self._gathered.append(added)
+            return added
 
         def gauge(name: str, text: str, labels: tuple[str, ...] = (), mode: str = "livesum") -> Gauge:
             return Gauge(name, text, labels, namespace=_PREFIX, registry=own, multiprocess_mode=mode)  # type: ignore[arg-type]
 
-        def histogram(name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = _SECONDS) -> Histogram:
-            return Histogram(name, text, labels, namespace=_PREFIX, registry=own, buckets=buckets)
+        def histogram(name: str, text: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = _SECONDS) -> Observed:
+            observed = Observed(_Buckets(name, text, labels, namespace=_PREFIX, registry=own, buckets=buckets), buckets)
+            self._gathered.append(observed)
+            return observed
 
         self.requests = counter("requests_total", "Answers to clients", ("route", "status_class"))
         self.duration = histogram("request_duration_seconds", "From request head to last byte", ("route",))
@@ -44,18 +100,23 @@ class GatewayMetrics:
         self.upstream_healthy = gauge("upstream_healthy", "1 while the target takes connections", ("upstream", "target"), "livemin")
         self.config_version = gauge("config_version", "The configuration in force, as a number", mode="livemax")
 
+    def gather(self) -> None:
+        """Hand over what was added up."""
+        for each in self._gathered:
+            each.hand_over()
+
     # --- what admission tells --------------------------------------------------------------------------------------
     def admission_batch(self, calls: int) -> None:
         self.batch_calls.observe(calls)
 
     def by_rule(self, rule: str, passed: int, refused: int) -> None:
         if passed:
-            self.store_decisions.labels(rule, "passed").inc(passed)
+            self.store_decisions.add(passed, rule, "passed")
         if refused:
-            self.store_decisions.labels(rule, "refused").inc(refused)
+            self.store_decisions.add(refused, rule, "refused")
 
     def store_error(self, text: str) -> None:
-        self.store_errors.inc()
+        self.store_errors.add(1)
 
     def journal_error(self, text: str) -> None:
-        self.journal_errors.inc()
+        self.journal_errors.add(1)

@@ -71,24 +71,35 @@ def seconds_until(end_ms: int, now_ms: int) -> int:
 
 def rate_limit_headers(charge: Charge, used: Sequence[int], now_ms: int, *, legacy: bool = False) -> Headers:
     """What is left of each quota of this call; `used` stands beside the charge's limits. X-RateLimit-* if `legacy`."""
-    policies, states, tightest = [], [], None
+    states, tightest = [], None
     for limit, spent in zip(charge.limits, used, strict=False):
         quota = limit.quota
         if quota is None or quota.limit is None:
             continue
         left, reset = max(quota.limit - spent, 0), seconds_until(limit.end_ms, now_ms)
-        unit = "requests" if limit.meter == "api" else "content-bytes" if limit.meter == "bandwidth" else limit.meter
-        policies.append(f'"{quota.name}";q={quota.limit};w={(limit.end_ms - limit.start_ms) // 1000};qu="{unit}"')
         states.append(f'"{quota.name}";r={left};t={reset}')
         if tightest is None or left < tightest[1]:
             tightest = (quota.limit, left, reset)
     if tightest is None:
         return []
-    headers = [(b"RateLimit-Policy", ", ".join(policies).encode()), (b"RateLimit", ", ".join(states).encode())]
+    if charge.policy is None:
+        charge.policy = _policy(charge)
+    headers = [(b"RateLimit-Policy", charge.policy), (b"RateLimit", ", ".join(states).encode())]
     if legacy:
         names = (b"X-RateLimit-Limit", b"X-RateLimit-Remaining", b"X-RateLimit-Reset")
         headers += [(name, str(value).encode()) for name, value in zip(names, tightest, strict=True)]
     return headers
+
+
+def _policy(charge: Charge) -> bytes:
+    """What the quotas are, whatever is left of them."""
+    policies = []
+    for limit in charge.limits:
+        if limit.quota is not None and limit.quota.limit is not None:
+            unit = {"api": "requests", "bandwidth": "content-bytes"}.get(limit.meter, limit.meter)
+            seconds = (limit.end_ms - limit.start_ms) // 1000
+            policies.append(f'"{limit.quota.name}";q={limit.quota.limit};w={seconds};qu="{unit}"')
+    return ", ".join(policies).encode()
 
 
 def readable_by_browser(origin: bytes | None) -> Headers:

@@ -115,7 +115,7 @@ class Worker:
         return World(config=config, router=Router(config), relay=relay, version=version)
 
     def _rejected(self, reason: str) -> None:
-        self._metrics.rejected.labels(reason).inc()
+        self._metrics.rejected.add(1, reason)
 
     # --- the store -------------------------------------------------------------------------------------------------
     def _store_up(self, server: Server) -> None:
@@ -180,6 +180,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._metrics.gather()
         self.pulse.say_goodbye()
         await asyncio.sleep(0.01)
         await self._link.close()
@@ -195,6 +196,7 @@ class Worker:
         """Gauges that nobody counts by the call."""
         directory = self._start.data_dir / "journal"
         while True:
+            self._metrics.gather()
             self._metrics.journal_free.set(shutil.disk_usage(directory).free)
             self._metrics.journal_oldest_age.set(self._shipper.oldest_age_seconds())
             self._metrics.in_flight.labels("http").set(self._server.in_flight)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from config.gateway import Cost, Failure, Fixed, FromHeader, Route, Weighed
 from gateway.charges import Charge, make_charge
@@ -90,7 +91,8 @@ class House:
     def __init__(self, directory: Path) -> None:
         self.clock = FrozenClock(NOW_MS)
         self.recorder = Recorder(directory, "w0-aa", self.clock.now_ms)
-        self.metrics = GatewayMetrics()
+        self.registry = CollectorRegistry()
+        self.metrics = GatewayMetrics(self.registry)
         self.charge: Charge
 
     def admit(self, **costs: Cost) -> Metered:
@@ -218,6 +220,8 @@ def test_an_exchange_that_was_cut_short_keeps_what_was_written_down(house: House
 
 def test_the_metrics_tell_units_admitted_weighed_and_returned(house: House) -> None:
     house.admit(**BOTH).end(outcome(500, moved=(0, 30)), 500, 1, "5xx")
-    admitted, returned = house.metrics.admitted_units, house.metrics.returned_units
-    assert [admitted.labels(meter)._value.get() for meter in ("api", "bandwidth")] == [2, 30]
-    assert returned.labels("api", "5xx")._value.get() == 2
+    house.metrics.gather()
+    value = house.registry.get_sample_value
+    admitted = [value("weighbridge_admitted_units_total", {"meter": meter}) for meter in ("api", "bandwidth")]
+    assert admitted == [2, 30]
+    assert value("weighbridge_returned_units_total", {"meter": "api", "cause": "5xx"}) == 2
