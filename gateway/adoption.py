@@ -5,6 +5,7 @@ rest goes out under the dead one's name, and the files go when Postgres has it a
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ class Adopted:
         touched = {t.bucket for t in recorder.tally.templates.values()} | set(recorder.tally.seqs)
         for ward in self.buckets:
             ward.retired = ward.bucket not in touched
-        recorder.flush()
+        self._flush()
 
     @property
     def retired(self) -> bool:
@@ -99,8 +100,13 @@ class Adopted:
             for template, count in self._charged(reply):
                 self.recorder.refunded(template, epoch, real, count)
         ward.retired = True
-        self.recorder.flush()
+        self._flush()
         self.shipper.epoch_changed(bucket)
+
+    def _flush(self) -> None:
+        """On a full disk it stays buffered: the shipper sends nothing that is not written, and tries each second."""
+        with contextlib.suppress(OSError):
+            self.recorder.flush()
 
     def _charged(self, reply: list[Any]) -> list[tuple[Any, int]]:
         """What the admit in this reply charged, by the tickets that the journal explains."""
@@ -178,6 +184,9 @@ class Adopter:
             recorder = Recorder(self._directory, worker, self._clock.now_ms)
         except JournalLocked:
             return  # it lives
+        except OSError as exc:
+            log.error("the journal of %s cannot be taken yet: %s", worker, exc)
+            return  # the next scan tries again
         adopted = self._adopted[worker] = Adopted(self._link, recorder, self._report, self._epochs.learn)
         if adopted.returned:
             log.warning("worker %s is gone: %d calls in flight were given back", worker, adopted.returned)

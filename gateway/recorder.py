@@ -172,7 +172,8 @@ class Recorder:
         for xid, (tid, minute) in self.tally.open.items():
             self.name(self.tally.templates[tid])
             self._journal.append(orjson.dumps(["O", xid, tid, minute]))
-        self.flush()
+        with contextlib.suppress(OSError):  # it stays buffered, before all else; who must have it on disk flushes and is told
+            self.flush()
 
     def trim(self, committed: dict[int, int]) -> None:
         """Delete the segments whose batches Postgres has all committed (bucket -> seq)."""

@@ -81,6 +81,7 @@ class Workers:
         self._on_death, self._on_restart = on_death, on_restart
         self._slots: list[Worker | None] = [None] * len(sockets)
         self._failures = [0] * len(sockets)
+        self._alive: set[Worker] = set()  # beside those of the slots: who is about to take one, and who has left it
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._ever_ready = False
@@ -99,14 +100,19 @@ class Workers:
             self._slots[slot] = await self._spawn(slot)
 
     async def push(self, config: Path) -> list[str]:
-        """Hand a new configuration to every worker; returns what the unwilling ones said. New workers start on it."""
+        """Hand a new configuration to every worker; returns what the unwilling ones said. New workers start on it.
+
+        One that is starting reads it from its socket as soon as it is up.
+        """
         self._config = config
-        answers = await asyncio.gather(*(self._push(worker, config) for worker in self.living()))
+        answers = await asyncio.gather(*(self._push(worker, config) for worker in self._alive if not worker.retired))
         return [answer for answer in answers if answer]
 
     async def roll(self) -> None:
         """Replace every worker, one at a time: the new one is ready before the old one drains."""
         for slot in range(len(self._sockets)):
+            if self._draining:
+                return
             old, new = self._slots[slot], await self._spawn(slot)
             try:
                 await asyncio.wait_for(_first(new.ready, new.gone), _READY_SECONDS)
@@ -124,7 +130,7 @@ class Workers:
     async def drain(self) -> None:
         """SIGTERM to all: each finishes what it carries, ships, and ends; after the allowed time it is killed."""
         self._draining = True
-        await asyncio.gather(*(self._end(worker) for worker in self.living()))
+        await asyncio.gather(*(self._end(worker) for worker in list(self._alive)))
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -150,19 +156,24 @@ class Workers:
 
     async def _spawn(self, slot: int) -> Worker:
         ours, theirs = socket.socketpair()
-        listener = self._sockets[slot]
+        listener, config = self._sockets[slot], self._config
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", "--socket-fd", str(listener.fileno()), "--control-fd", str(theirs.fileno()),
             "--slot", str(slot), "--workers", str(len(self._sockets)), "--data-dir", str(self._launch.data_dir),
-            "--config", str(self._config),
+            "--config", str(config),
             env=dict(self._launch.environ), stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
             pass_fds=(listener.fileno(), theirs.fileno()), preexec_fn=before_exec(death_signal=signal.SIGTERM),
         )  # fmt: skip
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
         worker = Worker(slot, process, reader, writer, self._clock.monotonic())
+        self._alive.add(worker)
         self._keep(self._listen(worker))
         self._keep(self._watch(worker))
+        if config != self._config:  # a newer one was handed out while the process was made
+            self._keep(self._push(worker, self._config))
+        if self._draining:
+            worker.terminate()
         return worker
 
     def _keep(self, work: Any) -> None:
@@ -184,6 +195,7 @@ class Workers:
     async def _watch(self, worker: Worker) -> None:
         code = await worker.process.wait()
         worker.gone.set()
+        self._alive.discard(worker)
         worker.writer.close()
         await self._on_death(worker.process.pid, worker.name)
         if worker.retired or self._draining:
@@ -195,9 +207,21 @@ class Workers:
         if not self._ever_ready and failures >= 4 and not self.failed.done():
             self.failed.set_exception(WorkersFail(f"the gateway's workers end at once (exit code {code}); their output says why"))
             return
-        await asyncio.sleep(_BACK_OFF_SECONDS[min(failures, len(_BACK_OFF_SECONDS)) - 1])
-        if not self._draining and self._slots[worker.slot] is worker:
-            self._slots[worker.slot] = await self._spawn(worker.slot)
+        await self._replace(worker, failures)
+
+    async def _replace(self, worker: Worker, failures: int) -> None:
+        """Tried until it succeeds: a machine without a process or a descriptor to spare may have one a moment later."""
+        while True:
+            await asyncio.sleep(_BACK_OFF_SECONDS[min(failures, len(_BACK_OFF_SECONDS)) - 1])
+            if self._draining or self._slots[worker.slot] is not worker:
+                return
+            try:
+                self._slots[worker.slot] = await self._spawn(worker.slot)
+            except OSError as exc:
+                failures += 1
+                log.error("no worker could be started for slot %d, it is tried again: %s", worker.slot, exc)
+            else:
+                return
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -35,7 +35,11 @@ class Journal:
         self._fd = -1
         self.segment = max((number for number, _ in segments(directory, worker)), default=0)
         self.segment_bytes = 0
-        self.rotate()
+        try:
+            self.rotate()
+        except OSError:
+            os.close(self._lock)  # else this process would hold, for ever, a journal that it does not have
+            raise
 
     def append(self, payload: bytes) -> None:
         """Buffer one record, which must not be empty; nothing is on disk before `flush`."""

@@ -187,7 +187,11 @@ class Link:
         for body in self._scripts:
             await self._ask(wire, "SCRIPT", "LOAD", body)
         info = dict(line.split(":", 1) for line in (await self._ask(wire, "INFO", "server")).decode().splitlines() if ":" in line)
-        return Server(info["run_id"], info.get("valkey_version") or info["redis_version"])
+        if "run_id" not in info:
+            raise LinkLost("the store does not name its run id (INFO server)")
+        if wire is not self._wire:
+            raise LinkLost("the connection to the store was lost as it was made")
+        return Server(info["run_id"], info.get("valkey_version") or info.get("redis_version", "?"))
 
     async def _ask(self, wire: _Wire, *args: str | bytes | int) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()

@@ -1,5 +1,6 @@
 """The recorder on real files: what a successor reads from disk is what the living one meant, wherever it was killed."""
 
+import errno
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -145,6 +146,20 @@ def test_a_segment_with_records_that_are_not_cut_waits_for_their_cut(tmp_path: P
     r.cut(7)
     r.trim({7: 2})
     assert segment_numbers(tmp_path) == [2]
+    r.close()
+
+
+def test_a_journal_can_be_taken_on_a_full_disk_and_is_written_once_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: journals.Journal) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        r = recorder(tmp_path)
+        patch.setattr(journals.Journal, "flush", full)
+        r._begin_segment()
+        assert r.unwritten
+    r.flush()
+    assert not r.unwritten
     r.close()
 
 

@@ -1,6 +1,7 @@
 """The journal on real files: what was flushed is there after anything, and nothing that is not whole is ever read."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -221,6 +222,21 @@ def test_a_journal_in_use_is_not_opened_twice_in_one_process_either(tmp_path: Pa
     with pytest.raises(JournalLocked):
         Journal(tmp_path, W)
     journal.close()
+    Journal(tmp_path, W).close()
+
+
+def test_who_cannot_begin_a_segment_does_not_keep_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def full(path: object, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith(".log"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, flags, mode)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        with pytest.raises(OSError, match="No space"):
+            Journal(tmp_path, W)
     Journal(tmp_path, W).close()
 
 
