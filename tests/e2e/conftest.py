@@ -26,6 +26,7 @@ from metering.model.quota import Window
 GATEWAY = """
 upstreams:
   app: {targets: ["http://127.0.0.1:9000"]}
+  gone: {targets: ["http://127.0.0.1:9"]}
 defaults:
   on_store_failure: closed
   charge: {api: 1, bandwidth: bytes}
@@ -35,6 +36,11 @@ routes:
   - {path: "/pages/{n}", charge: {pages: "header:X-Pages"}}
   - path: /once-a-day/*
     quotas: [{meter: api, per: key, limit: 3, window: day, mode: hard}]
+  - {path: /open/*, on_store_failure: open}
+  - {path: /grace/*, on_store_failure: {grace: 10}}
+  - {path: /down, upstream: gone}
+  - {path: /orders/*, methods: [GET], charge: {api: 2}}
+  - {path: /v2/*, strip_prefix: /v2, request_headers: {add: {X-Tier: gold}}, response_headers: {add: {X-Served-By: wb}, remove: [Server]}}
   - {path: /*}
 """
 METERS = """
