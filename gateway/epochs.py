@@ -68,9 +68,9 @@ class Epochs:
         return f"{parts[0]} {parts[1]}"
 
     def learn(self, bucket: int, value: bytes) -> None:
-        """The bucket's epoch key as the store holds it now."""
+        """The bucket's epoch key as the store holds it now. One that is held hears of it each time: it has to ask again."""
         state = self._states[bucket]
         before, state.tag = state.tag, self.tag_of(value)
         was_open, state.open = state.open, state.tag is not None and not value.endswith(b" wait")
-        if state.tag != before or not state.open or not was_open:
+        if state.tag != before or not state.open or not was_open or state.held:
             self._on_change(state)
