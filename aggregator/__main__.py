@@ -33,6 +33,7 @@ def _port(text: str | None) -> int | None:
 def main() -> int:
     """Exit 0 after a signal, 1 with a sentence where it could not start."""
     logging.basicConfig(level=os.environ.get("WEIGHBRIDGE_LOG_LEVEL", "INFO"), stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.getLogger("stripe").setLevel(logging.WARNING)  # the SDK has a line for each call; what came of it is in our own words
     try:
         settings = Settings.load(os.environ, Path(".env"))
         uvloop.run(_serve(settings, _port(os.environ.get("WEIGHBRIDGE_AGGREGATOR_PORT"))))

@@ -46,7 +46,7 @@ class RecoveryReport:
 @dataclass(frozen=True, slots=True)
 class _State:
     bucket: int
-    epoch: int  # Postgres
+    epoch: int  # by the truth
     generation: int
     shown: str  # the epoch key's value in the store
     run_id: str
@@ -121,7 +121,10 @@ class Recovery:
         restored = 0
         for start in range(0, len(buckets), GROUP):
             restored += await self._restore_group(snapshot, buckets[start : start + GROUP], raised, stale, needing[0].run_id)
-        log.warning("the store had lost %d buckets; %d restored from Postgres under a new epoch", len(needing), restored)
+        if all(s.epoch == 0 for s in needing):
+            log.info("%d buckets of a new store are set up", restored)
+        else:
+            log.warning("%d buckets of the store had to be brought back; %d are restored, under a new epoch", len(needing), restored)
         return restored
 
     async def _restore_group(

@@ -2,7 +2,7 @@
 
 A job never runs twice at once in this process, and one that is `alone` not in another aggregator either: an advisory
 lock that saves work; what keeps the books right is in each job. A job that fails is logged and counted; its next run
-comes at its time.
+comes at its time. A server that is away is a sentence in the log; what nobody foresaw is a traceback.
 """
 
 import asyncio
@@ -11,8 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import asyncpg
+from redis.exceptions import ConnectionError as StoreUnreachable
+from redis.exceptions import ReadOnlyError
+from redis.exceptions import TimeoutError as StoreSilent
 
 from metering.model.clock import Clock
+from metering.model.errors import DependencyUnavailable
+from metering.store.postgres import lost
 
 log = logging.getLogger("weighbridge.schedule")
 
@@ -103,11 +108,24 @@ class Schedule:
 
     def _say(self, name: str, error: BaseException) -> None:
         """Each new trouble at once; one that lasts, once a minute."""
-        text, now = f"{type(error).__name__}: {error}", self._clock.monotonic()
+        away, now = unavailable(error), self._clock.monotonic()
+        text = away or f"{type(error).__name__}: {error}"
         last, at = self._said.get(name, ("", now))
-        if text != last or now - at >= _SAY_AGAIN_SECONDS:
-            self._said[name] = (text, now)
+        if text == last and now - at < _SAY_AGAIN_SECONDS:
+            return
+        self._said[name] = (text, now)
+        if away:
+            log.error("%s must wait: %s", name, away)
+        else:
             log.error("%s failed and will be tried again: %s", name, text, exc_info=error if text != last else None)
+
+
+def unavailable(error: BaseException) -> str | None:
+    """A sentence where a server is away, as servers are at times; None for what nobody foresaw."""
+    if isinstance(error, StoreUnreachable | StoreSilent | ReadOnlyError):  # the last: a store that was made a replica
+        return f"Redis is out of reach: {error or type(error).__name__}"
+    known = error if isinstance(error, DependencyUnavailable) else lost(error)
+    return str(known) if known else None
 
 
 async def _first_of(stop: asyncio.Event, seconds: float) -> None:

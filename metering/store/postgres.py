@@ -141,10 +141,19 @@ def out_of_reach() -> Iterator[None]:
     """Turn the driver's errors about a connection that is lost into DatabaseUnreachable."""
     try:
         yield
-    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, *_TURNED_AWAY) as exc:
-        if isinstance(exc, ValueError):  # how the driver calls an argument that does not fit
+    except Exception as exc:
+        if (unreachable := lost(exc)) is None:
             raise
-        raise DatabaseUnreachable(f"Postgres is out of reach: {exc or type(exc).__name__}") from exc
+        raise unreachable from exc
+
+
+def lost(error: BaseException) -> DatabaseUnreachable | None:
+    """What a driver's error about a lost connection, or one that cannot be had, is to us; None for any other error."""
+    if isinstance(error, ValueError):  # how the driver calls an argument that does not fit
+        return None
+    if isinstance(error, (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, *_TURNED_AWAY)):
+        return DatabaseUnreachable(f"Postgres is out of reach: {error or type(error).__name__}")
+    return None
 
 
 _NAME = re.compile(r"^-- ([a-z][a-z0-9_]*) --\s*$")

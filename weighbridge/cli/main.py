@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import importlib
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,7 @@ def _refuse(sentence: str) -> int:
 
 def main() -> int:
     """Entry point of the `weighbridge` script."""
+    logging.getLogger("stripe").setLevel(logging.WARNING)  # the SDK has a line for each call; a command says what came of it
     try:
         return run(sys.argv[1:], os.environ)
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """`python -m aggregator` as an operator meets it: what it refuses and how it says so, what it serves, how it ends."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -118,3 +120,22 @@ async def test_alone_it_opens_the_store_flushes_tells_and_ends_when_told(start: 
         assert f"weighbridge_{name}" in text
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), WAIT_SECONDS) == 0
+
+
+async def test_a_call_to_stripe_is_told_in_our_words_alone(start: Any, house: Any, database: str, redis: str) -> None:
+    payload = json.dumps({"org_id": house.org, "slug": "acme", "name": "Acme", "email": None})
+    await house.pool.execute(
+        "INSERT INTO billing.organizations (id, slug, name, created_at) VALUES ($1, 'a', 'Acme', now())", UUID(house.org)
+    )
+    await house.pool.execute(
+        "INSERT INTO billing.outbox (kind, org_id, customer_key, identifier, payload, created_at)"
+        " VALUES ('ensure_customer', $1, $1::uuid::text, 'cust:1', $2, now())",
+        UUID(house.org), payload,
+    )  # fmt: skip
+    nobody = f"http://127.0.0.1:{free_port()}"
+    process = await start(DATABASE_URL=database, REDIS_URL=redis, STRIPE_API_KEY="sk_test_x", STRIPE_API_BASE=nobody)
+    lines: list[str] = []
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not any("Stripe was not told everything" in line for line in lines):
+            lines.append((await process.stderr.readline()).decode())
+    assert [line for line in lines if line.startswith("stripe")] == []

@@ -46,6 +46,17 @@ async def test_a_store_that_was_never_used_opens_at_once(empty_house: Any) -> No
     assert empty_house.republished == 1
 
 
+async def test_what_was_done_is_told_as_it_was(empty_house: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "weighbridge.recovery")
+    await empty_house.recovery().check()
+    await empty_house.redis.flushall()
+    await empty_house.recovery().check()
+    assert [(r.levelname, r.message) for r in caplog.records if r.name == "weighbridge.recovery"] == [
+        ("INFO", "256 buckets of a new store are set up"),
+        ("WARNING", "256 buckets of the store had to be brought back; 256 are restored, under a new epoch"),
+    ]
+
+
 async def test_a_store_in_order_is_left_alone(house: Any) -> None:
     report = await house.recovery().check()
     assert (report.restored, report.opened, report.needing) == (0, 0, 0)

@@ -4,7 +4,9 @@ import asyncio
 import logging
 from typing import Any
 
+import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from aggregator.schedule import Job, Schedule
 
@@ -67,6 +69,52 @@ async def test_a_failure_is_told_and_the_next_run_goes_on(empty_house: Any, capl
     told = [r.message for r in caplog.records]
     assert [m for m in told if "no luck" in m] == ["work failed and will be tried again: RuntimeError: no luck"]  # the same trouble once
     assert "work works again" in told
+
+
+async def cut_connection(house: Any) -> None:
+    async with house.pool.acquire() as connection:
+        await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+async def no_postgres(_house: Any) -> None:
+    await asyncpg.connect("postgresql://nobody@127.0.0.1:1/x")
+
+
+async def no_store(_house: Any) -> None:
+    async with Redis.from_url("redis://127.0.0.1:1") as client:
+        await client.ping()
+
+
+AWAY = [(cut_connection, "Postgres is out of reach"), (no_postgres, "Postgres is out of reach"), (no_store, "Redis is out of reach")]
+
+
+@pytest.mark.parametrize(("call", "sentence"), AWAY)
+async def test_a_server_that_is_away_is_a_sentence_and_no_traceback(
+    empty_house: Any, caplog: pytest.LogCaptureFixture, call: Any, sentence: str
+) -> None:
+    schedule = Schedule(
+        [Job(name="work", interval_seconds=1, run=lambda: call(empty_house), alone=False)], empty_house.pool, empty_house.clock,
+        ran=lambda *_: None,
+    )  # fmt: skip
+    for _ in range(3):
+        schedule.start_due()
+        await schedule.settled()
+        await asyncio.sleep(0)
+        empty_house.clock.advance(1)
+    told = [r for r in caplog.records if r.name == "weighbridge.schedule"]
+    assert len(told) == 1
+    assert told[0].message.startswith(f"work must wait: {sentence}")
+    assert told[0].exc_info is None
+
+
+async def test_what_nobody_foresaw_is_told_with_its_traceback(empty_house: Any, caplog: pytest.LogCaptureFixture) -> None:
+    runs = Runs()
+    runs.trouble = asyncpg.UndefinedTableError("no such table")
+    schedule = runs.schedule(empty_house)
+    schedule.start_due()
+    await schedule.settled()
+    await asyncio.sleep(0)
+    assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [asyncpg.UndefinedTableError]
 
 
 async def test_two_aggregators_leave_a_job_to_one(empty_house: Any) -> None:
