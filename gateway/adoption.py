@@ -204,6 +204,7 @@ class Adopter:
                 adopted.recorder.destroy()
                 for bucket in adopted.recorder.tally.seqs:
                     self._link.call(pack(("HDEL", keys.marks(bucket), f"s:{worker}", f"a:{worker}", f"r:{worker}")), lambda _: None)
+                self._link.call(pack(("HDEL", keys.WORKERS, worker)), lambda _: None)  # it had no time to say goodbye
 
     # --- the store -------------------------------------------------------------------------------------------------
     def _up(self, server: Server) -> None:

@@ -186,10 +186,15 @@ class System:
         for _ in range(400):
             await self.flush()
             done = [w.shipper.all_committed for w in self.workers]
-            if all(done) and not self.adopter.waiting and all(w.admission.epochs.all_open for w in self.workers):
+            if all(done) and not self.adopter.waiting and all(w.admission.epochs.all_open for w in self.workers) and await self.stands():
                 return
             await asyncio.sleep(0.05)
         raise AssertionError(f"never comes to rest: {done}, adopted and waiting: {self.adopter.waiting}")
+
+    async def stands(self) -> bool:
+        """Whether the store itself says so: the processes hear of an emptied one a moment later."""
+        shown: list[Any] = await self.redis.mget([keys.epoch(b) for b in range(keys.BUCKETS)])
+        return all(value and not value.endswith(b" wait") for value in shown)
 
     async def end(self) -> None:
         for task in [*self.tasks, *(w.beating for w in self.workers)]:
@@ -297,5 +302,25 @@ async def test_of_many_concurrent_calls_exactly_the_limit_passes(redis: str, poo
         statuses = [status for worker in system.workers for status in worker.statuses]
         assert statuses.count(Status.ADMITTED) == LIMIT
         assert statuses.count(Status.REFUSED) == LIMIT * 2
+    finally:
+        await system.end()
+
+
+async def test_a_dead_worker_leaves_nothing_in_the_store(redis: str, pool: asyncpg.Pool, tmp_path: Path) -> None:
+    system = System(redis, pool, tmp_path / "journal", random.Random(0), CLOSED)
+    try:
+        while not all(w.admission.epochs.all_open for w in system.workers):
+            await asyncio.sleep(0.02)
+        dead = system.workers[0]
+        await dead.call()
+        while not await system.redis.hexists(keys.WORKERS, dead.name):
+            await asyncio.sleep(0.02)
+        await dead.kill()
+        system.workers[0] = system.spawn()
+        await system.rest()
+        await asyncio.sleep(0.1)
+        marks: list[Any] = await system.redis.hkeys(keys.marks(keys.bucket_of(ORG)))
+        assert not await system.redis.hexists(keys.WORKERS, dead.name)
+        assert not [mark for mark in marks if mark.endswith(f":{dead.name}".encode())]
     finally:
         await system.end()
