@@ -29,7 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--orgs", default="1,100,10000", help="numbers of organizations that call (default: 1,100,10000)")
     parser.add_argument("--only", default="", help="names of proxies, by comma: " + ", ".join(proxy.name for proxy in PROXIES))  # type: ignore[attr-defined]
-    parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the figures go (default: ./benchmarks.json)")
+    parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"), help="where the figures go (default: ./build/benchmarks.json)")
     options = parser.parse_args()
     if not (0 < options.seconds <= 60 and 0 < options.rounds <= 50):
         parser.error("the load is bounded: at most 60 seconds a run and 50 rounds")
@@ -109,6 +109,7 @@ def main() -> int:
         after = {proxy.name: proxy.counted() or 0 for proxy in proxies if proxy.name in before}
     counts = {name: report.Count(after[name] - before[name], report.answered(rows, name), report.runs(rows, name)) for name in before}
     sys.stdout.write(report.table(rows, REFERENCE) + "\n\n" + "\n".join(count.sentence(name) for name, count in counts.items()) + "\n")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report.as_json(rows, REFERENCE, counts, facts, options.seconds), indent=1) + "\n")
     say(f"  figures: {options.json}")
     return 0 if all(count.holds for count in counts.values()) else 1
