@@ -7,7 +7,7 @@ found stands, and usage that arrives late is cut by it. Delivery is billing/stri
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from billing.model.subscription import STANDINGS, Standing
 from metering.model.clock import Clock, isoformat, to_datetime, to_ms
 from metering.model.meter import Kind, Meter
 from metering.model.quota import Mode, Quota, Window, replace_quotas
-from metering.store.postgres import Queries
+from metering.store.postgres import Queries, out_of_reach
 
 SQL = Queries.load("aggregator", "sql/overage.sql")
 log = logging.getLogger("weighbridge.overage")
@@ -84,6 +84,18 @@ async def cut_overage(
     if ending is None and orgs is None:
         await pool.execute(SQL["remember_unpriced"], _STATES, to_datetime(now_ms))
     return report
+
+
+def cutter(pool: asyncpg.Pool, clock: Clock, meters: Mapping[str, Meter], *, bills: bool) -> Callable[[Sequence[str]], Awaitable[None]]:
+    """For the use cases that change what organizations pay for: cut what these owe by the terms that still stand. `bills`
+    False cuts nothing. Raises DatabaseUnreachable."""
+
+    async def cut(org_ids: Sequence[str]) -> None:
+        if bills:
+            with out_of_reach():
+                await cut_overage(pool, clock, meters, org_ids=org_ids)
+
+    return cut
 
 
 def _counted(service: str, meters: Mapping[str, Meter]) -> bool:

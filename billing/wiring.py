@@ -14,7 +14,7 @@ from billing.services.keys import Keys
 from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.plans import Plans
-from billing.services.ports import GatewaysUnreachable
+from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
 from billing.services.usage import Usage
 from billing.store.books import PostgresBooks
 from metering.model import keys as grammar
@@ -46,16 +46,18 @@ def open_billing(
     currency: str = "usd",
     default_plan: str | None = "free",
     bills: bool = True,
+    cut: Cut = cut_nothing,
 ) -> Billing:
-    """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing."""
+    """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing. `cut` is
+    called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none."""
     books, gateways = PostgresBooks(pool), RedisGateways(redis)
     entitlements = Entitlements(books, gateways, clock, default_plan=default_plan)
     keys = Keys(books, entitlements, clock, entropy=lambda: secrets.token_bytes(24))
     return Billing(
-        orgs=Orgs(books, keys, entitlements, clock, meters=meters, currency=currency, bills=bills),
+        orgs=Orgs(books, keys, entitlements, clock, meters=meters, currency=currency, bills=bills, cut=cut),
         keys=keys,
-        plans=Plans(books, entitlements, clock, meters=meters, currency=currency, bills=bills),
-        overrides=Overrides(books, entitlements, clock),
+        plans=Plans(books, entitlements, clock, meters=meters, currency=currency, bills=bills, cut=cut),
+        overrides=Overrides(books, entitlements, clock, cut=cut),
         entitlements=entitlements,
         usage=Usage(books, gateways, entitlements, clock, meters=meters),
     )

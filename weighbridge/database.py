@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import asyncpg
 from redis.asyncio import Redis
 
+from aggregator.overage import cutter
 from billing.services.plans import Applied
 from billing.wiring import Billing, open_billing
 from config.load import Configuration
@@ -41,6 +42,7 @@ async def billing_over(
             currency=settings.billing_currency,
             default_plan=settings.billing_default_plan,
             bills=settings.billing_enabled,
+            cut=cutter(pool, clock, config.meters, bills=settings.billing_enabled),
         )
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from aggregator.overage import cutter
 from billing.api import duties
 from billing.api.configuration import Configuration, Offer, Reading
 from billing.api.metrics import ControlMetrics
@@ -104,6 +105,7 @@ class Control:
             currency=settings.billing_currency,
             default_plan=settings.billing_default_plan,
             bills=settings.billing_enabled,
+            cut=cutter(self._pool, self._clock, meters, bills=settings.billing_enabled),
         )
 
     async def _apply(self, offer: Offer) -> Applied:

@@ -11,7 +11,7 @@ from billing.model.subscription import Event, Subscription, after
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.keys import Keys
-from billing.services.ports import Books, PlanRow, QuotaRow, Unit
+from billing.services.ports import Books, Cut, PlanRow, QuotaRow, Unit, cut_nothing
 from metering.model.clock import Clock
 from metering.model.errors import BadInput, Conflict, NotFound
 from metering.model.meter import Meter
@@ -55,10 +55,19 @@ class Orgs:
     """`bills` False meters and limits, and tells Stripe nothing (BILLING_ENABLED=false)."""
 
     def __init__(
-        self, books: Books, keys: Keys, entitlements: Entitlements, clock: Clock, *, meters: Mapping[str, Meter], currency: str, bills: bool
+        self,
+        books: Books,
+        keys: Keys,
+        entitlements: Entitlements,
+        clock: Clock,
+        *,
+        meters: Mapping[str, Meter],
+        currency: str,
+        bills: bool,
+        cut: Cut = cut_nothing,
     ) -> None:
         self._books, self._keys, self._entitlements, self._clock = books, keys, entitlements, clock
-        self._meters, self._currency, self._bills = meters, currency, bills
+        self._meters, self._currency, self._bills, self._cut = meters, currency, bills, cut
 
     async def create(
         self,
@@ -124,13 +133,17 @@ class Orgs:
         return OrganizationView(org=org, subscription=subscription, spec=spec, keys=tuple(keys), overrides=tuple(overrides))
 
     async def delete(self, ref: str) -> tuple[Organization, bool]:
-        """Its keys stop working, its subscription ends; what it used stays on record. The flag: were the gateways told.
+        """Its keys stop working, its subscription ends; what it used stays on record, and what it owes is cut before. The
+        flag: were the gateways told.
 
         Raises NoSuchOrganization.
         """
+        async with self._books.transaction() as unit:
+            org = await lookup.organization(unit, ref)
+        await self._cut([org.id])
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
-            org = await lookup.organization(unit, ref, lock=True)
+            org = await lookup.organization(unit, org.id, lock=True)
             subscription = await unit.subscriptions.of_org(org.id)
             if subscription:
                 await self._end(unit, subscription, now_ms)

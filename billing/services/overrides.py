@@ -6,7 +6,7 @@ from typing import Protocol
 
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
-from billing.services.ports import API, FILE, Books, QuotaRow, Unit
+from billing.services.ports import API, FILE, Books, Cut, QuotaRow, Unit, cut_nothing
 from metering.model.clock import Clock
 from metering.model.errors import BadInput
 from metering.model.quota import Quota
@@ -34,8 +34,8 @@ class OverrideChange:
 class Overrides:
     """What the command line and the API set."""
 
-    def __init__(self, books: Books, entitlements: Entitlements, clock: Clock) -> None:
-        self._books, self._entitlements, self._clock = books, entitlements, clock
+    def __init__(self, books: Books, entitlements: Entitlements, clock: Clock, *, cut: Cut = cut_nothing) -> None:
+        self._books, self._entitlements, self._clock, self._cut = books, entitlements, clock, cut
 
     async def put(self, org_ref: str, quotas: Sequence[Quota], *, reason: str, until_ms: int | None) -> bool:
         """In place of the plan's, and of what the files say, on the same meter and window. True once the gateways know.
@@ -44,8 +44,9 @@ class Overrides:
         """
         if not reason.strip():
             raise BadInput("an override needs a reason")
+        org_id = await self._cut_for(org_ref)
         async with self._books.transaction() as unit:
-            org = await lookup.organization(unit, org_ref, lock=True)
+            org = await lookup.organization(unit, org_id, lock=True)
             for quota in quotas:
                 await unit.quotas.put(_row(org.id, quota, reason, until_ms, API), self._clock.now_ms())
             await unit.orgs.raise_versions([org.id])
@@ -53,11 +54,19 @@ class Overrides:
 
     async def reset(self, org_ref: str) -> bool:
         """Remove what `put` set; those of the files stay. True once the gateways know. Raises NoSuchOrganization."""
+        org_id = await self._cut_for(org_ref)
         async with self._books.transaction() as unit:
-            org = await lookup.organization(unit, org_ref, lock=True)
+            org = await lookup.organization(unit, org_id, lock=True)
             await unit.quotas.replace([org.id], API, [], self._clock.now_ms())
             await unit.orgs.raise_versions([org.id])
         return await self._entitlements.tell([org.id])
+
+    async def _cut_for(self, org_ref: str) -> str:
+        """What it owes by the quotas that still stand; returns its id."""
+        async with self._books.transaction() as unit:
+            org = await lookup.organization(unit, org_ref)
+        await self._cut([org.id])
+        return org.id
 
 
 async def apply_overrides(

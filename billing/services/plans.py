@@ -5,7 +5,7 @@ is reported, not done. `rollout` decides who follows the newest version: nobody 
 period starts (`renewal`), everybody at once (`now`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -16,12 +16,14 @@ from billing.model.rating import report_unit_price
 from billing.model.subscription import Subscription, next_renewal
 from billing.services.entitlements import Entitlements
 from billing.services.overrides import OverrideChange, OverrideTerms, apply_overrides
-from billing.services.ports import API, FILE, Books, PlanRow, Unit
+from billing.services.ports import API, FILE, Books, Cut, PlanRow, Unit, cut_nothing
 from metering.model.clock import Clock
 from metering.model.errors import BadInput, Conflict
 from metering.model.meter import Meter
 
 _BATCH = 500
+
+Work = Callable[[Unit, set[str]], Awaitable["Applied"]]  # adds to the set whose terms it changes
 
 
 class ManagedElsewhere(Conflict):
@@ -63,10 +65,18 @@ class Plans:
     """`bills` False tells Stripe nothing (BILLING_ENABLED=false)."""
 
     def __init__(
-        self, books: Books, entitlements: Entitlements, clock: Clock, *, meters: Mapping[str, Meter], currency: str, bills: bool
+        self,
+        books: Books,
+        entitlements: Entitlements,
+        clock: Clock,
+        *,
+        meters: Mapping[str, Meter],
+        currency: str,
+        bills: bool,
+        cut: Cut = cut_nothing,
     ) -> None:
         self._books, self._entitlements, self._clock = books, entitlements, clock
-        self._meters, self._currency, self._bills = meters, currency, bills
+        self._meters, self._currency, self._bills, self._cut = meters, currency, bills, cut
 
     async def all(self) -> list[PlanRow]:
         """Every plan's newest version, the archived too, by name."""
@@ -80,26 +90,43 @@ class Plans:
         With `dry_run`, the same work, undone. Raises BadInput for a price on a meter that nobody counts.
         """
         self._check(plans.values())
-        touched: set[str] = set()
-        async with self._books.transaction(keep=not dry_run) as unit:
+
+        async def work(unit: Unit, touched: set[str]) -> Applied:
             stored = await unit.plans.all(lock=True)
             changes = [await self._put(unit, spec, stored.get(name), FILE, touched) for name, spec in sorted(plans.items())]
             changes += await self._archive(unit, [r for n, r in sorted(stored.items()) if n not in plans])
             changed, unknown = await apply_overrides(unit, overrides, self._clock.now_ms(), touched)
-        published = dry_run or await self._entitlements.tell(sorted(touched))
-        return Applied(plans=tuple(changes), overrides=changed, unknown_orgs=unknown, orgs_affected=len(touched), published=published)
+            return Applied(plans=tuple(changes), overrides=changed, unknown_orgs=unknown, orgs_affected=len(touched))
+
+        return await self._done(work, dry_run=dry_run)
 
     async def put(self, spec: PlanSpec) -> Applied:
         """One plan by API or command line: new, or a new version. Raises ManagedElsewhere for a plan of the files."""
         self._check([spec])
-        touched: set[str] = set()
-        async with self._books.transaction() as unit:
+
+        async def work(unit: Unit, touched: set[str]) -> Applied:
             row = await unit.plans.get(spec.name, lock=True)
             if row and row.managed_by == FILE and not same_terms(row.spec, spec):
                 raise ManagedElsewhere(f"plan {spec.name} comes from plans.yaml; change it there", plan=spec.name)
             change = await self._put(unit, spec, row, API, touched)
-        published = await self._entitlements.tell(sorted(touched))
-        return Applied(plans=(change,), overrides=(), unknown_orgs=(), orgs_affected=len(touched), published=published)
+            return Applied(plans=(change,), overrides=(), unknown_orgs=(), orgs_affected=len(touched))
+
+        return await self._done(work)
+
+    async def _done(self, work: Work, *, dry_run: bool = False) -> Applied:
+        """A rehearsal, undone, tells whose terms change: what they owe by the old ones is cut before the new ones stand."""
+        applied, touched = await self._once(work, keep=False)
+        if dry_run:
+            return applied
+        if touched:
+            await self._cut(sorted(touched))
+        applied, touched = await self._once(work, keep=True)
+        return replace(applied, published=await self._entitlements.tell(sorted(touched)))
+
+    async def _once(self, work: Work, *, keep: bool) -> tuple[Applied, set[str]]:
+        touched: set[str] = set()
+        async with self._books.transaction(keep=keep) as unit:
+            return await work(unit, touched), touched
 
     async def _archive(self, unit: Unit, rows: Sequence[PlanRow]) -> list[PlanChange]:
         """Nobody new gets them; who has one keeps it."""
@@ -112,15 +139,21 @@ class Plans:
         """Move the subscriptions whose awaited renewal has come; returns how many."""
         moved = 0
         while True:
+            now_ms = self._clock.now_ms()
             async with self._books.transaction() as unit:
-                due = await unit.subscriptions.due(self._clock.now_ms(), _BATCH)
+                owing = {s.org_id for s, _ in await unit.subscriptions.due(now_ms, _BATCH)}
+            if not owing:
+                return moved
+            await self._cut(sorted(owing))
+            async with self._books.transaction() as unit:
+                due = [(s, v) for s, v in await unit.subscriptions.due(now_ms, _BATCH) if s.org_id in owing]
                 for plan, version in sorted({(s.plan, v) for s, v in due}):
                     spec = await unit.plans.version(plan, version)
                     if spec is not None:
                         await self._move(unit, [s for s, v in due if (s.plan, v) == (plan, version)], spec, version)
             await self._entitlements.tell(sorted(s.org_id for s, _ in due))
             moved += len(due)
-            if len(due) < _BATCH:
+            if len(owing) < _BATCH:
                 return moved
 
     def _check(self, specs: Iterable[PlanSpec]) -> None:

@@ -1,6 +1,6 @@
 """What the use cases need of the world. billing/store keeps the rows, billing/wiring.py tells the gateways."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +15,15 @@ from metering.model.errors import DependencyUnavailable
 from metering.model.quota import Quota, Window
 
 FILE, API = "file", "api"  # who made a plan or an override, and so may change it
+
+
+# Hand what these organizations have used beyond their quotas to the outbox, before what they pay for changes. It has its
+# own transactions and needs the organizations unlocked: call it outside of any.
+Cut = Callable[[Sequence[str]], Awaitable[object]]
+
+
+async def cut_nothing(_org_ids: Sequence[str]) -> None:
+    """Where nothing is billed."""
 
 
 class GatewaysUnreachable(DependencyUnavailable):

@@ -2,7 +2,8 @@
 --
 -- A row may go when no earlier pending row stands before it: of the same customer_key (one in flight for each customer
 -- and meter), or of the organization itself, whose rows have its id as their key (its customer, plan, subscription).
--- A cancellation waits for everything before it. A meter event needs its customer and its meter to be known.
+-- A cancellation waits for everything before it. A subscription waits for the usage before it: Stripe prices an event by
+-- what the subscription is when it arrives ("flexible" billing). A meter event needs its customer and its meter to be known.
 
 -- claim_due --
 -- Take rows that are due; a claim is a lease, so that rows of a deliverer that died come back.
@@ -22,6 +23,14 @@ WITH due AS (
         AND (
             o.kind <> 'cancel_subscription'
             OR NOT EXISTS (SELECT FROM billing.outbox e WHERE e.state = 'pending' AND e.org_id = o.org_id AND e.id < o.id)
+        )
+        AND (
+            o.kind <> 'ensure_subscription'
+            OR NOT EXISTS (
+                SELECT FROM billing.stripe_objects m
+                JOIN billing.outbox e ON e.customer_key = o.org_id::text || ':' || m.key
+                WHERE m.kind = 'meter' AND e.state = 'pending' AND e.id < o.id
+            )
         )
         AND (
             o.kind <> 'meter_event'

@@ -141,6 +141,28 @@ async def test_a_cancelled_subscription_ends_after_all_that_was_to_be_told_befor
     assert set(await outbox.states()) == {"delivered"}
 
 
+async def test_a_changed_subscription_waits_for_the_usage_before_it(outbox, stripe, clock, running, pro) -> None:
+    org_id = await outbox.organization()
+    await outbox.sell(org_id)
+    await deliver(outbox, stripe, clock)
+    await outbox.overage(org_id, 12)
+    await outbox.sell(org_id, pro | {"version": 2, "meters": pro["meters"][1:]})
+    await running.fault("rate_limit", path="/v1/billing/meter_events")
+    await deliver(outbox, stripe, clock)
+    assert len((await subscription_of(outbox, stripe, org_id))["items"]["data"]) == 3
+    await deliver(outbox, stripe, clock)
+    assert [int(e["value"]) for e in await running.events()] == [12]
+    assert len((await subscription_of(outbox, stripe, org_id))["items"]["data"]) == 2
+
+
+async def test_usage_that_stripe_cannot_take_holds_up_no_subscription(outbox, stripe, clock, pro) -> None:
+    org_id = await outbox.organization()
+    await outbox.overage(org_id, 12, meter="bandwidth")
+    await outbox.sell(org_id, pro | {"meters": pro["meters"][:1]})
+    await deliver(outbox, stripe, clock)
+    assert (await subscription_of(outbox, stripe, org_id))["status"] == "active"
+
+
 async def test_a_meter_that_reported_in_one_unit_cannot_report_in_another(outbox, stripe, clock, pro) -> None:
     org_id = await outbox.organization()
     await outbox.sell(org_id, pro)
