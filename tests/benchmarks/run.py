@@ -29,7 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--orgs", default="1,100,10000", help="numbers of organizations that call (default: 1,100,10000)")
     parser.add_argument("--only", default="", help="names of proxies, by comma: " + ", ".join(proxy.name for proxy in PROXIES))  # type: ignore[attr-defined]
-    parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"), help="where the figures go (default: ./build/benchmarks.json)")
+    parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"), help="where the figures go (default: %(default)s)")
     options = parser.parse_args()
     if not (0 < options.seconds <= 60 and 0 < options.rounds <= 50):
         parser.error("the load is bounded: at most 60 seconds a run and 50 rounds")

@@ -54,7 +54,10 @@ NEVER: dict[str, set[str]] = {"gateway": {"billing", "aggregator", "weighbridge"
 SOLE_IMPORTER = {"stripe": "billing.stripe"}  # the front door included
 
 # Distribution name -> import name where they differ, and what comes inside a declared package.
-PARTS_OF = {"pydantic_core": "pydantic"}  # pydantic's own error types live there, pinned by it to the exact version
+PARTS_OF = {
+    "pydantic_core": "pydantic",  # its error types live there, pinned by it to the exact version
+    "yarl": "aiohttp",  # its API takes and gives yarl.URL
+}
 WORKS_BY_BEING_INSTALLED = {
     "mypy": "make lint",
     "ruff": "make lint",
