@@ -26,13 +26,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """All files, resolved. `version` is the hash of their contents. `orgs` is None where there is no orgs.yaml."""
+    """All files, resolved. `version` is the hash of their contents, `texts` they themselves. `orgs` is None where there is
+    no orgs.yaml."""
 
     gateway: GatewayConfig
     meters: Mapping[str, Meter]
     plans: PlanSet
     orgs: OrgSet | None
     version: str
+    texts: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,9 @@ def parse(files: FileSet) -> Parsed:
     faults = sorted({*first.faults, *rest, *(fault for report in reports for fault in report.faults)})
     config = None
     if not faults and first.config is not None:
-        config = Configuration(gateway=first.config, meters=first.meters, plans=found, orgs=organizations, version=files.version)
+        config = Configuration(
+            gateway=first.config, meters=first.meters, plans=found, orgs=organizations, version=files.version, texts=files.texts
+        )
     return Parsed(config=config, faults=faults, warnings=sorted([*first.warnings, *(w for report in reports for w in report.warnings)]))
 
 

@@ -1,7 +1,7 @@
 """From an empty or older database to one that holds this version's schema and the files' plans."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import asyncpg
@@ -9,6 +9,8 @@ from redis.asyncio import Redis
 
 from aggregator.overage import cutter
 from billing.services.plans import Applied
+from billing.services.ports import ConfigSet
+from billing.store.books import PostgresBooks
 from billing.wiring import Billing, open_billing
 from config.load import Configuration
 from config.settings import Settings
@@ -50,8 +52,23 @@ async def prepare(settings: Settings, config: Configuration, pool: asyncpg.Pool,
     """Migrate, then apply plans and overrides. Doing it again changes nothing. Raises DatabaseUnsuitable, BadInput."""
     migrations = await migrate(pool)
     async with billing_over(settings, config, pool, redis_url, clock) as billing:
-        applied = await billing.plans.apply(config.plans.plans, config.plans.overrides)
-    return Prepared(migrations, applied)
+        return Prepared(migrations, await apply(billing, config))
+
+
+async def apply(billing: Billing, config: Configuration, *, dry_run: bool = False) -> Applied:
+    """Plans and overrides of the files, and the files as the set in force."""
+    files = ConfigSet(version=config.version, files=config.texts)
+    return await billing.plans.apply(config.plans.plans, config.plans.overrides, files=files, dry_run=dry_run)
+
+
+async def files_in_force(pool: asyncpg.Pool) -> Mapping[str, str] | None:
+    """The configuration files that were applied to this database last; None where none ever were."""
+    try:
+        async with PostgresBooks(pool).transaction() as unit:
+            applied = await unit.config_sets.newest()
+    except asyncpg.UndefinedTableError:  # not even the schema
+        return None
+    return applied.files if applied else None
 
 
 async def requests_counted(pool: asyncpg.Pool) -> int:

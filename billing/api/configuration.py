@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A faultless set, as far as control is concerned. `version` is the hash of the files."""
+    """A faultless set, as far as control is concerned. `version` is the hash of the files, `texts` they themselves."""
 
     version: str
+    texts: Mapping[str, str]
     meters: Mapping[str, Meter]
     plans: Mapping[str, PlanSpec]
     overrides: Mapping[str, OverrideTerms]

@@ -17,6 +17,7 @@ from billing.api.configuration import Configuration, Offer, Reading
 from billing.api.metrics import ControlMetrics
 from billing.api.server import Doors, application
 from billing.services.plans import Applied
+from billing.services.ports import ConfigSet
 from billing.wiring import Billing, open_billing
 from config.load import FileSet, contradictions, load_last_good, parse, read_set, save_last_good
 from config.settings import Settings
@@ -81,7 +82,7 @@ class Files:
         if config is None or faults:
             return Reading(version=files.version, offer=None, faults=[str(fault) for fault in faults])
         plans = config.plans
-        offer = Offer(version=files.version, meters=config.meters, plans=plans.plans, overrides=plans.overrides)
+        offer = Offer(version=files.version, texts=files.texts, meters=config.meters, plans=plans.plans, overrides=plans.overrides)
         return Reading(version=files.version, offer=offer)
 
 
@@ -110,7 +111,8 @@ class Control:
 
     async def _apply(self, offer: Offer) -> Applied:
         billing = self._bound(offer.meters)
-        applied = await billing.plans.apply(offer.plans, offer.overrides)
+        files = ConfigSet(version=offer.version, files=offer.texts)
+        applied = await billing.plans.apply(offer.plans, offer.overrides, files=files)
         self.billing = billing
         return applied
 

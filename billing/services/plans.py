@@ -16,7 +16,7 @@ from billing.model.rating import report_unit_price
 from billing.model.subscription import Subscription, next_renewal
 from billing.services.entitlements import Entitlements
 from billing.services.overrides import OverrideChange, OverrideTerms, apply_overrides
-from billing.services.ports import API, FILE, Books, Cut, PlanRow, Unit, cut_nothing
+from billing.services.ports import API, FILE, Books, ConfigSet, Cut, PlanRow, Unit, cut_nothing
 from metering.model.clock import Clock
 from metering.model.errors import BadInput, Conflict
 from metering.model.meter import Meter
@@ -84,8 +84,16 @@ class Plans:
             rows = await unit.plans.all()
         return [rows[name] for name in sorted(rows)]
 
-    async def apply(self, plans: Mapping[str, PlanSpec], overrides: Mapping[str, OverrideTerms], *, dry_run: bool = False) -> Applied:
+    async def apply(
+        self,
+        plans: Mapping[str, PlanSpec],
+        overrides: Mapping[str, OverrideTerms],
+        *,
+        files: ConfigSet | None = None,
+        dry_run: bool = False,
+    ) -> Applied:
         """The files' plans and overrides, as a whole: what they no longer hold is archived or removed. All or nothing.
+        `files`, in which they stand, is kept as the set in force.
 
         With `dry_run`, the same work, undone. Raises BadInput for a price on a meter that nobody counts.
         """
@@ -96,6 +104,8 @@ class Plans:
             changes = [await self._put(unit, spec, stored.get(name), FILE, touched) for name, spec in sorted(plans.items())]
             changes += await self._archive(unit, [r for n, r in sorted(stored.items()) if n not in plans])
             changed, unknown = await apply_overrides(unit, overrides, self._clock.now_ms(), touched)
+            if files is not None:
+                await unit.config_sets.add(files, self._clock.now_ms())
             return Applied(plans=tuple(changes), overrides=changed, unknown_orgs=unknown, orgs_affected=len(touched))
 
         return await self._done(work, dry_run=dry_run)

@@ -67,6 +67,14 @@ class Account:
     revoked: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigSet:
+    """Configuration files as they were written: name -> text. `version` is the hash of them all."""
+
+    version: str
+    files: Mapping[str, str]
+
+
 class OrgRows(Protocol):
     async def insert(self, org: Organization) -> bool:
         """False where the slug is taken."""
@@ -192,6 +200,14 @@ class UsageRows(Protocol):
         ...
 
 
+class ConfigSetRows(Protocol):
+    async def add(self, applied: ConfigSet, now_ms: int) -> None:
+        """Nothing where it is the newest already."""
+        ...
+
+    async def newest(self) -> ConfigSet | None: ...
+
+
 class Unit(Protocol):
     """One transaction: all of it happens, or nothing."""
 
@@ -211,6 +227,8 @@ class Unit(Protocol):
     def outbox(self) -> OutboxRows: ...
     @property
     def usage(self) -> UsageRows: ...
+    @property
+    def config_sets(self) -> ConfigSetRows: ...
 
 
 class Books(Protocol):

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from billing.store.config_sets import ConfigSetTable
 from billing.store.keys import KeyTable
 from billing.store.orgs import OrgTable
 from billing.store.outbox import CustomerTable, OutboxTable
@@ -27,6 +28,7 @@ class PostgresUnit:
         self.customers = CustomerTable(connection)
         self.outbox = OutboxTable(connection)
         self.usage = UsageTable(connection)
+        self.config_sets = ConfigSetTable(connection)
 
 
 class PostgresBooks:

@@ -1,12 +1,13 @@
 """`weighbridge config`: check the files, show what they would change, apply them, export what is in force."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from billing.services.plans import Applied
 from config.diff import Change, compare
-from config.load import Configuration, Fault, contradictions, parse, read_set
+from config.load import Configuration, Fault, FileSet, contradictions, parse, read_set
 from config.worst_case import worst_cases
 from metering.model.errors import ConfigFaulty, NotFound
 from weighbridge import database
@@ -91,7 +92,7 @@ async def apply(options: argparse.Namespace, context: Context) -> int:
     config = _good(options, context)
     context.database_url  # noqa: B018 — a sentence where there is no database
     applied = await _apply(context, config, dry_run=False)
-    Configurations(context.settings.config_dir, context.settings.data_dir).remember(read_set(_folder(options, context)))
+    Configurations(context.settings.config_dir, context.settings.data_dir).remember(FileSet(texts=config.texts))
     lines = _applied_lines(applied, would=False)
     lines.append("Running gateways take gateway.yaml from their own folder within two seconds.")
     show(_applied(applied), options, lines=lines)
@@ -104,7 +105,7 @@ async def _apply(context: Context, config: Configuration, *, dry_run: bool) -> A
         context.database() as pool,
         database.billing_over(context.settings, config, pool, context.redis_url, context.clock) as billing,
     ):
-        return await billing.plans.apply(config.plans.plans, config.plans.overrides, dry_run=dry_run)
+        return await database.apply(billing, config, dry_run=dry_run)
 
 
 def _change(change: Change) -> dict[str, Any]:
@@ -149,17 +150,30 @@ def _applied_lines(applied: Applied | None, *, would: bool) -> list[str]:
     return [*lines, f"{applied.orgs_affected:,} organizations {'would be' if would else 'are'} affected at once"]
 
 
-def export(options: argparse.Namespace, context: Context) -> int:
+async def export(options: argparse.Namespace, context: Context) -> int:
     """The files of the set that was accepted last, comments and all."""
-    files = Configurations(context.settings.config_dir, context.settings.data_dir).last_good_files()
-    if files is None:
-        raise NotFound(f"no configuration was accepted yet on {context.settings.data_dir}")
+    texts = await _in_force(context)
     if options.output is None:
-        for name, text in files.texts.items():
+        for name, text in sorted(texts.items()):
             say(f"# --- {name}", text.rstrip())
         return 0
     options.output.mkdir(parents=True, exist_ok=True)
-    for name, text in files.texts.items():
-        (options.output / name).write_text(text, "utf-8")
-    say(f"Wrote {', '.join(files.texts)} to {options.output}")
+    for name, text in texts.items():
+        (options.output / name).write_bytes(text.encode())  # as they came, line ends and all
+    say(f"Wrote {', '.join(sorted(texts))} to {options.output}")
     return 0
+
+
+async def _in_force(context: Context) -> Mapping[str, str]:
+    """What was applied to the database last; without one, what this data folder's gateway accepted. Raises NotFound."""
+    settings = context.settings
+    if settings.database_url is not None:
+        async with context.database() as pool:
+            applied = await database.files_in_force(pool)
+        if applied is None:
+            raise NotFound("no configuration was applied to this database yet; `weighbridge init` or `weighbridge config apply` does")
+        return applied
+    files = Configurations(settings.config_dir, settings.data_dir).last_good_files()
+    if files is None:
+        raise NotFound(f"no configuration was accepted yet on {settings.data_dir}")
+    return files.texts

@@ -42,6 +42,11 @@ async def test_the_guides_tables_exist(database: str) -> None:
     assert {"customers", "subscriptions", "quotas", "invoices", "plans"} <= tables
 
 
+async def test_rows_that_wait_for_stripe_are_found_by_an_index_of_their_own(database: str) -> None:
+    indexes = {row[0]: row[1] for row in await shape(database) if row[0].startswith("outbox_")}
+    assert indexes["outbox_pending"].endswith("(id) WHERE (state = 'pending'::text)")
+
+
 async def test_a_failed_migration_leaves_nothing_behind(empty_database: str) -> None:
     broken = migrate.Migration(1, "broken", "CREATE SCHEMA IF NOT EXISTS billing; CREATE TABLE billing.half (); SELECT 1/0;", "c")
     connection = await open_connection(empty_database, application="test")
