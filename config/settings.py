@@ -92,6 +92,8 @@ class Settings:
     port: int = _a("WEIGHBRIDGE_PORT", "The gateway's port; 0 takes a free one.", _PORT, 8080)
     control_port: int = _a("WEIGHBRIDGE_CONTROL_PORT", "The control server's port.", _PORT, 8081)
     metrics_port: int = _a("WEIGHBRIDGE_METRICS_PORT", "The metrics page's port.", _PORT, 9090)
+    aggregator_port: int | None = _a("WEIGHBRIDGE_AGGREGATOR_PORT", "The aggregator's own metrics page and /healthz. Unset: none.", _PORT)
+    log_level: str = _a("WEIGHBRIDGE_LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR.", str, "INFO")
     workers: int = _a("WEIGHBRIDGE_WORKERS", "Gateway processes on one port.", whole(1, 256), 2)
     upstream: str | None = _a("UPSTREAM", "Your service, in place of the default upstream's targets. Unset: the sample.", http)
     trusted_proxies: tuple[Network, ...] = _a(

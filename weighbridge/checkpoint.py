@@ -7,6 +7,7 @@ and the workers trim their journals by its marks. Nothing is billed from it.
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +22,10 @@ FILE = "checkpoint.json"
 
 
 class Checkpoint:
-    """`fold` takes in what the journals hold beyond the marks; the file is replaced whole, and synced, before it counts."""
+    """`fold` takes in what the journals hold beyond the marks; the file is replaced whole, and synced, before it counts.
+
+    `host` names this folder for good.
+    """
 
     def __init__(self, journal_dir: Path) -> None:
         self._directory = journal_dir
@@ -29,6 +33,7 @@ class Checkpoint:
         self._epochs: dict[int, int] = dict.fromkeys(range(keys.BUCKETS), 0)
         self._counters: dict[str, tuple[int, int]] = {}  # key -> (value, expires_at_ms)
         self.folded: dict[str, dict[int, int]] = {}  # worker -> bucket -> seq
+        self.host = secrets.token_hex(8)
         self._read()
 
     def _read(self) -> None:
@@ -36,6 +41,7 @@ class Checkpoint:
             stored = json.loads(self._path.read_text())
         except FileNotFoundError:
             return
+        self.host = stored["host"]
         self._epochs |= {int(bucket): epoch for bucket, epoch in stored["epochs"].items()}
         self._counters = {key: (value, expires) for key, (value, expires) in stored["counters"].items()}
         self.folded = {worker: {int(b): seq for b, seq in marks.items()} for worker, marks in stored["marks"].items()}
@@ -44,7 +50,7 @@ class Checkpoint:
         self._directory.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
         with fresh.open("w") as file:
-            json.dump({"epochs": self._epochs, "counters": self._counters, "marks": self.folded}, file)
+            json.dump({"host": self.host, "epochs": self._epochs, "counters": self._counters, "marks": self.folded}, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)

@@ -1,6 +1,6 @@
 """A gateway alone: without Postgres its supervisor compiles orgs.yaml and plans.yaml into Redis, and answers misses.
 
-What stands in Redis already and is the same is left alone, so any number of supervisors over the same YAML agree.
+What stands in Redis already and is the same is left alone.
 Epochs are opened by gateway/adoption.py, told `standalone`.
 """
 

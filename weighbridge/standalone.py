@@ -4,6 +4,7 @@ Counters decide; the live hash keeps the last hours for whoever looks; nothing i
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,14 +15,23 @@ from redis.exceptions import RedisError
 from aggregator.recovery import Recovery
 from metering.model import keys
 from metering.model.clock import Clock
+from metering.model.errors import DependencyUnavailable
 from metering.model.ledger import parse
 
 from .checkpoint import Checkpoint
 
 log = logging.getLogger("weighbridge.standalone")
 
-_LOOK_SECONDS, _FOLD_SECONDS = 0.25, 20.0
+_LOOK_SECONDS, _FOLD_SECONDS = 1.0, 20.0
+_LEASE_MS = 15_000
 KEPT_MINUTES = 6 * 60  # of usage in the live hash
+
+
+class AnotherAlone(DependencyUnavailable):
+    """Another gateway without Postgres counts in this Redis (or did until seconds ago, with a data folder that is gone).
+    Give this one a Redis of its own, or both a DATABASE_URL and an aggregator."""
+
+    code = "another_alone"
 
 
 class Standalone:
@@ -34,11 +44,17 @@ class Standalone:
         self._checkpoint = Checkpoint(journal_dir)
         self._recovery = Recovery(self._checkpoint, client, clock, republish)
 
+    async def begin(self) -> None:
+        """Before anything is written to the store. Raises AnotherAlone; a store that is away is looked at again in `run`."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._hold_lease()
+
     async def run(self) -> None:
-        """Look several times a second, fold and trim every few."""
+        """Look each second, fold and trim every few. Raises AnotherAlone."""
         next_fold = 0.0
         while True:
             try:
+                await self._hold_lease()
                 if self._clock.monotonic() >= next_fold:
                     await self.fold()
                     next_fold = self._clock.monotonic() + _FOLD_SECONDS
@@ -46,6 +62,15 @@ class Standalone:
             except (RedisError, OSError) as exc:
                 log.warning("the store is away, recovery waits: %s", exc)
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _hold_lease(self) -> None:
+        """Two checkpoints would each restore what the other never saw; so one host, until its lease has run out."""
+        mine = self._checkpoint.host.encode()
+        if await self._client.set(keys.ALONE, mine, nx=True, px=_LEASE_MS):
+            return
+        if await self._client.get(keys.ALONE) != mine:
+            raise AnotherAlone
+        await self._client.pexpire(keys.ALONE, _LEASE_MS)
 
     async def fold(self) -> None:
         """Journals into the checkpoint; then the workers may trim theirs, and old rows of the live hash go."""

@@ -127,8 +127,10 @@ class Supervisor:
         from .standalone import Standalone  # with all of the aggregator's recovery, which a full house runs elsewhere
 
         journal_dir, dropped = self._settings.data_dir / "journal", self._metrics.rows_dropped.inc
+        standalone = Standalone(self._redis, journal_dir, self._clock, self._republish, dropped)
+        await standalone.begin()
         await self._publish()
-        await Standalone(self._redis, journal_dir, self._clock, self._republish, dropped).run()
+        await standalone.run()
 
     async def _republish(self) -> None:
         """Raises RedisError, so that recovery tries again."""
@@ -169,7 +171,12 @@ class Supervisor:
                 self._metrics.config_last_apply_success.set(0)
                 log.error("the changed configuration is faulty, nothing changes:\n%s", "\n".join(f"  {fault}" for fault in parsed.faults))
                 continue
-            self._accepted = self._configurations.accept(files, parsed.config)
+            try:
+                self._accepted = self._configurations.accept(files, parsed.config)
+            except OSError as exc:
+                self._metrics.config_last_apply_success.set(0)
+                log.error("the changed configuration cannot be kept in %s (%s), nothing changes", self._settings.data_dir, exc)
+                continue
             refusals = await self._workers.push(self._accepted.path)
             await self._publish()
             self._metrics.config_last_apply_success.set(0 if refusals else 1)

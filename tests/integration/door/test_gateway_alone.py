@@ -8,10 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
 from metering.model import keys
 from metering.model.apikey import mint, sha256_hex
+from metering.model.clock import SystemClock
 from weighbridge.sockets import free_port
+from weighbridge.standalone import AnotherAlone, Standalone
 
 ACME = "018f2d5e-7c3a-7b1e-9d42-6a5b0c1d2e3f"
 KEY = mint(b"a gateway alone, a key")
@@ -93,3 +96,14 @@ def test_it_counts_on_after_a_restart_and_after_its_store_was_emptied(gateway: G
         store.flushall()
     gateway.home.until(gateway.decides, "the store restored")
     assert gateway.decided(4) == [200] * 3 + [429]
+
+
+async def test_a_second_host_without_postgres_is_refused_on_the_same_store(redis: str, tmp_path) -> None:
+    async def publish() -> None: ...
+
+    async with AsyncRedis.from_url(redis) as client:
+        hosts = [Standalone(client, tmp_path / name, SystemClock(), publish, lambda rows: None) for name in ("first", "second")]
+        await hosts[0].begin()
+        with pytest.raises(AnotherAlone):
+            await hosts[1].begin()
+        await hosts[0].begin()
