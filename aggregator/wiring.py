@@ -19,6 +19,7 @@ from aggregator.overage import cut_overage
 from aggregator.recovery import Recovery
 from aggregator.schedule import Job, Schedule
 from aggregator.truth import PostgresTruth
+from billing.stripe import installation
 from billing.stripe.client import StripeApi
 from billing.stripe.deliver import deliver_due
 from billing.wiring import open_billing
@@ -28,7 +29,7 @@ from metering.model.clock import Clock, to_datetime, to_ms
 from metering.model.errors import ConfigFaulty, DependencyUnavailable
 from metering.model.meter import Meter
 from metering.store import migrate
-from metering.store.postgres import DatabaseUnsuitable, Queries, open_pool
+from metering.store.postgres import DatabaseUnsuitable, Queries, open_pool, redacted
 
 SQL = Queries.load("aggregator", "sql/wiring.sql")
 log = logging.getLogger("weighbridge.aggregator")
@@ -145,6 +146,7 @@ async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: in
         await check_store(redis)
         stripe = None
         if settings.billing_enabled and settings.stripe_api_key:
+            await installation.stamp(pool, settings.stripe_mode, clock, where=redacted(settings.database_url))
             stripe = StripeApi(api_key=settings.stripe_api_key, api_base=settings.stripe_api_base)
             stack.push_async_callback(stripe.close)
         metrics, meters = AggregatorMetrics(clock), first_meters(settings)

@@ -31,6 +31,7 @@ from .environment import (
 )
 
 STRIPE_API = "https://api.stripe.com"
+_LIVE_KEY = re.compile(r"(sk|rk)_live_")
 
 
 class SettingsFaulty(ConfigFaulty):
@@ -119,6 +120,13 @@ class Settings:
     def uses_sandbox(self) -> bool:
         """True where no Stripe key is set: the stand-in answers, no money moves."""
         return self.stripe_api_key is None
+
+    @property
+    def stripe_mode(self) -> str:
+        """sandbox, test or live: the side of Stripe that a process under these settings speaks to, if it does."""
+        if self.stripe_api_key is None or self.stripe_api_base not in (None, STRIPE_API):
+            return "sandbox"
+        return "live" if _LIVE_KEY.match(self.stripe_api_key) else "test"
 
     @staticmethod
     def load(environ: Mapping[str, str], env_file: Path | None = None, *, bills: bool = True) -> "Settings":
@@ -229,7 +237,7 @@ def _stripe_faults(s: Settings, *, bills: bool) -> list[str]:
     at_stripe = s.stripe_api_base in (None, STRIPE_API)
     if at_stripe and key and not re.match(r"(sk|rk)_(test|live)_", key):
         return ["STRIPE_API_KEY: a secret key begins with sk_test_, sk_live_, rk_test_ or rk_live_"]
-    live = re.match(r"(sk|rk)_live_", key) is not None
+    live = _LIVE_KEY.match(key) is not None
     if s.env == "prod":
         if not key and bills and s.billing_enabled:
             return ["ENV=prod refuses the Stripe sandbox: set STRIPE_API_KEY to a live key, or BILLING_ENABLED=false to bill nothing"]

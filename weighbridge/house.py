@@ -1,15 +1,18 @@
 """The processes of a running system, where they listen, and how they start, restart and stop."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from redis.asyncio import Redis
 
+from billing.stripe import installation
 from config.load import Configuration
 from config.settings import Settings
 from metering.model import keys
@@ -65,6 +68,10 @@ class House:
         return self._url(self.ports.metrics, "/metrics")
 
     @property
+    def speaks_to_stripe(self) -> bool:
+        return self.settings.billing_enabled and (self.sandboxed or self.settings.stripe_api_key is not None)
+
+    @property
     def stripe_environ(self) -> dict[str, str]:
         """What points a process at the sandbox; nothing when an account of the operator's own is used."""
         if not self.sandboxed:
@@ -111,10 +118,12 @@ class House:
     async def start(self, say: Say) -> None:
         """Everything, in order. Raises DependencyUnavailable and what the servers' own checks raise."""
         _empty(self.settings.data_dir / "metrics")
-        first = asyncio.create_task(self._start_loose_ends())
+        first = asyncio.create_task(self._start_sample())
         try:
             await self.stores.start()
+            await self._check_side_of_stripe()
             self._say_stores(say)
+            await self._start_sandbox()
             await self._start("gateway", "weighbridge.gateway_host")  # it needs no database
             await self._prepare_database()
             await first
@@ -128,25 +137,44 @@ class House:
         await self._until("control", lambda: answers_200(f"{self.control_url}/readyz"))
         say(part("control", f"{self.control_url}   metrics {self.metrics_url}"))
 
-    async def _prepare_database(self) -> None:
-        settings, redis_url = self.settings, self.stores.redis_url or ""
+    @contextlib.asynccontextmanager
+    async def _database(self) -> AsyncIterator[asyncpg.Pool]:
         pool = await open_pool(self.stores.database_url or "", application="weighbridge-up", max_size=2)
         try:
+            yield pool
+        finally:
+            await pool.close()
+
+    @property
+    def _where_the_database_is(self) -> str:
+        return str(self.settings.data_dir) if self.stores.postgres else redacted(self.stores.database_url or "")
+
+    async def _check_side_of_stripe(self) -> None:
+        """Before anything is changed or started that a refusal would have to undo. Raises OtherSideOfStripe."""
+        if self.speaks_to_stripe:
+            async with self._database() as pool:
+                await installation.check(pool, self.settings.stripe_mode, where=self._where_the_database_is)
+
+    async def _prepare_database(self) -> None:
+        settings, redis_url = self.settings, self.stores.redis_url or ""
+        async with self._database() as pool:
             await database.prepare(settings, self.config, pool, redis_url, self.clock)
+            if self.speaks_to_stripe:
+                await installation.stamp(pool, settings.stripe_mode, self.clock, where=self._where_the_database_is)
             self.requests_at_start = await database.requests_counted(pool)
             async with database.billing_over(settings, self.config, pool, redis_url, self.clock) as billing:
                 self.demo = await demo.prepare(billing, self.config, settings.data_dir / "demo.env", settings.billing_currency)
-        finally:
-            await pool.close()
 
     async def _start(self, role: str, module: str, *arguments: str) -> None:
         child = self.children[role] = Child(role, [*_PYTHON, module, *arguments], self.environ())
         await child.start()
 
-    async def _start_loose_ends(self) -> None:
-        """What waits for no store."""
+    async def _start_sample(self) -> None:
+        """It waits for no store."""
         if self.settings.upstream is None:
             await self._start("sample", "weighbridge.sample", "--port", str(self.ports.sample))
+
+    async def _start_sandbox(self) -> None:
         if self.sandboxed:
             state = self.settings.data_dir / "stripe-sandbox.sqlite"
             await self._start("stripe", "billing.stripe.sandbox", "--port", str(self.ports.sandbox), "--state", str(state))

@@ -6,7 +6,11 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
+
+from billing.stripe import installation
 from billing.stripe.client import StripeApi
+from metering.store.postgres import redacted
 
 from .context import Context, add_folders
 from .output import add_format, show
@@ -23,7 +27,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     from weighbridge.flushing import flush
 
     settings = context.settings
-    async with context.database() as pool, context.redis() as client, _stripe(context) as stripe:
+    async with context.database() as pool, context.redis() as client, _stripe(context, pool) as stripe:
         report = await flush(pool, client, context.configuration, context.clock, stripe=stripe, bills=settings.billing_enabled)
     lines = [
         f"Shipped by {report.processes} gateway processes",
@@ -37,12 +41,13 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _stripe(context: Context) -> AsyncIterator[StripeApi | None]:
-    """The account or the running sandbox; None where there is neither."""
+async def _stripe(context: Context, pool: asyncpg.Pool) -> AsyncIterator[StripeApi | None]:
+    """The account or the running sandbox; None where there is neither. Raises OtherSideOfStripe."""
     settings = context.settings
-    if settings.stripe_api_key is None:
+    if settings.stripe_api_key is None or not settings.billing_enabled:
         yield None
         return
+    await installation.stamp(pool, settings.stripe_mode, context.clock, where=redacted(context.database_url))
     api = StripeApi(api_key=settings.stripe_api_key, api_base=settings.stripe_api_base)
     try:
         yield api

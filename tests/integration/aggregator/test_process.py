@@ -81,6 +81,14 @@ async def test_it_says_that_its_port_is_taken(start: Any, database: str, redis: 
         assert f"Port {port} on 127.0.0.1 is taken" in await refusal(process)
 
 
+async def test_it_speaks_to_no_other_side_of_stripe_than_its_database_knows(
+    start: Any, empty_house: Any, database: str, redis: str
+) -> None:
+    await empty_house.pool.execute("INSERT INTO billing.installation (stripe_mode, stamped_at) VALUES ('live', now())")
+    sentence = await refusal(await start(DATABASE_URL=database, REDIS_URL=redis, STRIPE_API_KEY="sk_test_x"))
+    assert "holds ids of a Stripe account's live mode, and STRIPE_API_KEY is a key of test mode" in sentence
+
+
 async def until(check: Callable[[], Any]) -> Any:
     """Poll until `check` gives something."""
     async with asyncio.timeout(WAIT_SECONDS):

@@ -25,6 +25,22 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert (found.flush_interval_seconds, found.report_interval_seconds, found.store_deadline_ms) == (60, 3600, 50)
 
 
+@pytest.mark.parametrize(
+    ("environ", "mode"),
+    [
+        ({}, "sandbox"),
+        ({"STRIPE_API_KEY": TEST}, "test"),
+        ({"STRIPE_API_KEY": "rk_test_x"}, "test"),
+        ({"STRIPE_API_KEY": LIVE, "ENV": "prod"}, "live"),
+        ({"STRIPE_API_KEY": "rk_live_x", "ENV": "prod"}, "live"),
+        ({"STRIPE_API_KEY": TEST, "STRIPE_API_BASE": "https://api.stripe.com"}, "test"),
+        ({"STRIPE_API_KEY": TEST, "STRIPE_API_BASE": "http://127.0.0.1:9999"}, "sandbox"),  # as `up` points its processes at it
+    ],
+)
+def test_key_and_address_say_which_side_of_stripe_is_meant(environ: dict[str, str], mode: str) -> None:
+    assert read_settings(environ).stripe_mode == mode
+
+
 def test_the_guides_env_file_is_read_with_its_comments() -> None:
     text = """
 # Stripe Configuration
