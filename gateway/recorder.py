@@ -102,6 +102,11 @@ class Recorder:
         assert batch is not None
         return batch
 
+    def catch_up(self, bucket: int, mark: int) -> None:
+        """Where the store has taken more than the journal shows (its tail went with the host's power), go on from there."""
+        if mark > self.tally.seqs.get(bucket, 0):
+            self.tally.seqs[bucket] = mark
+
     def batches_above(self, marks: dict[int, int]) -> list[Batch]:
         """Every batch on disk above the given marks (bucket -> seq), in order; what recovery has to ship again."""
         self.flush()

@@ -63,7 +63,7 @@ class Shipper:
     def cut_and_send(self) -> None:
         """Make batches of everything recorded, and send what can be sent."""
         for bucket in self._recorder.dirty_buckets():
-            if not self._buckets[bucket].held:
+            if not self._buckets[bucket].held and self._lane(bucket).acked is not None:
                 self._push(self._recorder.cut(bucket))
         try:
             self._recorder.flush()
@@ -151,6 +151,7 @@ class Shipper:
             return
         if reply[0] == b"mark":
             lane.acked = int(reply[1])
+            self._recorder.catch_up(bucket, lane.acked)
             self._next(bucket)
         else:
             lane.tag = None
