@@ -39,7 +39,7 @@ class Billing:
 
 def open_billing(
     pool: asyncpg.Pool,
-    redis: Redis,
+    redis: Redis | None,
     clock: Clock,
     *,
     meters: Mapping[str, Meter],
@@ -49,7 +49,8 @@ def open_billing(
     cut: Cut = cut_nothing,
 ) -> Billing:
     """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing. `cut` is
-    called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none."""
+    called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none.
+    Without `redis` what must be published waits for control."""
     books, gateways = PostgresBooks(pool), RedisGateways(redis)
     entitlements = Entitlements(books, gateways, clock, default_plan=default_plan)
     keys = Keys(books, entitlements, clock, entropy=lambda: secrets.token_bytes(24))
@@ -66,27 +67,33 @@ def open_billing(
 class RedisGateways:
     """The live copy. One call, one trip; every way Redis fails is GatewaysUnreachable."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis | None) -> None:
         self._redis = redis
+
+    @property
+    def _store(self) -> Redis:
+        if self._redis is None:
+            raise GatewaysUnreachable("REDIS_URL is not set")
+        return self._redis
 
     async def publish(self, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None:
         if orgs:
             with _unreachable():
-                await publish.publish_orgs(self._redis, orgs)
+                await publish.publish_orgs(self._store, orgs)
 
     async def withdraw_org(self, org_id: str, hashes: Sequence[str]) -> None:
         with _unreachable():
-            await publish.withdraw_org(self._redis, org_id, hashes)
+            await publish.withdraw_org(self._store, org_id, hashes)
 
     async def withdraw_keys(self, hashes: Sequence[str]) -> None:
         if hashes:
             with _unreachable():
-                await publish.withdraw_keys(self._redis, hashes)
+                await publish.withdraw_keys(self._store, hashes)
 
     async def announce(self, messages: Sequence[str]) -> None:
         if messages:
             with _unreachable():
-                pipe = self._redis.pipeline(transaction=False)
+                pipe = self._store.pipeline(transaction=False)
                 for message in messages:
                     pipe.publish(grammar.CHANGED, message)
                 await pipe.execute()
@@ -96,7 +103,7 @@ class RedisGateways:
         if not names:
             return []
         with _unreachable():
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self._store.pipeline(transaction=False)
             for name in names:
                 pipe.get(name)
             return [None if value is None else int(value) for value in await pipe.execute()]

@@ -32,10 +32,11 @@ class Prepared:
 
 @contextlib.asynccontextmanager
 async def billing_over(
-    settings: Settings, config: Configuration, pool: asyncpg.Pool, redis_url: str, clock: Clock
+    settings: Settings, config: Configuration, pool: asyncpg.Pool, redis_url: str | None, clock: Clock
 ) -> AsyncIterator[Billing]:
-    """The use cases as these settings bind them."""
-    async with Redis.from_url(redis_url) as client:
+    """The use cases as these settings bind them. Without a store, what gateways must hear waits for control."""
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Redis.from_url(redis_url)) if redis_url else None
         yield open_billing(
             pool,
             client,
@@ -48,7 +49,7 @@ async def billing_over(
         )
 
 
-async def prepare(settings: Settings, config: Configuration, pool: asyncpg.Pool, redis_url: str, clock: Clock) -> Prepared:
+async def prepare(settings: Settings, config: Configuration, pool: asyncpg.Pool, redis_url: str | None, clock: Clock) -> Prepared:
     """Migrate, then apply plans and overrides. Doing it again changes nothing. Raises DatabaseUnsuitable, BadInput."""
     migrations = await migrate(pool)
     async with billing_over(settings, config, pool, redis_url, clock) as billing:

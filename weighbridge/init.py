@@ -1,9 +1,11 @@
 """The configuration files that ship with the program, copied to where an operator edits them."""
 
-from importlib.resources import files
 from pathlib import Path
 
+from config import files
 from config.files import FILES
+
+_SHIPPED = Path(files.__file__).parent  # asked of a module: an operator's ./config may stand before the package of that name
 
 
 def write_missing_files(config_dir: Path, *, each: bool = False) -> list[Path]:
@@ -13,17 +15,11 @@ def write_missing_files(config_dir: Path, *, each: bool = False) -> list[Path]:
     """
     if not each and any((config_dir / name).exists() for name in FILES):
         return []
-    shipped = files("config")
     written = []
-    for name in [*FILES, *(f"schema/{entry.name}" for entry in _schemas())]:
+    for name in [*FILES, *(f"schema/{path.name}" for path in sorted((_SHIPPED / "schema").glob("*.json")))]:
         target = config_dir / name
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(shipped.joinpath(*name.split("/")).read_text("utf-8"), "utf-8")
+            target.write_text((_SHIPPED / name).read_text("utf-8"), "utf-8")
             written.append(target)
     return written
-
-
-def _schemas() -> list[Path]:
-    folder = files("config") / "schema"
-    return [Path(entry.name) for entry in folder.iterdir() if entry.name.endswith(".json")] if folder.is_dir() else []

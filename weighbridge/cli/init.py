@@ -7,6 +7,7 @@ from weighbridge import database
 from weighbridge.init import write_missing_files
 
 from .context import Context, add_folders
+from .org import unpublished
 from .output import add_format, show
 
 _MADE = """
@@ -33,7 +34,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     context.database_url  # noqa: B018 — said before any file is written
     written = [str(path) for path in write_missing_files(context.settings.config_dir, each=True)]
     async with context.database() as pool:
-        prepared = await database.prepare(context.settings, context.configuration, pool, context.redis_url, context.clock)
+        prepared = await database.prepare(context.settings, context.configuration, pool, context.settings.redis_url, context.clock)
         rows = await pool.fetch(_MADE)
     made = {kind: [row["relname"] for row in rows if row["kind"] in letters] for kind, letters in _KINDS.items()}
     plans = {change.plan: change.what for change in prepared.applied.plans}
@@ -44,4 +45,5 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         *(f"{kind.capitalize() + ':':<11} {', '.join(names)}" for kind, names in made.items() if names),
     ]
     show({"migrations": prepared.migrations, "files": written, "plans": plans, **made}, options, lines=lines)
+    unpublished(prepared.applied.published)
     return 0

@@ -44,7 +44,7 @@ def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser
 def unpublished(published: bool) -> None:
     """The change is stored; say so where the gateways do not know yet."""
     if not published:
-        sys.stderr.write("weighbridge: stored, but Redis does not answer: the gateways will hear of it when it is back\n")
+        sys.stderr.write("weighbridge: stored, but Redis is not there: control tells the gateways once it is\n")
 
 
 async def create_org(options: argparse.Namespace, context: Context) -> int:
