@@ -49,11 +49,14 @@ async def _only_org(billing: Billing) -> str:
     return found[0]
 
 
+_PLAIN = ("request", "query", "invocation")  # what the title says already
+
+
 def _number(value: float | int | None, unit: str) -> str:
     if value is None:
         return "unlimited"
     text = f"{value:,}" if isinstance(value, int) else f"{Decimal(str(value)):,.6f}".rstrip("0").rstrip(".")
-    return f"{text} {unit}" if unit in ("kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB") else text
+    return f"{text} {unit}" if unit not in _PLAIN else text
 
 
 def _row(one: dict[str, Any]) -> list[str]:
