@@ -5,6 +5,7 @@ A request is matched, never rewritten: the service gets the path as it came.
 """
 
 import re
+from collections.abc import Iterator
 from enum import IntEnum
 
 _PLAIN = frozenset(map(chr, range(0x20, 0x7F))) - frozenset("/%\\;{}*")  # characters that an escape may stand for
@@ -15,6 +16,7 @@ _BEYOND_ASCII = re.compile(r"[^\x20-\x7e]")
 _SEPARATOR = re.compile(r"%2f|%5c|\\", re.IGNORECASE)
 _PARAMETERS = re.compile(r"(?:;|%3b)[^/]*", re.IGNORECASE)
 _AMBIGUOUS = re.compile(r"[;\\]|%(?:2f|5c|3b)", re.IGNORECASE)
+_DOTS = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 
 class Form(IntEnum):
@@ -61,32 +63,36 @@ def _check_segment(text: str, segment: str) -> None:
         raise ValueError(f"{text}: spaces and characters beyond ASCII are written as escapes: %20")
 
 
-def segments_of(path: str) -> tuple[str, ...]:
+def segments_of(path: str, *, keep_dots: bool = False) -> tuple[str, ...]:
     """The segments of a path or template, normalized. `/a/%2e%2e//b/` is `/b`.
 
-    Escapes of plain characters are undone, others stand in capitals; no empty or dot segments, no slash at the end.
-    The path of a request is its bytes read as Latin-1.
+    Escapes of plain characters are undone, others stand in capitals; no empty segments, no slash at the end, and no dot
+    segments unless they are to be kept. The path of a request is its bytes read as Latin-1.
     """
     path = _ESCAPE.sub(_spelled, path) if "%" in path else path
     path = path if path.isascii() and path.isprintable() else _BEYOND_ASCII.sub(_escaped, path)
     found: list[str] = []
     for segment in path.split("/"):
-        if segment == "..":
-            if found:
+        if segment in (".", "..") and not keep_dots:
+            if segment == ".." and found:
                 found.pop()
-        elif segment not in ("", "."):
+        elif segment:
             found.append(segment)
     return tuple(found)
 
 
-def loose_segments_of(path: str) -> tuple[str, ...]:
-    """As a lenient service may read it: `%2F`, `%5C` and `\\` part segments, `;…` is dropped from each."""
-    return segments_of(_PARAMETERS.sub("", _SEPARATOR.sub("/", path)))
+def readings_of(path: str) -> Iterator[tuple[str, ...]]:
+    """The path as services may read it, the usual reading first.
 
-
-def reads_two_ways(path: str) -> bool:
-    """True where `loose_segments_of` may differ from `segments_of`."""
-    return _AMBIGUOUS.search(path) is not None
+    A lenient one parts segments at `%2F`, `%5C` and `\\`, and drops `;…` from each; a literal one takes `..` for a name.
+    """
+    lenient = _PARAMETERS.sub("", _SEPARATOR.sub("/", path)) if _AMBIGUOUS.search(path) else None
+    for text in (path, lenient):
+        if text is None:
+            continue
+        yield segments_of(text)
+        if _DOTS.search(text):
+            yield segments_of(text, keep_dots=True)
 
 
 def _spelled(match: re.Match[str]) -> str:

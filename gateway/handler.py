@@ -289,9 +289,16 @@ class Handler:
 
 def _method_meant(request: Request) -> str:
     """A preflight asks about another method than its own; that method's route decides."""
-    wanted = request.header(b"access-control-request-method") if request.method == "OPTIONS" else None
-    return wanted.decode("latin-1") if wanted else request.method
+    return _preflight_for(request) or request.method
 
 
 def _is_free_preflight(route: Route, request: Request) -> bool:
-    return route.preflight == "free" and request.method == "OPTIONS" and request.header(b"access-control-request-method") is not None
+    return route.preflight == "free" and _preflight_for(request) is not None
+
+
+def _preflight_for(request: Request) -> str | None:
+    """The method that a CORS preflight asks about. With a body a request is none, else bytes would pass unweighed."""
+    if request.method != "OPTIONS" or request.chunked or request.content_length:
+        return None
+    wanted = request.header(b"access-control-request-method")
+    return wanted.decode("latin-1") if wanted else None

@@ -2,7 +2,7 @@
 
 Laws: the most specific wins, whatever its place in the file: literal paths before `{name}` before `*`; then more literal
 segments; then, for one path, a route bound to the host before any host, and to the method before any method.
-A path that a lenient service could read in another way (`%2F`, `\\`, `;x`) takes the stricter of both readings: one that
+A path that services could read in several ways (`%2F`, `\\`, `;x`, `..`) takes the strictest of all readings: one that
 requires a caller before an open one, then the more specific. So no odd spelling leads around a route's quota.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from config.gateway import GatewayConfig, Route
-from config.paths import Form, form_of, loose_segments_of, pattern_of, reads_two_ways, segments_of, specificity
+from config.paths import Form, form_of, pattern_of, readings_of, segments_of, specificity
 
 MOST_CACHED = 4_096
-_LONGEST_CACHED = 512  # bytes; longer paths are matched anew, so that they cannot fill memory
+_LONGEST_CACHED = 512  # bytes of method, host and path; longer ones are matched anew, so that they cannot fill memory
 
 Rank = tuple[tuple[int, int, tuple[int, ...]], bool, bool]
 
@@ -75,16 +75,16 @@ class Router:
             return self._known[key]
         except KeyError:
             route = self._find(method, _bare(host), raw_path.decode("latin-1"))
-        if len(raw_path) <= _LONGEST_CACHED:
+        if len(method) + len(host) + len(raw_path) <= _LONGEST_CACHED:
             if len(self._known) >= MOST_CACHED:
                 self._known.pop(next(iter(self._known)))
             self._known[key] = route
         return route
 
     def _find(self, method: str, host: str, path: str) -> Route | None:
-        found = self._best(method, host, segments_of(path))
-        if reads_two_ways(path):
-            found = _stricter(found, self._best(method, host, loose_segments_of(path)))
+        found: _Entry | None = None
+        for segments in readings_of(path):
+            found = _stricter(found, self._best(method, host, segments))
         return found.route if found else None
 
     def _best(self, method: str, host: str, segments: tuple[str, ...]) -> _Entry | None:

@@ -102,7 +102,8 @@ class Configuration:
     def _refuse(self, version: str, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         self._metrics.config_last_apply_success.set(0)
-        log.error("configuration %s has %d faults, and changes nothing: %s", version, len(faults), "; ".join(faults))
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        log.error("configuration %s has %s, and changes nothing: %s", version, count, "; ".join(faults))
 
 
 def _tell(version: str, applied: Applied) -> None:

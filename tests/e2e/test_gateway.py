@@ -118,6 +118,23 @@ async def test_a_preflight_is_forwarded_without_a_key_and_costs_nothing(house: H
     assert (status, (await house.served()).get("", 0) - before) == (200, 1)
 
 
+async def test_a_request_with_a_body_or_without_a_method_asked_about_is_no_preflight(house: House) -> None:
+    async with aiohttp.ClientSession() as session:
+        for asked, body in (("GET", b"goods"), ("", b"")):
+            headers = {"Origin": "https://app.example", "Access-Control-Request-Method": asked}
+            async with session.options(house.gateway + "/orders/1", headers=headers, data=body) as answer:
+                assert answer.status == 401
+
+
+async def test_dots_in_a_path_do_not_lead_through_an_open_route(house: House) -> None:
+    from yarl import URL
+
+    async with aiohttp.ClientSession() as session:
+        for path in ("/orders/%2e%2e/_count", "/orders/1/%2E./%2e%2e/_count"):
+            async with session.get(URL(house.gateway + path, encoded=True)) as answer:
+                assert answer.status == 401
+
+
 async def test_a_browser_can_read_why_it_was_refused(house: House) -> None:
     _, answered, _ = await call(house, CLOSED, Origin="https://app.example")
     assert answered["access-control-allow-origin"] == "https://app.example"

@@ -136,7 +136,10 @@ async def delete_org(options: argparse.Namespace, context: Context) -> int:
 
 
 def which(options: argparse.Namespace) -> str:
-    """The organization named as an argument or by --org. Ends with the usage error where there is none."""
+    """The organization named as an argument or by --org. Ends with the usage error where there is none, or two."""
+    if options.org and options.org_option and options.org != options.org_option:
+        sys.stderr.write(f"weighbridge: two organizations are named, {options.org} and {options.org_option}; name one\n")
+        raise SystemExit(2)
     ref: str | None = options.org_option or options.org
     if ref is None:
         sys.stderr.write("weighbridge: which organization? Give its id or slug\n")

@@ -68,6 +68,21 @@ def test_no_spelling_leads_through_an_open_route(path: str) -> None:
     assert taken(router_of(route("/*"), route("/docs/*", auth="none")), path) == "/*"
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/x/../../health", "/v1/x/%2e%2e/%2E./health", "/v1/../health", "/./health", "/v1;x/../health", "/v1/..%2f../health",
+     "/health/..", "/x%5c..%5c../health"],
+)  # fmt: skip
+def test_dot_segments_that_a_service_may_take_for_names_do_not_open_a_route(path: str) -> None:
+    assert taken(router_of(route("/*"), route("/health", auth="none")), path) == "/*"
+
+
+def test_dot_segments_do_not_lead_out_of_a_route_that_weighs_more() -> None:
+    router = router_of(route("/*"), route("/v1/reports/*"), route("/health", auth="none"))
+    for path in ("/v1/reports/../../cheap", "/v1/reports/%2e%2e/%2e%2e/health", "/v1;a/reports/../../cheap"):
+        assert taken(router, path) == "/v1/reports/*"
+
+
 def test_an_escaped_slash_in_a_name_is_still_one_name() -> None:
     assert taken(router_of(route("/*"), route("/objects/{key}")), "/objects/a%2Fb") == "/objects/{key}"
 
@@ -115,6 +130,15 @@ def test_what_is_remembered_is_bounded_and_stays_right() -> None:
     assert all(taken(router, f"/n/{n}") == "/n/{id}" for n in range(MOST_CACHED + 100))
     assert taken(router, "/n/" + "x" * 10_000) == "/n/{id}"
     assert len(router._known) <= MOST_CACHED
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "path"), [("M" * 9_000, "h", "/a"), ("GET", "h" * 9_000, "/a"), ("GET", "h", "/" + "a" * 9_000)]
+)
+def test_nothing_long_is_remembered(method: str, host: str, path: str) -> None:
+    router = router_of(route("/*"))
+    assert taken(router, path, method, host) == "/*"
+    assert not router._known
 
 
 @given(st.binary(max_size=60))

@@ -5,6 +5,7 @@ import pytest
 from metering.model.errors import BadInput
 from weighbridge.cli.key import seconds
 from weighbridge.cli.main import NOUNS, normalized, parser
+from weighbridge.cli.org import which
 from weighbridge.cli.output import table
 
 SPELLINGS = [
@@ -32,6 +33,13 @@ def test_a_span_of_time_is_read(text: str, expected: int) -> None:
 def test_what_is_no_span_of_time_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="no span of time"):
         seconds(text)
+
+
+def test_two_names_for_one_organization_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert which(parser().parse_args(["key", "list", "acme", "--org", "acme"])) == "acme"
+    with pytest.raises(SystemExit, match="2"):
+        which(parser().parse_args(["key", "import", "keys.txt", "--org", "acme"]))
+    assert "keys.txt and acme; name one" in capsys.readouterr().err
 
 
 def test_a_table_is_aligned_and_has_no_trailing_space() -> None:
