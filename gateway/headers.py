@@ -25,6 +25,7 @@ _NO_TRAILERS = _HOP_BY_HOP | _BELIEVED | {b"trailer", b"content-encoding", b"con
 _ADDRESSES_REMEMBERED = 4096
 _SETS_REMEMBERED = 64
 _NAMES_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 100  # characters of a name or an address; who sends longer ones shall not fill memory
 _NO_CONTENT = 204
 _WITHOUT_BODY = (204, 304)
 _OWN_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
@@ -46,9 +47,11 @@ class TrustedProxies:
             return False
         known = self._known.get(address)
         if known is None:
-            if len(self._known) >= _ADDRESSES_REMEMBERED:
-                self._known.clear()
-            known = self._known[address] = self._look_up(address)
+            known = self._look_up(address)
+            if len(address) <= _LONGEST_REMEMBERED:
+                if len(self._known) >= _ADDRESSES_REMEMBERED:
+                    self._known.clear()
+                self._known[address] = known
         return known
 
     def _look_up(self, address: str) -> bool:
@@ -183,9 +186,11 @@ class _Lines(dict[bytes, bytes]):
         self._prefixes = prefixes
 
     def __missing__(self, name: bytes) -> bytes:
-        if len(self) >= _NAMES_REMEMBERED:
-            self.clear()
-        line = self[name] = b"" if self._drops(name.lower()) else b"\r\n" + name + b": "
+        line = b"" if self._drops(name.lower()) else b"\r\n" + name + b": "
+        if len(name) <= _LONGEST_REMEMBERED:
+            if len(self) >= _NAMES_REMEMBERED:
+                self.clear()
+            self[name] = line
         return line
 
     def _drops(self, name: bytes) -> bool:

@@ -21,6 +21,7 @@ _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::
 _SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
 _MAX_BLANK_LINES = 8
 _HOSTS_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 261  # the longest name, a colon, a port; who sends longer ones shall not fill memory
 
 
 class Limits(Protocol):
@@ -310,14 +311,16 @@ _hosts: dict[bytes, str] = {}
 def read_host(authority: bytes) -> str:
     """The host of an authority in lower case without its port; an IPv6 literal keeps its brackets.
 
-    Raises Refusal for what is no authority. Remembers the last few thousand, since few differ.
+    Raises Refusal for what is no authority. Remembers a few thousand, since few differ.
     """
     host = _hosts.get(authority)
     if host is None:
         match = _AUTHORITY.fullmatch(authority)
         if match is None:
             raise Refusal(400, "bad_request", "The Host field is malformed.")
-        if len(_hosts) >= _HOSTS_REMEMBERED:
-            _hosts.clear()
-        host = _hosts[authority] = match[1].lower().decode("ascii")
+        host = match[1].lower().decode("ascii")
+        if len(authority) <= _LONGEST_REMEMBERED:
+            if len(_hosts) >= _HOSTS_REMEMBERED:
+                _hosts.clear()
+            _hosts[authority] = host
     return host

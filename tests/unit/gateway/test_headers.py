@@ -31,6 +31,18 @@ Content_Length Transfer_Encoding X_API_Key
 """
 
 
+def test_a_long_name_goes_on_and_is_not_remembered():
+    passage, name = Passage(route()), b"X-" + b"a" * 20_000
+    assert name + b": 1" in forwarded(passage, head(name + b": 1"))
+    assert not any(name in lines for lines in passage._request.values())
+
+
+def test_a_long_address_is_not_remembered():
+    proxies = TrustedProxies(["10.0.0.0/8"])
+    assert not proxies.trusts("1" * 20_000)
+    assert not proxies._known
+
+
 @pytest.mark.parametrize("name", HELD_BACK.split())
 def test_a_field_that_may_not_go_on_does_not(name):
     value = "100-continue" if name == "Expect" else "x"

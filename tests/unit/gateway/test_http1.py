@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.gateway import Limits
+from gateway import http1
 from gateway.http1 import Refusal, RequestHead, RequestParser, read_host
 
 HEAD = (
@@ -100,6 +101,12 @@ def test_whether_the_client_keeps_its_connection(version, connection, kept):
 )
 def test_a_host_is_read_without_its_port_in_lower_case(authority, host):
     assert read_host(authority) == host
+
+
+def test_a_long_host_is_read_and_not_remembered():
+    before = len(http1._hosts)
+    assert read_host(b"A" * 30_000) == "a" * 30_000
+    assert len(http1._hosts) == before
 
 
 @pytest.mark.parametrize(
