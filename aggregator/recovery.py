@@ -123,6 +123,8 @@ class Recovery:
             restored += await self._restore_group(snapshot, buckets[start : start + GROUP], raised, stale, needing[0].run_id)
         if all(s.epoch == 0 for s in needing):
             log.info("%d buckets of a new store are set up", restored)
+        elif all(s.shown_epoch == s.epoch for s in needing):
+            log.info("the store was restarted: its %d buckets are set up anew, under a new epoch", restored)
         else:
             log.warning("%d buckets of the store had to be brought back; %d are restored, under a new epoch", len(needing), restored)
         return restored
