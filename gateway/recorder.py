@@ -5,7 +5,6 @@ worker incarnation: its own, or a dead one's that is being adopted.
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import orjson
 from metering.store import journal as journals
 from metering.store.journal import Journal
 
-from .tally import Batch, Record, Tally, Template
+from .tally import Batch, Record, Tally, Template, replay
 
 KILLED = "killed"
 
@@ -110,13 +109,8 @@ class Recorder:
     def batches_above(self, marks: dict[int, int]) -> list[Batch]:
         """Every batch on disk above the given marks (bucket -> seq), in order; what recovery has to ship again."""
         self.flush()
-        tally, found = Tally(), []
-        for _, path in journals.segments(self._journal.directory, self.worker):
-            for payload in journals.read(path):
-                batch = tally.apply(orjson.loads(payload))
-                if batch is not None and batch.bucket in marks and batch.seq > marks[batch.bucket]:
-                    found.append(batch)
-        return found
+        _, batches = replay(records(self._journal.directory, self.worker))
+        return [batch for batch in batches if batch.bucket in marks and batch.seq > marks[batch.bucket]]
 
     # --- the file --------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -201,14 +195,19 @@ class Recorder:
         self._journal.destroy()
 
 
+def records(directory: Path, worker: str) -> Iterator[Record]:
+    """Everything in a worker's journal, oldest first. A segment that is trimmed meanwhile is left out: all of it has arrived."""
+    for _, path in journals.segments(directory, worker):
+        with contextlib.suppress(FileNotFoundError):
+            for payload in journals.read(path):
+                yield orjson.loads(payload)
+
+
 def grace_used(directory: Path, workers: list[str]) -> dict[str, int]:
     """Counter -> calls that these workers' journals show as passed by rule: a restart brings no fresh grace."""
     used: dict[str, int] = {}
     for worker in workers:
-        tally = Tally()
-        for _, path in journals.segments(directory, worker):
-            for payload in journals.read(path):
-                tally.apply(json.loads(payload))
+        tally, _ = replay(records(directory, worker))
         for counter, calls in tally.rule_passed.items():
             used[counter] = used.get(counter, 0) + calls
     return used

@@ -11,10 +11,9 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-import orjson
-
 from aggregator.truth import Counters, Epochs
-from gateway.tally import Tally
+from gateway.recorder import records
+from gateway.tally import replay
 from metering.model import keys
 from metering.store import journal as journals
 
@@ -65,17 +64,15 @@ class Checkpoint:
         self._save()
 
     def _fold(self, worker: str) -> None:
-        marks, tally = self.folded.setdefault(worker, {}), Tally()
-        for _, path in journals.segments(self._directory, worker):
-            with contextlib.suppress(FileNotFoundError):  # trimmed meanwhile: all of it was folded before
-                for payload in journals.read(path):
-                    batch = tally.apply(orjson.loads(payload))
-                    if batch is None or batch.seq <= marks.get(batch.bucket, 0):
-                        continue
-                    marks[batch.bucket] = batch.seq
-                    for key, delta in batch.sums.ledger_moves().items():
-                        value, expires = self._counters.get(key, (0, 0))
-                        self._counters[key] = (value + delta, max(expires, batch.sums.expires[key]))
+        marks = self.folded.setdefault(worker, {})
+        _, batches = replay(records(self._directory, worker))
+        for batch in batches:
+            if batch.seq <= marks.get(batch.bucket, 0):
+                continue
+            marks[batch.bucket] = batch.seq
+            for key, delta in batch.sums.ledger_moves().items():
+                value, expires = self._counters.get(key, (0, 0))
+                self._counters[key] = (value + delta, max(expires, batch.sums.expires[key]))
 
     # --- the truth that recovery asks ------------------------------------------------------------------------------
     async def states(self) -> list[tuple[int, int, int]]:

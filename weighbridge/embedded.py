@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def valkey_binary() -> Path:
     return found[0]
 
 
-class _Server:
+class _Server(ABC):
     """One child over one folder; subclasses say how to prepare it, run it and ask whether it is ready."""
 
     title = ""
@@ -95,15 +96,16 @@ class _Server:
         if self._socket_dir is None:
             self._make_socket_folder()
 
+    @abstractmethod
     def spawn(self) -> None:
         """Start the child. From the main thread: it dies with the thread that starts it."""
-        raise NotImplementedError
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @abstractmethod
     def answers(self) -> bool:
-        raise NotImplementedError
+        """Whether the server takes connections."""
 
     def wait_ready(self) -> None:
         """Until it answers. Raises DependencyUnavailable, with the last line of its log, if it does not. Any thread."""

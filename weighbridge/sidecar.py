@@ -1,7 +1,7 @@
 """A gateway alone: without Postgres its supervisor compiles orgs.yaml and plans.yaml into Redis, and answers misses.
 
 What stands in Redis already and is the same is left alone.
-Epochs are opened by gateway/adoption.py, told `standalone`.
+Epochs are opened by weighbridge/standalone.py.
 """
 
 import asyncio

@@ -27,11 +27,6 @@ async def publish_orgs(client: Redis, orgs: Sequence[tuple[Entitlement, Sequence
     await pipe.execute()
 
 
-async def publish_org(client: Redis, entitlement: Entitlement, active: Sequence[tuple[str, KeyRecord]]) -> None:
-    """`publish_orgs` for one."""
-    await publish_orgs(client, [(entitlement, active)])
-
-
 async def withdraw_keys(client: Redis, hashes: Sequence[str]) -> None:
     """Forget revoked keys. The caller also raises the organization's version, so that the next call obeys."""
     pipe = client.pipeline(transaction=False)
