@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from metering.model.quota import CLOSED, FailureRule, Quota
+from metering.model.quota import CLOSED, Concurrency, FailureRule, Quota, Rate
 
 DEFAULT_UPSTREAM = "app"
 
@@ -87,7 +87,10 @@ class ApiKeyIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One route. `methods` None is every method, no `hosts` every host; `charge` is empty where nothing is charged."""
+    """One route. `methods` None is every method, no `hosts` every host; `charge` is empty where nothing is charged.
+
+    `scopes` are what a caller's key must carry.
+    """
 
     id: int
     path: str
@@ -97,6 +100,9 @@ class Route:
     auth: Literal["required", "none"] = "required"
     charge: Mapping[str, Cost] = field(default_factory=dict)
     quotas: tuple[Quota, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
+    scopes: frozenset[str] = frozenset()
     return_on: frozenset[Failure] = frozenset()
     on_store_failure: FailureRule = CLOSED
     strip_prefix: str | None = None

@@ -10,7 +10,7 @@ from config.gateway import Cost, Fixed, Route
 from metering.model import keys
 from metering.model.entitlement import Entitlement
 from metering.model.period import period_at, window_at
-from metering.model.quota import FailureRule, Mode, Quota, Window, strictest
+from metering.model.quota import FailureRule, Mode, Per, Quota, Window, strictest
 
 from .tally import Template
 
@@ -90,7 +90,8 @@ def _limits(entitlement: Entitlement, route: Route, key_id: int, costs: dict[str
 
     def put(meter: str, quota: Quota | None) -> None:
         window = quota.window if quota else Window.PERIOD
-        scope = keys.quota_scope(quota, route_id=route.id, key_id=key_id) if quota else keys.scope(route_id=None, key_id=None)
+        per, routed = (quota.per, quota.routed) if quota else (Per.ORG, False)
+        scope = keys.limit_scope(per, routed, route_id=route.id, key_id=key_id)
         start, end = window_at(window, entitlement.anchor_ms, now_ms)
         counter = keys.counter(entitlement.org_id, meter, scope, window, start)
         enforced = quota.limit if quota and quota.mode is Mode.HARD else None

@@ -1,4 +1,4 @@
-"""What one organization may do now, as the gateway sees it: its plan's quotas, its overrides, its state.
+"""What one organization may do now, as the gateway sees it: its plan's limits, its overrides, its state.
 
 Control (or, for a gateway alone, its supervisor) compiles it and writes it to Redis as JSON; the gateway reads it.
 """
@@ -6,7 +6,7 @@ Control (or, for a gateway alone, its supervisor) compiles it and writes it to R
 from dataclasses import dataclass
 from typing import Any
 
-from .quota import FailureRule, Mode, Per, Quota, Window, replace_quotas
+from .quota import Concurrency, FailureRule, Mode, Per, Quota, Rate, Then, Window, replace_quotas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class Entitlement:
     quotas: tuple[Quota, ...] = ()
     overrides: tuple[Override, ...] = ()
     refused: str | None = None
+    rates: tuple[Rate, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
 
     def quotas_at(self, now_ms: int) -> tuple[Quota, ...]:
         """The quotas in force, overrides applied in order."""
@@ -65,15 +67,38 @@ def rule_from_json(value: Any) -> FailureRule | None:
 def _quota_to_json(q: Quota) -> dict[str, Any]:
     return {
         "meter": q.meter, "limit": q.limit, "window": q.window.value, "mode": q.mode.value, "per": q.per.value,
-        "on_store_failure": rule_to_json(q.on_store_failure), "routed": q.routed, "source": q.source,
+        "on_store_failure": rule_to_json(q.on_store_failure), "routed": q.routed, "source": q.source, "shadow": q.shadow,
+        "then": {"limit": q.then.limit, "window": q.then.window.value} if q.then else None, "stop_at": q.stop_at, "at_limit": q.at_limit,
     }  # fmt: skip
 
 
 def _quota_from_json(d: dict[str, Any]) -> Quota:
+    then = d.get("then")
     return Quota(
         meter=d["meter"], limit=d["limit"], window=Window(d["window"]), mode=Mode(d["mode"]), per=Per(d["per"]),
         on_store_failure=rule_from_json(d.get("on_store_failure")), routed=d.get("routed", False), source=d.get("source", "plan"),
+        shadow=d.get("shadow", False), then=Then(limit=then["limit"], window=Window(then["window"])) if then else None,
+        stop_at=d.get("stop_at"), at_limit=d.get("at_limit", "finish"),
     )  # fmt: skip
+
+
+def _rate_to_json(r: Rate) -> dict[str, Any]:
+    return {
+        "meter": r.meter, "limit": r.limit, "per": r.per, "burst": r.burst,
+        "by": r.by.value, "routed": r.routed, "shadow": r.shadow, "source": r.source,
+    }  # fmt: skip
+
+
+def _rate_from_json(d: dict[str, Any]) -> Rate:
+    return Rate(**{**d, "by": Per(d["by"])})
+
+
+def _concurrency_to_json(c: Concurrency) -> dict[str, Any]:
+    return {"limit": c.limit, "by": c.by.value, "routed": c.routed, "shadow": c.shadow, "source": c.source}
+
+
+def _concurrency_from_json(d: dict[str, Any]) -> Concurrency:
+    return Concurrency(**{**d, "by": Per(d["by"])})
 
 
 def to_json(e: Entitlement) -> dict[str, Any]:
@@ -82,10 +107,12 @@ def to_json(e: Entitlement) -> dict[str, Any]:
         "org": e.org_id, "slug": e.slug, "name": e.name, "v": e.version, "plan": e.plan, "plan_version": e.plan_version,
         "anchor_ms": e.anchor_ms, "refused": e.refused, "quotas": [_quota_to_json(q) for q in e.quotas],
         "overrides": [{"until_ms": o.until_ms, "reason": o.reason, "quotas": [_quota_to_json(q) for q in o.quotas]} for o in e.overrides],
+        "rates": [_rate_to_json(r) for r in e.rates], "concurrency": [_concurrency_to_json(c) for c in e.concurrency],
     }  # fmt: skip
 
 
 def from_json(d: dict[str, Any]) -> Entitlement:
+    """What was written before there were rates reads as having none."""
     return Entitlement(
         org_id=d["org"], slug=d["slug"], name=d["name"], version=d["v"], plan=d["plan"], plan_version=d["plan_version"],
         anchor_ms=d["anchor_ms"], refused=d.get("refused"), quotas=tuple(_quota_from_json(q) for q in d["quotas"]),
@@ -93,4 +120,6 @@ def from_json(d: dict[str, Any]) -> Entitlement:
             Override(until_ms=o["until_ms"], reason=o["reason"], quotas=tuple(_quota_from_json(q) for q in o["quotas"]))
             for o in d["overrides"]
         ),
+        rates=tuple(_rate_from_json(r) for r in d.get("rates", ())),
+        concurrency=tuple(_concurrency_from_json(c) for c in d.get("concurrency", ())),
     )  # fmt: skip

@@ -21,8 +21,11 @@ slot, and a flush is 256 drains, not one an organization. Keys outside a bucket 
 """
 
 import binascii
+import hashlib
+import ipaddress
+import re
 
-from .quota import Per, Quota, Window
+from .quota import Per, Window
 
 BUCKETS = 256
 CHANGED, ASKED, WORKERS, ROUTES = "wb:changed", "wb:asked", "wb:workers", "wb:routes"
@@ -31,6 +34,7 @@ COUNTER_LINGERS_MS = 3_600_000  # a counter outlives its window by this, so that
 
 EVERY_COUNTER = "wb:{*}:q:*"  # a SCAN pattern
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{0,40}")
 _WINDOW_LETTER = {Window.HOUR: "h", Window.DAY: "d", Window.PERIOD: "p", Window.MONTH: "m"}
 
 
@@ -75,17 +79,46 @@ def api_key(sha256_hex: str) -> str:
     return f"wb:key:{sha256_hex}"
 
 
-def scope(*, route_id: int | None, key_id: int | None) -> str:
-    """Whose use a counter adds up: `o` the organization's, `r<id>` one route's, `k<id>` one key's, `r<id>.k<id>` both."""
+def scope(*, route_id: int | None, key_id: int | None, tenant: str | None = None, address: str | None = None) -> str:
+    """Whose use a counter adds up: `o` the organization's, else of `r<route>`, `k<key>`, `t<tenant>`, `a<address>` those that
+    narrow it, joined by dots: `r<id>.k<id>`."""
     parts = [f"r{route_id}"] if route_id is not None else []
     parts += [f"k{key_id}"] if key_id is not None else []
+    parts += [_tenant_part(tenant)] if tenant is not None else []
+    parts += [f"a{address_block(address)}"] if address is not None else []
     return ".".join(parts) or "o"
 
 
-def quota_scope(quota: Quota, *, route_id: int, key_id: int) -> str:
-    """The scope of `quota` for a call of this route and key."""
-    routed = quota.routed or quota.per is Per.ROUTE
-    return scope(route_id=route_id if routed else None, key_id=key_id if quota.per is Per.KEY else None)
+def limit_scope(per: Per, routed: bool, *, route_id: int, key_id: int, tenant: str = "", address: str = "") -> str:
+    """The scope of a limit for a call of this route, key, tenant and address."""
+    return scope(
+        route_id=route_id if routed or per is Per.ROUTE else None,
+        key_id=key_id if per is Per.KEY else None,
+        tenant=tenant if per is Per.TENANT else None,
+        address=address if per is Per.ADDRESS else None,
+    )
+
+
+def address_block(address: str) -> str:
+    """Who an address stands for: itself, or the /64 of an IPv6 address, since whoever has one has all of its block."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return _word(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.IPv6Address(int(found) >> 64 << 64))
+    return str(found)
+
+
+def _tenant_part(tenant: str) -> str:
+    return f"t{_word(tenant)}"
+
+
+def _word(text: str) -> str:
+    """`text` where it is short and plain; else a digest, since callers may send anything."""
+    return text if _PLAIN.fullmatch(text) else "~" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def counter(org_id: str, meter: str, scope: str, window: Window, start_ms: int) -> str:

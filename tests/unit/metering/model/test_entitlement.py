@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from metering.model import entitlement as entitlements
 from metering.model.entitlement import Entitlement, Override, rule_from_json, rule_to_json
-from metering.model.quota import CLOSED, OPEN, FailureRule, Mode, Per, Quota, Window
+from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, Per, Quota, Rate, Then, Window
 
 PLAN = Quota(meter="api", limit=100)
 RAISED = Quota(meter="api", limit=500, source="override")
@@ -54,12 +54,22 @@ QUOTAS = st.builds(
     Quota, meter=NAMES, limit=st.none() | st.integers(0, 2**53), window=st.sampled_from(Window), mode=st.sampled_from(Mode),
     per=st.sampled_from(Per), on_store_failure=RULES, routed=st.booleans(), source=st.sampled_from(["plan", "override", "route"]),
 )  # fmt: skip
+QUOTAS = QUOTAS | st.builds(
+    Quota, meter=NAMES, limit=st.integers(0, 9), mode=st.just(Mode.THROTTLE), shadow=st.booleans(), stop_at=st.none() | st.integers(1, 9),
+    then=st.none() | st.builds(Then, limit=st.integers(0, 9), window=st.sampled_from(Window)), at_limit=st.sampled_from(["finish", "cut"]),
+)  # fmt: skip
+RATES = st.builds(
+    Rate, meter=st.none() | NAMES, limit=st.integers(1, 9), per=st.sampled_from(["second", "minute"]), burst=st.none() | st.integers(1, 9),
+    by=st.sampled_from(Per), routed=st.booleans(), shadow=st.booleans(),
+)  # fmt: skip
+CONCURRENCY = st.builds(Concurrency, limit=st.integers(1, 9), by=st.sampled_from(Per), routed=st.booleans(), shadow=st.booleans())
 MANY_QUOTAS = st.lists(QUOTAS, max_size=2).map(tuple)
 OVERRIDES = st.builds(Override, quotas=MANY_QUOTAS, until_ms=st.none() | st.integers(0, 2**45), reason=st.text(max_size=10))
 ENTITLEMENTS = st.builds(
     Entitlement, org_id=st.uuids().map(str), slug=NAMES, name=st.text(max_size=10), version=st.integers(1, 2**53), plan=NAMES,
     plan_version=st.integers(1, 99), anchor_ms=st.integers(0, 2**45), quotas=MANY_QUOTAS,
     overrides=st.lists(OVERRIDES, max_size=2).map(tuple), refused=st.none() | st.text(max_size=10),
+    rates=st.lists(RATES, max_size=2).map(tuple), concurrency=st.lists(CONCURRENCY, max_size=2).map(tuple),
 )  # fmt: skip
 
 
@@ -67,3 +77,12 @@ ENTITLEMENTS = st.builds(
 @given(ENTITLEMENTS)
 def test_an_entitlement_survives_its_json(e: Entitlement) -> None:
     assert entitlements.from_json(json.loads(json.dumps(entitlements.to_json(e)))) == e
+
+
+def test_what_was_written_before_there_were_rates_can_still_be_read() -> None:
+    old = entitlements.to_json(entitlement())
+    for name in ("rates", "concurrency"):
+        del old[name]
+    for name in ("shadow", "then", "stop_at", "at_limit"):
+        del old["quotas"][0][name]
+    assert entitlements.from_json(old) == entitlement()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.model import keys
-from metering.model.quota import Per, Quota, Window
+from metering.model.quota import Per, Window
 
 ORG = "5f0c1a52-7d43-4f0e-9c57-0f6f0f2b9a11"
 
@@ -36,10 +36,32 @@ def test_all_keys_that_one_script_takes_share_one_hash_tag() -> None:
     [
         (Per.ORG, False, "o"), (Per.ROUTE, False, "r5"), (Per.KEY, False, "k9"),
         (Per.ORG, True, "r5"), (Per.ROUTE, True, "r5"), (Per.KEY, True, "r5.k9"),
+        (Per.TENANT, False, "temea"), (Per.TENANT, True, "r5.temea"), (Per.ADDRESS, False, "a192.0.2.7"),
     ],
 )  # fmt: skip
 def test_the_scope_says_whose_use_a_quota_adds_up(per: Per, routed: bool, scope: str) -> None:
-    assert keys.quota_scope(Quota(meter="api", limit=1, per=per, routed=routed), route_id=5, key_id=9) == scope
+    assert keys.limit_scope(per, routed, route_id=5, key_id=9, tenant="emea", address="192.0.2.7") == scope
+
+
+@pytest.mark.parametrize(
+    ("address", "block"),
+    [
+        ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"), ("::1", "::"),
+        ("unix", "unix"), ("fe80::1%eth0", "fe80::"),
+    ],
+)  # fmt: skip
+def test_an_address_stands_for_itself_and_an_ipv6_address_for_its_block(address: str, block: str) -> None:
+    assert keys.address_block(address) == block
+
+
+@pytest.mark.parametrize("tenant", ["a.b", "r5", "", "x" * 41, "é", "a:b", "\ud800"])
+def test_whatever_a_caller_names_its_tenant_it_never_meets_another_scope(tenant: str) -> None:
+    part = keys.scope(route_id=None, key_id=None, tenant=tenant)
+    assert part.startswith("t")
+    assert len(part) <= 41
+    assert part.isascii()
+    assert not {".", ":"} & set(part)
+    assert keys.scope(route_id=None, key_id=None, tenant=tenant + "!") != part
 
 
 @pytest.mark.parametrize(

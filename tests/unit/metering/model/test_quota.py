@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.model.quota import CLOSED, OPEN, FailureRule, Mode, Per, Quota, Window, replace_quotas, strictest
+from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, Per, Quota, Rate, Window, replace_quotas, strictest
 
 RULES = st.sampled_from([OPEN, CLOSED]) | st.integers(0, 1000).map(lambda calls: FailureRule("grace", calls))
 
@@ -58,3 +58,19 @@ def test_an_override_of_another_scope_stands_beside_the_plans_quota() -> None:
 
 def test_no_override_changes_nothing() -> None:
     assert replace_quotas((API_DAY, BYTES), ()) == (API_DAY, BYTES)
+
+
+@pytest.mark.parametrize(
+    ("rate", "name", "depth"),
+    [
+        (Rate(meter="api", limit=5, per="second"), "api-per-second", 5),
+        (Rate(meter=None, limit=5, per="minute", burst=9, by=Per.KEY), "calls-per-minute-key", 9),
+        (Rate(meter=None, limit=5, per="second", by=Per.ADDRESS, routed=True), "calls-per-second-route-address", 5),
+    ],
+)
+def test_a_rate_names_itself_and_lets_its_limit_pass_at_once_unless_it_says_otherwise(rate: Rate, name: str, depth: int) -> None:
+    assert (rate.name, rate.depth) == (name, depth)
+
+
+def test_a_limit_on_calls_in_flight_names_itself() -> None:
+    assert [Concurrency(limit=2).name, Concurrency(limit=2, by=Per.KEY, routed=True).name] == ["concurrency", "concurrency-route-key"]
