@@ -25,6 +25,7 @@ MISS_WAIT_SECONDS = 0.3  # control answers a miss within milliseconds, or is awa
 NEGATIVE_SECONDS = 5.0
 MISSES_PER_SECOND, MISS_BURST = 10.0, 20.0
 ASKED_AT_MOST = 10_000
+_SECOND_CHANCES = 100
 
 
 class TooManyUnknownKeys(WeighbridgeError):
@@ -34,30 +35,33 @@ class TooManyUnknownKeys(WeighbridgeError):
 
 
 class Org:
-    """One organization as this worker knows it; `charges` are its ready-made limit-and-cost vectors."""
+    """One organization as this worker knows it; `charges` are its ready-made limit-and-cost vectors, `callers` who calls for it."""
 
-    __slots__ = ("charges", "entitlement")
+    __slots__ = ("callers", "charges", "entitlement", "young")
 
     def __init__(self, entitlement: Entitlement) -> None:
         self.entitlement = entitlement
         self.charges: dict[tuple[int, str, int], Charge] = {}
-
-    def renew(self, entitlement: Entitlement) -> None:
-        self.entitlement = entitlement
-        self.charges.clear()
+        self.callers: set[Caller] = set()
+        self.young = False
 
 
 class Caller:
-    """An active key and its organization."""
+    """An active key and its organization. `valid` until the directory lets go of either; then it must be looked up anew."""
 
-    __slots__ = ("key", "org", "sha256_hex")
+    __slots__ = ("key", "org", "sha256_hex", "valid", "young")
 
     def __init__(self, sha256_hex: str, key: KeyRecord, org: Org) -> None:
         self.sha256_hex, self.key, self.org = sha256_hex, key, org
+        self.valid = self.young = False
 
 
 class Directory:
-    """`caller(credential)` gives who is calling, or raises Unauthorized, TooManyUnknownKeys, StoreUnavailable."""
+    """`caller(credential)` gives who is calling, or raises Unauthorized, TooManyUnknownKeys, StoreUnavailable.
+
+    A caller that is kept is valid, and so is its Org. Who was used longest ago is forgotten first, as near as a mark set at each use
+    tells (`touch`), which costs less than a place in a queue.
+    """
 
     def __init__(self, link: Link, *, now_ms: Callable[[], int], monotonic: Callable[[], float], most: int = 100_000) -> None:
         self._link, self._now_ms, self._monotonic, self._most = link, now_ms, monotonic, most
@@ -71,14 +75,17 @@ class Directory:
     # --- the hot path ----------------------------------------------------------------------------------------------
     def known(self, credential: str) -> Caller | None:
         """The caller, if this worker has seen the key before. No waiting."""
-        sha256_hex = apikey.sha256_hex(credential)
-        caller = self._callers.get(sha256_hex)
-        if caller is None or self._orgs.get(caller.key.org_id) is not caller.org:
+        caller = self._callers.get(apikey.sha256_hex(credential))
+        if caller is None:
             return None
-        self._callers.move_to_end(sha256_hex)
-        self._orgs.move_to_end(caller.key.org_id)
+        self.touch(caller)
         self._refuse_expired(caller)
         return caller
+
+    @staticmethod
+    def touch(caller: Caller) -> None:
+        """It was used just now."""
+        caller.young = caller.org.young = True
 
     async def caller(self, credential: str, address: str) -> Caller:
         """Who presents this key; asks the store when it is new here."""
@@ -104,11 +111,11 @@ class Directory:
         """Read the entitlement and the key again: admission said that they changed."""
         sha256_hex = caller.sha256_hex
         newer = self._callers.get(sha256_hex)
-        if newer is not None and newer.org is not caller.org and self._orgs.get(newer.key.org_id) is newer.org:
+        if newer is not None and newer.org is not caller.org:
             return newer  # another call has done it
         if self._orgs.get(caller.key.org_id) is caller.org:
-            del self._orgs[caller.key.org_id]
-        self._callers.pop(sha256_hex, None)
+            self._drop_org(caller.key.org_id)
+        self._drop_caller(sha256_hex)
         return await asyncio.shield(self._fetching.get(sha256_hex) or self._begin_fetch(sha256_hex))
 
     def _begin_fetch(self, sha256_hex: str) -> "asyncio.Task[Caller]":
@@ -130,7 +137,7 @@ class Directory:
         except (LinkLost, hiredis.ReplyError) as exc:  # away, or full, loading, demoted: it cannot say
             raise StoreUnavailable("this key is not known here yet, and the store that knows it is away", rule="closed") from exc
         self._refuse_expired(caller)
-        self._remember(self._callers, sha256_hex, caller, self._most)
+        self._keep_caller(caller)
         return caller
 
     async def _read_key(self, sha256_hex: str) -> KeyRecord:
@@ -147,7 +154,7 @@ class Directory:
             if value is None:
                 raise Unauthorized("the organization of this API key no longer exists")
             org = Org(entitlement.from_json(orjson.loads(value)))
-            self._remember(self._orgs, org_id, org, self._most)
+            self._keep_org(org)
         return org
 
     async def _get_or_ask(self, key: str, question: str, bucket: int) -> bytes | None:
@@ -177,9 +184,9 @@ class Directory:
     def heard(self, kind: str, name: str) -> None:
         """A message of the `changed` channel."""
         if kind in ("org", "noorg"):
-            self._orgs.pop(name, None)  # a caller whose Org is not the one kept here is fetched again
+            self._drop_org(name)
         elif kind in ("key", "nokey"):
-            self._callers.pop(name, None)
+            self._drop_caller(name)
             self._unknown.pop(name, None)
         event = self._answers.get(f"{kind.removeprefix('no')} {name}")
         if event is not None:
@@ -192,9 +199,49 @@ class Directory:
 
     def forget_all(self) -> None:
         """After a gap in the channel anything may have changed; versions would tell, this is cheaper to reason about."""
-        self._callers.clear()
-        self._orgs.clear()
+        for org_id in list(self._orgs):
+            self._drop_org(org_id)
         self._unknown.clear()
+
+    # --- keeping ---------------------------------------------------------------------------------------------------
+    def _keep_caller(self, caller: Caller) -> None:
+        """Unless its Org was let go while the key was read: then it is good for this call, and looked up anew for the next."""
+        if self._orgs.get(caller.key.org_id) is not caller.org:
+            return
+        self._drop_caller(caller.sha256_hex)
+        self._make_room(self._callers, self._drop_caller)
+        self._callers[caller.sha256_hex] = caller
+        caller.org.callers.add(caller)
+        caller.valid = True
+
+    def _keep_org(self, org: Org) -> None:
+        org_id = org.entitlement.org_id
+        self._drop_org(org_id)
+        self._make_room(self._orgs, self._drop_org)
+        self._orgs[org_id] = org
+
+    def _make_room(self, kept: "OrderedDict[str, Any]", drop: Callable[[str], None]) -> None:
+        """Let go of who was used longest ago; who was used since its last turn gets another, within bounds."""
+        chances = _SECOND_CHANCES
+        while len(kept) >= self._most:
+            name, oldest = next(iter(kept.items()))
+            if oldest.young and chances:
+                oldest.young = False
+                kept.move_to_end(name)
+                chances -= 1
+            else:
+                drop(name)
+
+    def _drop_caller(self, sha256_hex: str) -> None:
+        caller = self._callers.pop(sha256_hex, None)
+        if caller is not None:
+            caller.valid = False
+            caller.org.callers.discard(caller)
+
+    def _drop_org(self, org_id: str) -> None:
+        org = self._orgs.pop(org_id, None)
+        for caller in list(org.callers) if org is not None else ():
+            self._drop_caller(caller.sha256_hex)
 
     # --- misses ----------------------------------------------------------------------------------------------------
     def _allowance(self, address: str) -> float:

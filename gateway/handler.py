@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from config.gateway import GatewayConfig, Route
-from metering.model.errors import NotFound, PaymentRequired, StoreUnavailable, Unauthorized, WeighbridgeError
+from metering.model.errors import NotFound, PaymentRequired, StoreUnavailable, WeighbridgeError
 
 from . import responses
 from .admission import Admission, Decision, Status
@@ -17,7 +17,7 @@ from .charges import Charge, make_charge
 from .directory import Caller, Directory
 from .downstream import Request
 from .exchange import Metered, cause_of_return
-from .identity import client_address, credential, identity_headers, request_id, signature, traceparent
+from .identity import Identities, client_address, identity_headers, request_id, signature, traceparent
 from .metrics import UNMATCHED, GatewayMetrics
 from .outcome import Outcome
 from .recorder import Recorder
@@ -62,6 +62,7 @@ class World:
     config: GatewayConfig
     router: Router
     relay: Relay
+    identities: Identities
     version: str
 
 
@@ -132,13 +133,7 @@ class Handler:
 
     # --- identify --------------------------------------------------------------------------------------------------
     async def _identify(self, world: World, request: Request) -> Caller:
-        key = credential(world.config, request)
-        if key is None:
-            raise Unauthorized("an API key is required")
-        known = self._directory.known(key)
-        if known is not None:
-            return known
-        return await self._directory.caller(key, client_address(world.relay.trusted, request))
+        return world.identities.known(request) or await world.identities.find(request)
 
     # --- admit -----------------------------------------------------------------------------------------------------
     def _charge(self, story: Story, route: Route) -> Charge:

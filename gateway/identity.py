@@ -7,8 +7,9 @@ import re
 from typing import Protocol
 
 from config.gateway import GatewayConfig
+from metering.model.errors import Unauthorized
 
-from .directory import Caller
+from .directory import Caller, Directory
 from .downstream import Request
 from .headers import TrustedProxies
 
@@ -48,6 +49,27 @@ def client_address(trusted: TrustedProxies, request: Request) -> str:
     """Who is really calling: the address nearest to us that no trusted proxy stands behind, over all X-Forwarded-For lines."""
     came = [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == b"x-forwarded-for"]
     return trusted.client_address(request.peer, b", ".join(came) or None)
+
+
+class Identities:
+    """Who sends a request, under one configuration. Both ways raise what the client is answered: 400, 401, 429, 503."""
+
+    def __init__(self, config: GatewayConfig, directory: Directory, trusted: TrustedProxies) -> None:
+        self._config, self._directory, self._trusted = config, directory, trusted
+
+    def known(self, request: Request) -> Caller | None:
+        """Who it is, if this worker knows; None where somebody must be asked (`find`). No waiting."""
+        return self._directory.known(self._credential(request))
+
+    async def find(self, request: Request) -> Caller:
+        """Who it is."""
+        return await self._directory.caller(self._credential(request), client_address(self._trusted, request))
+
+    def _credential(self, request: Request) -> str:
+        found = credential(self._config, request)
+        if found is None:
+            raise Unauthorized("an API key is required")
+        return found
 
 
 def request_id(request: HasHeaders) -> bytes:

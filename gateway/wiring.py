@@ -34,7 +34,7 @@ from .directory import Directory
 from .downstream import DownstreamServer, GatewayRunner
 from .failure import Grace
 from .handler import Handler, Policy, World
-from .identity import credential_headers
+from .identity import Identities, credential_headers
 from .metrics import GatewayMetrics
 from .pulse import Pulse
 from .recorder import Recorder, grace_used
@@ -112,7 +112,8 @@ class Worker:
         trusted = [str(network) for network in self._settings.trusted_proxies]
         relay = Relay(self._pool, SystemClock(), trusted_proxies=trusted, credential_headers=credential_headers(config))
         self._metrics.config_version.set(int(version[:12], 16))
-        return World(config=config, router=Router(config), relay=relay, version=version)
+        identities = Identities(config, self._directory, relay.trusted)
+        return World(config=config, router=Router(config), relay=relay, identities=identities, version=version)
 
     def _rejected(self, reason: str) -> None:
         self._metrics.rejected.add(1, reason)

@@ -128,6 +128,63 @@ async def test_the_keys_used_longest_ago_are_forgotten_first(monkeypatch: pytest
     assert [desk.directory.known(c) is not None for c in (KEY, SECOND, third)] == [True, False, True]
 
 
+async def test_many_callers_in_use_make_room_for_a_new_one_all_the_same() -> None:
+    desk = Desk(most=3)
+    credentials = [apikey.mint(bytes([number]) * 18) for number in range(8)]
+    desk.store.publish(*credentials)
+    for credential in credentials:
+        caller = await desk.ask(credential)
+        desk.directory.touch(caller)
+        assert desk.directory.known(credential) is caller
+    assert sum(desk.directory.known(c) is not None for c in credentials) == 3
+
+
+# --- valid --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("message", [("org", ORG), ("noorg", ORG), ("key", SHA), ("nokey", SHA)])
+async def test_a_caller_is_valid_until_control_says_that_it_changed(desk: Desk, message: tuple[str, str]) -> None:
+    desk.store.publish(KEY)
+    caller = await desk.ask()
+    assert caller.valid
+    desk.directory.heard(*message)
+    assert not caller.valid
+
+
+async def test_no_caller_is_valid_after_a_gap_in_what_control_said(desk: Desk) -> None:
+    desk.store.publish(KEY, SECOND)
+    callers = [await desk.ask(credential) for credential in (KEY, SECOND)]
+    desk.directory.forget_all()
+    assert [caller.valid for caller in callers] == [False, False]
+
+
+async def test_a_caller_that_was_forgotten_to_make_room_is_not_valid() -> None:
+    desk = Desk(most=1)
+    desk.store.publish(KEY, SECOND)
+    first, second = await desk.ask(KEY), await desk.ask(SECOND)
+    assert (first.valid, second.valid) == (False, True)
+
+
+async def test_a_refreshed_caller_is_valid_and_the_stale_one_is_not(desk: Desk) -> None:
+    desk.store.publish(KEY, SECOND)
+    stale, other = await desk.ask(), await desk.ask(SECOND)
+    fresh = await desk.directory.refresh(stale)
+    assert (stale.valid, other.valid, fresh.valid) == (False, False, True)
+
+
+async def test_an_organization_that_changes_while_its_key_is_read_is_not_remembered_as_it_was(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    await desk.ask()
+    desk.directory.heard("nokey", SHA)
+    desk.store.gate.clear()
+    asked = asyncio.ensure_future(desk.ask())
+    await asyncio.sleep(0)
+    desk.store.publish(version=2)
+    desk.directory.heard("org", ORG)
+    desk.store.gate.set()
+    assert (await asked).org.entitlement.version == 2
+
+
 # --- unknown ------------------------------------------------------------------------------------------------------------
 
 
