@@ -87,13 +87,13 @@ class Aggregator:
             self.metrics.all_flushed_at(began_ms)
 
     async def republish(self) -> None:
-        """Every entitlement and key again, for a store that forgot them."""
+        """Every entitlement, key and bypass again, for a store that forgot them."""
         settings = self.settings
         billing = open_billing(
             self.pool, self.redis, self.clock, meters=self.meters, currency=settings.billing_currency,
             default_plan=settings.billing_default_plan, bills=settings.billing_enabled,
         )  # fmt: skip
-        await billing.entitlements.publish_all()
+        await billing.republish()
 
     async def cut(self) -> None:
         report = await cut_overage(self.pool, self.clock, await self.current_meters())

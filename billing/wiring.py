@@ -9,6 +9,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from billing.services.bypasses import Bypasses
 from billing.services.entitlements import Entitlements
 from billing.services.keys import Keys
 from billing.services.orgs import Orgs
@@ -19,6 +20,7 @@ from billing.services.usage import Usage
 from billing.store.books import PostgresBooks
 from metering.model import keys as grammar
 from metering.model.apikey import KeyRecord
+from metering.model.bypass import Bypass
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement
 from metering.model.meter import Meter
@@ -35,6 +37,12 @@ class Billing:
     overrides: Overrides
     entitlements: Entitlements
     usage: Usage
+    bypasses: Bypasses
+
+    async def republish(self) -> None:
+        """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""
+        await self.entitlements.publish_all()
+        await self.bypasses.publish()
 
 
 def open_billing(
@@ -61,6 +69,7 @@ def open_billing(
         overrides=Overrides(books, entitlements, clock, cut=cut),
         entitlements=entitlements,
         usage=Usage(books, gateways, entitlements, clock, meters=meters),
+        bypasses=Bypasses(books, gateways, clock, meters=meters),
     )
 
 
@@ -89,6 +98,10 @@ class RedisGateways:
         if hashes:
             with _unreachable():
                 await publish.withdraw_keys(self._store, hashes)
+
+    async def publish_bypasses(self, bypasses: Sequence[Bypass]) -> bool:
+        with _unreachable():
+            return await publish.publish_bypasses(self._store, bypasses)
 
     async def announce(self, messages: Sequence[str]) -> None:
         if messages:

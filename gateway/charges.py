@@ -10,8 +10,9 @@ from config.gateway import Cost, Fixed, Route
 from metering.model import keys
 from metering.model.entitlement import Entitlement
 from metering.model.period import period_at, window_at
-from metering.model.quota import FailureRule, Mode, Per, Quota, Window, strictest
+from metering.model.quota import OPEN, FailureRule, Mode, Per, Quota, Window, strictest
 
+from .bypasses import NO_BYPASS, Bypasses
 from .tally import Template
 
 _tids = count(1)
@@ -55,12 +56,14 @@ class Charge:
         return self.from_ms <= now_ms < self.until_ms
 
 
-def make_charge(entitlement: Entitlement, route: Route, method: str, key_id: int, now_ms: int) -> Charge:
-    """The charge of a call on this route at this time."""
+def make_charge(entitlement: Entitlement, route: Route, method: str, key_id: int, now_ms: int, *, bypasses: Bypasses = NO_BYPASS) -> Charge:
+    """The charge of a call on this route at this time. A limit that a bypass covers counts and refuses nobody; the charge then
+    holds until the bypass ends."""
     period_start, period_end = period_at(entitlement.anchor_ms, now_ms)
     costs = {meter: cost.units for meter, cost in route.charge.items() if isinstance(cost, Fixed)}
-    limits = _limits(entitlement, route, key_id, costs, now_ms)
+    limits = _limits(entitlement, route, key_id, costs, now_ms, bypasses)
     bounds = [(limit.start_ms, limit.end_ms) for limit in limits]
+    covered = [bypasses.covers(entitlement.org_id, limit.meter, now_ms) for limit in limits]
     change = entitlement.changes_at(now_ms)
     counters: dict[str, list[tuple[str, int]]] = {}
     for limit in limits:
@@ -76,7 +79,7 @@ def make_charge(entitlement: Entitlement, route: Route, method: str, key_id: int
         org_id=entitlement.org_id,
         version=str(entitlement.version),
         from_ms=max((start for start, _ in bounds), default=period_start),
-        until_ms=min([*(end for _, end in bounds), period_end, *([change] if change else [])]),
+        until_ms=min([*(end for _, end in bounds), period_end, *([change] if change else []), *(end for end in covered if end)]),
         limits=limits,
         weighed=tuple((meter, cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed)),
         rule=strictest([limit.rule for limit in limits if limit.quota is not None]),
@@ -84,7 +87,9 @@ def make_charge(entitlement: Entitlement, route: Route, method: str, key_id: int
     )
 
 
-def _limits(entitlement: Entitlement, route: Route, key_id: int, costs: dict[str, int], now_ms: int) -> tuple[Limit, ...]:
+def _limits(
+    entitlement: Entitlement, route: Route, key_id: int, costs: dict[str, int], now_ms: int, bypasses: Bypasses
+) -> tuple[Limit, ...]:
     """Every meter of the route counts in the organization's period; each quota counts in its own window and scope."""
     found: dict[str, Limit] = {}
 
@@ -94,8 +99,9 @@ def _limits(entitlement: Entitlement, route: Route, key_id: int, costs: dict[str
         scope = keys.limit_scope(per, routed, route_id=route.id, key_id=key_id)
         start, end = window_at(window, entitlement.anchor_ms, now_ms)
         counter = keys.counter(entitlement.org_id, meter, scope, window, start)
-        enforced = quota.limit if quota and quota.mode is Mode.HARD else None
-        rule = (quota.on_store_failure if quota else None) or route.on_store_failure
+        bypassed = bypasses.covers(entitlement.org_id, meter, now_ms) is not None
+        enforced = quota.limit if quota and quota.mode is Mode.HARD and not bypassed else None
+        rule = OPEN if bypassed else (quota.on_store_failure if quota else None) or route.on_store_failure
         new = Limit(counter, meter, costs.get(meter, 0), enforced, quota, start, end, rule)
         found[counter] = _tighter(found.get(counter), new)
 

@@ -14,6 +14,7 @@ from metering.model.clock import isoformat
 from metering.model.entitlement import Entitlement, rule_to_json
 from metering.model.errors import NotFound, Unauthorized
 
+from .bypasses import Bypasses
 from .charges import Charge, Limit, make_charge
 from .responses import seconds_until
 from .routing import Router
@@ -38,9 +39,14 @@ async def explain(
         return {**story, "limits": [], "verdict": f"402: {found.refused}"}
     if not route.charge:
         return {**story, "limits": [], "verdict": "forwarded: the route charges nothing"}
-    charge = make_charge(found, route, method, record.key_id, now_ms)
+    bypasses = Bypasses()
+    bypasses.learn(await redis.get(keys.BYPASS))
+    charge = make_charge(found, route, method, record.key_id, now_ms, bypasses=bypasses)
     used = [int(value or 0) for value in await redis.mget([limit.counter for limit in charge.limits])]
-    limits = [_limit(limit, spent, now_ms) for limit, spent in zip(charge.limits, used, strict=True)]
+    limits = [
+        {**_limit(limit, spent, now_ms), "bypassed_until": _bypassed(bypasses, found.org_id, limit, now_ms)}
+        for limit, spent in zip(charge.limits, used, strict=True)
+    ]
     return {**story, "limits": limits, "on_store_failure": rule_to_json(charge.rule), "verdict": _verdict(charge, used)}
 
 
@@ -91,6 +97,11 @@ def _limit(limit: Limit, used: int, now_ms: int) -> dict[str, Any]:
         "resets_in_seconds": seconds_until(limit.end_ms, now_ms),
         "on_store_failure": rule_to_json(limit.rule) if quota else None,
     }
+
+
+def _bypassed(bypasses: Bypasses, org_id: str, limit: Limit, now_ms: int) -> str | None:
+    until_ms = bypasses.covers(org_id, limit.meter, now_ms) if limit.quota else None
+    return isoformat(until_ms) if until_ms is not None else None
 
 
 def _verdict(charge: Charge, used: list[int]) -> str:

@@ -98,6 +98,7 @@ class GatewayMetrics:
         self.journal_free = gauge("journal_free_bytes", "Free space where the journal lies", mode="livemin")
         self.in_flight = gauge("in_flight", "Exchanges under way", ("kind",))
         self.upstream_healthy = gauge("upstream_healthy", "1 while the target takes connections", ("upstream", "target"), "livemin")
+        self.bypass_active = gauge("bypass_active", "Bypasses in force: limits that refuse nobody now", ("scope",), "livemax")
         self.config_version = gauge("config_version", "The configuration in force, as a number", mode="livemax")
 
     def gather(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from metering.store.redis.link import Link, Server
 
 from . import responses, scripts
 from .admission import Admission
+from .bypasses import Bypasses
 from .channel import listen
 from .directory import Directory
 from .downstream import DownstreamServer, GatewayRunner
@@ -47,6 +49,7 @@ from .upstream import UpstreamPool
 log = logging.getLogger("weighbridge.gateway")
 _SHIP_AT_MOST_SECONDS = 10.0
 _GAUGES_SECONDS = 1.0
+_BYPASSES_EVERY = 3  # gauges; the message of a change is only faster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,7 @@ class Worker:
         self._shipper = Shipper(self._link, self._recorder, self._admission.buckets, self._synced, self._admission.epochs.learn)
         self.pulse = Pulse(self._link, self.name, "worker", self.clock, self._admission.epochs, lambda: [self._shipper])
         self._directory = Directory(self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic)
+        self._bypasses = Bypasses(self._link, self._directory.forget_charges)
         config, version = read_config(start.config, settings.upstream)
         self._pool = UpstreamPool(config.upstreams, SystemClock())
         policy = Policy(
@@ -106,6 +110,7 @@ class Worker:
         self._handler = Handler(
             self._world(config, version), self._directory, self._admission, self._recorder, self._metrics, policy, self.clock
         )
+        self._handler.bypasses = self._bypasses
         self._server = DownstreamServer(self._handler, config.limits, SystemClock(), self._rejected, responses.plain_error)
 
     def _world(self, config: GatewayConfig, version: str) -> World:
@@ -123,6 +128,7 @@ class Worker:
         log.info("the store answers: run %s, version %s", server.run_id[:8], server.version)
         self._metrics.store_up.set(1)
         self._admission.link_up(server)
+        self._bypasses.ask()
 
     def _store_down(self) -> None:
         log.error("the store is away (%s); failure rules decide", self._link.last_error or "connection closed")
@@ -190,13 +196,19 @@ class Worker:
     def _heard(self, kind: str, name: str) -> None:
         if kind == "ship":
             self.pulse.ship(name)
+        elif kind == "bypass":
+            self._bypasses.ask()
         else:
             self._directory.heard(kind, name)
 
     async def _measure(self) -> None:
         """Gauges that nobody counts by the call."""
         directory = self._start.data_dir / "journal"
-        while True:
+        for rounds in itertools.count():
+            if rounds % _BYPASSES_EVERY == 0:
+                self._bypasses.ask()
+            for scope, active in self._bypasses.active(self.clock.now_ms()).items():
+                self._metrics.bypass_active.labels(scope.value).set(active)
             self._metrics.gather()
             self._metrics.journal_free.set(shutil.disk_usage(directory).free)
             self._metrics.journal_oldest_age.set(self._shipper.oldest_age_seconds())

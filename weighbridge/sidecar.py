@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -21,7 +22,9 @@ from metering.model import keys
 from metering.model.apikey import KeyRecord, record_from_json
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement, Override
-from metering.store.redis.publish import publish_orgs, withdraw_keys, withdraw_org
+from metering.store.redis.publish import publish_bypasses, publish_orgs, withdraw_keys, withdraw_org
+
+from .bypass_file import in_force
 
 log = logging.getLogger("weighbridge.sidecar")
 
@@ -50,10 +53,11 @@ def compiled(config: Configuration, now_ms: int) -> Published:
 
 
 class Sidecar:
-    """Keeps Redis as the YAML says. `publish` again whenever the YAML changed or the store forgot."""
+    """Keeps Redis as the YAML says, and the bypasses as `data_dir` does (None: there are none). `publish` again whenever the
+    YAML changed or the store forgot."""
 
-    def __init__(self, client: Redis, clock: Clock) -> None:
-        self._client, self._clock = client, clock
+    def __init__(self, client: Redis, clock: Clock, data_dir: Path | None = None) -> None:
+        self._client, self._clock, self._data_dir = client, clock, data_dir
         self._published: Published = {}
 
     async def publish(self, config: Configuration) -> None:
@@ -68,6 +72,15 @@ class Sidecar:
                 forced.add(org_id)
         self._published = wanted
         await self._write(wanted, forced)
+        await self._tell_bypasses()
+
+    async def _tell_bypasses(self) -> None:
+        try:
+            standing = in_force(self._data_dir, self._clock.now_ms()) if self._data_dir is not None else []
+        except (OSError, ValueError, TypeError) as exc:
+            log.error("the bypasses cannot be read (%s); those that the gateways know stay until they end", exc)
+            return
+        await publish_bypasses(self._client, standing)
 
     async def _strangers(self, wanted: Published) -> set[str]:
         """Withdraw keys that the store holds and the YAML does not: taken out while no supervisor ran. Returns whose they were."""
@@ -87,6 +100,8 @@ class Sidecar:
                 asked = await self._client.blpop([keys.ASKED], timeout=_LISTEN_SECONDS)
                 if asked is not None:
                     await self._answer(str(asked[1], "ascii") if isinstance(asked[1], bytes) else asked[1])
+                else:
+                    await self._tell_bypasses()
             except RedisError as exc:
                 log.warning("the store is away, misses wait: %s", exc)
                 await asyncio.sleep(_AWAY_SECONDS)

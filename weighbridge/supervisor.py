@@ -115,7 +115,7 @@ class Supervisor:
 
     async def _start_background(self) -> None:
         if self._alone:
-            self._sidecar = Sidecar(self._blocking, self._clock)
+            self._sidecar = Sidecar(self._blocking, self._clock, self._settings.data_dir)
             self._spawn(self._sidecar.run())
             self._spawn(self._stand_alone())
         self._spawn(self._adopter.run())

@@ -146,6 +146,7 @@ class Control:
 
     async def publish_due(self) -> None:
         await self.billing.entitlements.publish_due()
+        await self.billing.bypasses.publish()
 
     async def renew_due(self) -> None:
         await self.billing.plans.renew_due()

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from billing.model.organization import ApiKey, Organization
@@ -10,6 +10,7 @@ from billing.model.outbox import OutboxRow
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from metering.model.apikey import KeyRecord
+from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement, Override
 from metering.model.errors import DependencyUnavailable
 from metering.model.quota import Quota, Window
@@ -51,6 +52,29 @@ class QuotaRow:
     reason: str
     until_ms: int | None
     managed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BypassRow:
+    """One bypass, in force or over. `org_id` None is every organization, `meter` None every limit; `ended_at_ms` where
+    somebody ended it before its time."""
+
+    id: int
+    reason: str
+    created_by: str
+    created_at_ms: int
+    until_ms: int
+    org_id: str | None = None
+    slug: str | None = None
+    meter: str | None = None
+    ended_at_ms: int | None = None
+    ended_by: str | None = None
+
+    def numbered(self, number: int) -> "BypassRow":
+        return replace(self, id=number)
+
+    def in_force(self, now_ms: int) -> bool:
+        return self.ended_at_ms is None and now_ms < self.until_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +200,24 @@ class QuotaRows(Protocol):
     async def put(self, row: QuotaRow, now_ms: int) -> None: ...
 
 
+class BypassRows(Protocol):
+    async def insert(self, row: BypassRow) -> int:
+        """Its number."""
+        ...
+
+    async def all(self, limit: int) -> list[BypassRow]:
+        """Newest first."""
+        ...
+
+    async def in_force(self, now_ms: int, *, lock: bool = False) -> list[BypassRow]:
+        """With `lock`, nobody else reads them with a lock until the transaction ends: so publications follow one another."""
+        ...
+
+    async def end(self, number: int, by: str, now_ms: int) -> bool:
+        """False where it is over already, or there is none."""
+        ...
+
+
 class OutboxRows(Protocol):
     async def add(self, rows: Sequence[OutboxRow], now_ms: int) -> None:
         """A row whose identifier is known already is left out."""
@@ -222,6 +264,8 @@ class Unit(Protocol):
     @property
     def quotas(self) -> QuotaRows: ...
     @property
+    def bypasses(self) -> BypassRows: ...
+    @property
     def customers(self) -> CustomerRows: ...
     @property
     def outbox(self) -> OutboxRows: ...
@@ -247,6 +291,10 @@ class Gateways(Protocol):
     async def withdraw_org(self, org_id: str, hashes: Sequence[str]) -> None: ...
 
     async def withdraw_keys(self, hashes: Sequence[str]) -> None: ...
+
+    async def publish_bypasses(self, bypasses: Sequence[Bypass]) -> bool:
+        """False where they stand there already."""
+        ...
 
     async def announce(self, messages: Sequence[str]) -> None: ...
 

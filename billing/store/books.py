@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from billing.store.bypasses import BypassTable
 from billing.store.config_sets import ConfigSetTable
 from billing.store.keys import KeyTable
 from billing.store.orgs import OrgTable
@@ -25,6 +26,7 @@ class PostgresUnit:
         self.plans = PlanTable(connection)
         self.subscriptions = SubscriptionTable(connection)
         self.quotas = QuotaTable(connection)
+        self.bypasses = BypassTable(connection)
         self.customers = CustomerTable(connection)
         self.outbox = OutboxTable(connection)
         self.usage = UsageTable(connection)

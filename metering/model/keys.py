@@ -13,10 +13,11 @@ slot, and a flush is 256 drains, not one an organization. Keys outside a bucket 
   wb:{b}:g                  generation
   wb:{b}:pm                 hash worker -> seq that Postgres has committed
   wb:key:<sha256>           API key record, JSON; active keys only
-  wb:changed                channel: "org <id>", "key <sha256>", "nokey <sha256>", "noorg <id>", "ship <token>"
+  wb:changed                channel: "org <id>", "key <sha256>", "nokey <sha256>", "noorg <id>", "ship <token>", "bypass"
   wb:asked                  list of "key <sha256>" and "org <id>" that a gateway missed; control answers
   wb:workers                hash worker -> JSON {"at_ms", "role", "shipped"}; a heartbeat each second
   wb:alone                  the host whose checkpoint is the truth, where no Postgres is; expires without it
+  wb:bypass                 JSON list of the bypasses in force (model/bypass.py); "[]" where there is none, absent where forgotten
   wb:routes                 hash route id -> JSON {"template", "host"}
 """
 
@@ -29,7 +30,7 @@ from .quota import Per, Window
 
 BUCKETS = 256
 CHANGED, ASKED, WORKERS, ROUTES = "wb:changed", "wb:asked", "wb:workers", "wb:routes"
-ALONE = "wb:alone"
+ALONE, BYPASS = "wb:alone", "wb:bypass"
 COUNTER_LINGERS_MS = 3_600_000  # a counter outlives its window by this, so that late returns still find it
 
 EVERY_COUNTER = "wb:{*}:q:*"  # a SCAN pattern

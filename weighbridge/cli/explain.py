@@ -50,6 +50,9 @@ def _lines(story: dict[str, Any]) -> list[str]:
     if story["limits"]:
         rows = [_row(limit) for limit in story["limits"]]
         lines += ["", *table(rows, _COLUMNS)]
+        ends = sorted({limit["bypassed_until"] for limit in story["limits"] if limit["bypassed_until"]})
+        if ends:
+            lines += ["", f"Bypassed until {ends[-1]}: limits marked so refuse nobody; see `weighbridge bypass list`."]
     return lines
 
 
@@ -58,4 +61,5 @@ def _row(limit: dict[str, Any]) -> list[str]:
     away = f"grace {rule['grace']}" if isinstance(rule, dict) else rule or "-"
     left, most = (f"{limit[name]:,}" if limit[name] is not None else "unlimited" for name in ("left", "limit"))
     resets = f"{limit['resets_at']} (in {limit['resets_in_seconds']:,} s)"
-    return [limit["quota"], limit["mode"], f"{limit['cost']:,}", f"{limit['used']:,}", left, most, resets, away]
+    mode = f"{limit['mode']} (bypassed)" if limit["bypassed_until"] else limit["mode"]
+    return [limit["quota"], mode, f"{limit['cost']:,}", f"{limit['used']:,}", left, most, resets, away]

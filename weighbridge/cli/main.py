@@ -27,6 +27,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "usage": lambda: importlib.import_module("weighbridge.cli.usage"),
     "flush": lambda: importlib.import_module("weighbridge.cli.flush"),
     "explain": lambda: importlib.import_module("weighbridge.cli.explain"),
+    "bypass": lambda: importlib.import_module("weighbridge.cli.bypass"),
     "restart": lambda: importlib.import_module("weighbridge.cli.restart"),
 }
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
+from metering.model import bypass, keys
 from metering.model import entitlement as entitlements
-from metering.model import keys
 from metering.model.apikey import KeyRecord, record_to_json
+from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement
 
 
@@ -45,3 +46,17 @@ async def withdraw_org(client: Redis, org_id: str, hashes: Sequence[str]) -> Non
     pipe.hdel(keys.versions(keys.bucket_of(org_id)), org_id)
     pipe.publish(keys.CHANGED, f"noorg {org_id}")
     await pipe.execute()
+
+
+async def publish_bypasses(client: Redis, bypasses: Sequence[Bypass]) -> bool:
+    """Make `bypasses` those in force, and tell the gateways; False where they stand there already.
+
+    None is written too, as an empty list: a gateway that finds nothing at all knows that the store forgot, and goes on with
+    those it knows until they end.
+    """
+    wanted = bypass.to_json(bypasses).encode()
+    if await client.get(keys.BYPASS) == wanted:
+        return False
+    await client.set(keys.BYPASS, wanted)
+    await client.publish(keys.CHANGED, "bypass")
+    return True

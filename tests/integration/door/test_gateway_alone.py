@@ -98,6 +98,18 @@ def test_it_counts_on_after_a_restart_and_after_its_store_was_emptied(gateway: G
     assert gateway.decided(4) == [200] * 3 + [429]
 
 
+def test_a_bypass_is_kept_in_its_folder_and_outlives_the_loss_of_its_store(gateway: Gateway, redis: str) -> None:
+    assert gateway.decided(11) == [200] * 10 + [429]
+    made = gateway.home.cli_json("bypass", "--meter", "api", "--for", "1h", "--reason", "a race")
+    gateway.home.until(lambda: gateway.call() == 200, "the workers to hear of it")
+    with Redis.from_url(redis) as store:
+        store.flushall()
+    gateway.home.until(gateway.decides, "the store restored")
+    assert gateway.decided(3) == [200] * 3
+    gateway.home.cli_json("bypass", "end", str(made["id"]))
+    gateway.home.until(lambda: gateway.call() == 429, "the limit again")
+
+
 async def test_a_second_host_without_postgres_is_refused_on_the_same_store(redis: str, tmp_path) -> None:
     async def publish() -> None: ...
 

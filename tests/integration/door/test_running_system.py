@@ -83,6 +83,33 @@ def test_explain_shows_the_limits_and_charges_nothing(system) -> None:
         assert (story["verdict"], limit["used"]) == ("admitted", 0)
 
 
+def test_a_bypass_lets_calls_pass_counted_until_it_is_ended(system) -> None:
+    key = system.key("demo-free")
+    system.until(lambda: _status(system, "/hello", key) == 429, "the end of three an hour")
+    made = system.cli_json("bypass", "--org", "demo-free", "--for", "30m", "--reason", "the launch went well")
+    system.until(lambda: _status(system, "/hello", key) == 200, "the workers to hear of it")
+    assert [_status(system, "/hello", key) for _ in range(6)] == [200] * 6
+    (limit,) = [one for one in system.cli_json("explain", "--key", key, "GET", "/hello")["limits"] if one["quota"] == "api-hourly"]
+    assert (limit["bypassed_until"], limit["used"] > 3) == (made["until"], True)
+    system.until(lambda: system.metric("weighbridge_bypass_active") == 1, "the metric")
+    assert [(row["id"], row["state"]) for row in system.cli_json("bypass", "list")] == [(made["id"], "in force")]
+    system.cli_json("bypass", "end", str(made["id"]))
+    system.until(lambda: _status(system, "/hello", key) == 429, "the limit again")
+    assert [row["state"] for row in system.cli_json("bypass", "list")] == ["ended"]
+
+
+def test_a_bypass_says_what_it_needs(system) -> None:
+    for words, said in (
+        (("--for", "1h", "--reason", "r"), "say what to bypass"),
+        (("--all", "--org", "demo-pro", "--for", "1h", "--reason", "r"), "say what to bypass"),
+        (("--all", "--reason", "r"), "how long and why"),
+        (("--all", "--for", "1h"), "how long and why"),
+        (("--all", "--for", "30d", "--reason", "r"), "at most 7 days"),
+    ):
+        done = system.cli("bypass", *words)
+        assert (done.returncode, said in done.stderr) == (1, True)
+
+
 def test_a_killed_worker_is_replaced_and_its_port_never_refuses(system) -> None:
     key, restarts = system.key("demo-pro"), system.metric("weighbridge_worker_restarts_total")
     pid = system.ready["pids"]["worker"][0]
