@@ -1,0 +1,68 @@
+"""One gateway a test process, directly and behind the shipped nginx; a fresh scripted service for every test."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from .parties import Client, Origin, Way
+from .rig import Rig, certificate, start_rig, way_to
+
+
+@pytest.fixture(scope="session")
+def rules_folder(tmp_path_factory: pytest.TempPathFactory):
+    return tmp_path_factory.mktemp("rules")
+
+
+@pytest.fixture(scope="session")
+def service_tls(rules_folder):
+    """The service's TLS context, and the file that a gateway which trusts it names in SSL_CERT_FILE."""
+    return certificate(rules_folder / "tls")
+
+
+@pytest.fixture(scope="session")
+def rig(rules_folder, service_tls) -> Iterator[Rig]:
+    running = start_rig(rules_folder / "wide", nginx=True, SSL_CERT_FILE=str(service_tls[1]))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(params=["direct", "nginx"])
+async def way(request: pytest.FixtureRequest, rig: Rig) -> AsyncIterator[Way]:
+    """The way from a client to the gateway."""
+    async with way_to(rig, request.param) as found:
+        yield found
+
+
+@pytest.fixture
+async def direct(rig: Rig) -> AsyncIterator[Way]:
+    async with way_to(rig, "direct") as found:
+        yield found
+
+
+@pytest.fixture
+async def behind_nginx(rig: Rig) -> AsyncIterator[Way]:
+    async with way_to(rig, "nginx") as found:
+        yield found
+
+
+@pytest.fixture
+async def origin(rig: Rig) -> AsyncIterator[Origin]:
+    """The service; what went wrong in its scripts fails the test."""
+    service = Origin(rig.service)
+    await service.start()
+    yield service
+    await service.stop()
+    assert not service.faults, service.faults
+
+
+@pytest.fixture
+async def tls_origin(rig: Rig, service_tls) -> AsyncIterator[Origin]:
+    service = Origin(rig.tls_service, tls=service_tls[0])
+    await service.start()
+    yield service
+    await service.stop()
+
+
+@pytest.fixture
+async def client(way: Way, origin: Origin) -> Client:
+    return await way.connect()
