@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import hiredis
 
@@ -44,7 +44,33 @@ class Decision:
     rule: str = ""
 
 
-Answer = asyncio.Future[Decision]
+class Asker(Protocol):
+    """Who asks for one call. Once `gone`, its client has left: it leaves the batch, and what it was granted is given back."""
+
+    @property
+    def gone(self) -> bool: ...
+
+    def decided(self, decision: Decision) -> None:
+        """Called once, never from inside `ask`, when the journal holds what it says. Not called where the asker is gone."""
+
+
+class _Awaiting:
+    """An asker for who would rather await."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: "asyncio.Future[Decision]") -> None:
+        self.future = future
+
+    @property
+    def gone(self) -> bool:
+        return self.future.done()
+
+    def decided(self, decision: Decision) -> None:
+        self.future.set_result(decision)
+
+
+Group = tuple[Charge, list[Asker]]
 
 
 @dataclass(slots=True)
@@ -54,7 +80,7 @@ class _Call:
     n: int
     tag: str
     epoch: int
-    groups: list[tuple[Charge, list[Answer]]]
+    groups: list[Group]
     passed: list[int] = field(default_factory=list)
 
 
@@ -63,7 +89,7 @@ class BucketState(BucketEpoch):
     """One bucket as this worker sees it: the calls that wait for it, and the one admit under way."""
 
     n: int = 0
-    waiting: dict[Charge, list[Answer]] = field(default_factory=dict)
+    waiting: dict[Charge, list[Asker]] = field(default_factory=dict)
     under_way: _Call | None = None
     unresolved: _Call | None = None
 
@@ -82,24 +108,34 @@ class Admission:
         self.buckets = [BucketState(b) for b in range(keys.BUCKETS)]
         self.epochs = Epochs(link, self.buckets, self._epoch_changed)
         self._to_send: set[int] = set()
-        self._decided: list[tuple[Answer, Decision]] = []
+        self._decided: list[tuple[Asker, Decision]] = []
         self._publishing = False
         self._loop = asyncio.get_running_loop()
 
     # --- asking ----------------------------------------------------------------------------------------------------
-    def ask(self, charge: Charge) -> Answer:
-        """The decision on one call. Cancel it, and the call leaves the batch."""
-        answer: Answer = self._loop.create_future()
+    def ask(self, charge: Charge, asker: Asker) -> None:
+        """Decide one call; `asker.decided` tells."""
         state = self.buckets[charge.bucket]
-        if not self._accepts(state):
-            self._by_rule(state, charge, [answer], None)
-            return answer
-        state.waiting.setdefault(charge, []).append(answer)
+        if not (state.open and state.tag is not None and self.epochs.server is not None):
+            self._by_rule(state, charge, [asker], None)
+            return
+        waiting = state.waiting.get(charge)
+        if waiting is None:
+            state.waiting[charge] = [asker]
+        else:
+            waiting.append(asker)
         self._wake(state)
-        return answer
 
-    def _accepts(self, state: BucketState) -> bool:
-        return self.epochs.server is not None and state.open and state.tag is not None
+    async def decide(self, charge: Charge) -> Decision:
+        """The decision on one call, awaited. Cancelled, the call leaves the batch."""
+        asker = _Awaiting(self._loop.create_future())
+        self.ask(charge, asker)
+        try:
+            return await asker.future
+        except asyncio.CancelledError:
+            if asker.future.done() and not asker.future.cancelled() and asker.future.result().xid:
+                self._abandoned(asker.future.result())
+            raise
 
     def _wake(self, state: BucketState) -> None:
         if state.under_way is not None:
@@ -134,13 +170,13 @@ class Admission:
             state.under_way = None
             self._refuse_unwritten(groups)
             return
-        self._metrics.admission_batch(sum(len(answers) for _, answers in groups))
+        self._metrics.admission_batch(sum(len(askers) for _, askers in groups))
         self._link.call(_pack_admit(state, call, self._recorder.worker), lambda reply: self._admitted(state, call, reply))
 
-    def _refuse_unwritten(self, groups: list[tuple[Charge, list[Answer]]]) -> None:
+    def _refuse_unwritten(self, groups: list[Group]) -> None:
         """Nothing can be written down, so nothing is charged and nothing goes on."""
-        for _, answers in groups:
-            self._decided += [(a, Decision(Status.REFUSED_BY_RULE, rule="journal")) for a in answers if not a.done()]
+        for _, askers in groups:
+            self._decided += [(a, Decision(Status.REFUSED_BY_RULE, rule="journal")) for a in askers]
         self._publish_soon()
 
     def _send_resolve(self, state: BucketState) -> None:
@@ -165,19 +201,19 @@ class Admission:
         else:  # unready: nothing was charged
             if reply[0] == b"unready":
                 self.epochs.learn(state.bucket, reply[1])
-            for charge, answers in call.groups:
-                self._by_rule(state, charge, answers, None)
+            for charge, askers in call.groups:
+                self._by_rule(state, charge, askers, None)
         if state.waiting:
             self._wake(state)
 
     def _grant(self, state: BucketState, call: _Call, reply: list[Any]) -> None:
         at = 1
         with self._recorder.together():  # what one script charged is one record: all of it is on disk, or none
-            for charge, answers in call.groups:
+            for charge, askers in call.groups:
                 _, status, granted, refusing, limits = reply[at : at + 5]
                 used = tuple(reply[at + 5 : at + 5 + limits])
                 at += 5 + limits
-                alive = [a for a in answers if not a.done()]
+                alive = [a for a in askers if not a.gone]
                 if status:
                     outcome = Decision(Status.LATE if status == 1 else Status.STALE)
                     self._decided += [(a, outcome) for a in alive]
@@ -185,7 +221,7 @@ class Admission:
                 self._grant_group(charge, call, granted, alive, used, refusing)
         self._publish_soon()
 
-    def _grant_group(self, charge: Charge, call: _Call, granted: int, alive: list[Answer], used: tuple[int, ...], refusing: int) -> None:
+    def _grant_group(self, charge: Charge, call: _Call, granted: int, alive: list[Asker], used: tuple[int, ...], refusing: int) -> None:
         going = min(granted, len(alive))
         if going:
             xid = self._recorder.granted(charge.template, call.epoch, call.n, going)
@@ -199,8 +235,8 @@ class Admission:
     def _give_up(self, state: BucketState, call: _Call) -> None:
         """No answer came: the failure rules decide now, the call itself is asked after when the store is back."""
         call.passed = []
-        for charge, answers in call.groups:
-            call.passed.append(self._by_rule(state, charge, answers, call))
+        for charge, askers in call.groups:
+            call.passed.append(self._by_rule(state, charge, askers, call))
         state.unresolved = call
         if self.epochs.server is not None:
             self._wake(state)
@@ -233,17 +269,17 @@ class Admission:
             self._wake(state)
 
     # --- failure rules ---------------------------------------------------------------------------------------------
-    def _by_rule(self, state: BucketState, charge: Charge, answers: list[Answer], call: _Call | None) -> int:
+    def _by_rule(self, state: BucketState, charge: Charge, askers: list[Asker], call: _Call | None) -> int:
         """Decide without the store; returns how many passed."""
-        alive = [a for a in answers if not a.done()]
+        alive = [a for a in askers if not a.gone]
         if not alive:
             return 0
         verdict: Verdict = self._grace.decide(charge, len(alive))
         if verdict.passed:
             n = call.n if call else 0
             xid = self._recorder.passed(charge.template, call.epoch if call else state.epoch, n, verdict.passed)
-            for i, answer in enumerate(alive[: verdict.passed]):
-                self._decided.append((answer, Decision(Status.PASSED_BY_RULE, xid + i, rule=verdict.rule)))
+            for i, asker in enumerate(alive[: verdict.passed]):
+                self._decided.append((asker, Decision(Status.PASSED_BY_RULE, xid + i, rule=verdict.rule)))
         refused = Decision(Status.REFUSED_BY_RULE, rule=verdict.rule)
         self._decided += [(a, refused) for a in alive[verdict.passed :]]
         self._metrics.by_rule(verdict.rule, verdict.passed, len(alive) - verdict.passed)
@@ -262,15 +298,18 @@ class Admission:
         if not decided:
             return
         written = self._flush()
-        for answer, decision in decided:
-            if answer.done():
+        for asker, decision in decided:
+            if asker.gone:
                 if decision.xid:
                     self._abandoned(decision)
-            elif not written and decision.xid:
-                answer.set_result(Decision(Status.REFUSED_BY_RULE, rule="journal"))
+                continue
+            if not written and decision.xid:
                 self._abandoned(decision)
-            else:
-                answer.set_result(decision)
+                decision = Decision(Status.REFUSED_BY_RULE, rule="journal")
+            try:
+                asker.decided(decision)
+            except Exception as exc:  # noqa: BLE001  told to the loop, which logs it; the other calls go on
+                self._loop.call_exception_handler({"message": "a call failed on its decision", "exception": exc})
 
     def _abandoned(self, decision: Decision) -> None:
         """The client left between its grant and its call: never forwarded, so given back."""
@@ -303,21 +342,21 @@ class Admission:
 
     def _drain_waiting(self, state: BucketState) -> None:
         waiting, state.waiting = state.waiting, {}
-        for charge, answers in waiting.items():
-            self._by_rule(state, charge, answers, None)
+        for charge, askers in waiting.items():
+            self._by_rule(state, charge, askers, None)
 
 
-def _take(waiting: dict[Charge, list[Answer]], most: int) -> list[tuple[Charge, list[Answer]]]:
+def _take(waiting: dict[Charge, list[Asker]], most: int) -> list[Group]:
     """Groups in order of arrival, at most `most` calls; those whose client left are dropped."""
     groups, taken = [], 0
     for charge in list(waiting):
-        answers = [a for a in waiting.pop(charge) if not a.done()]
-        if taken + len(answers) > most:
-            waiting[charge] = answers[most - taken :]
-            answers = answers[: most - taken]
-        if answers:
-            groups.append((charge, answers))
-            taken += len(answers)
+        askers = [a for a in waiting.pop(charge) if not a.gone]
+        if taken + len(askers) > most:
+            waiting[charge] = askers[most - taken :]
+            askers = askers[: most - taken]
+        if askers:
+            groups.append((charge, askers))
+            taken += len(askers)
         if taken >= most:
             break
     return groups
@@ -327,8 +366,8 @@ def _pack_admit(state: BucketState, call: _Call, worker: str) -> bytes:
     """The command for these groups; every counter is named once in KEYS."""
     counters: dict[str, int] = {}
     arguments: list[str | int] = [call.tag, worker, call.n]
-    for charge, answers in call.groups:
-        arguments += [charge.template.tid, charge.org_id, charge.version, len(answers), charge.from_ms, charge.until_ms, len(charge.limits)]
+    for charge, askers in call.groups:
+        arguments += [charge.template.tid, charge.org_id, charge.version, len(askers), charge.from_ms, charge.until_ms, len(charge.limits)]
         for limit in charge.limits:
             index = counters.setdefault(limit.counter, len(counters) + 4)
             enforced: str | int = "" if limit.enforced is None else limit.enforced

@@ -162,7 +162,7 @@ class Handler:
         decision = Decision(Status.LATE)
         for _ in range(_TRIES):
             story.charge = self._charge(story, route)
-            decision = await self._admission.ask(story.charge)
+            decision = await self._admission.decide(story.charge)
             if decision.status is Status.STALE:
                 assert story.caller is not None
                 story.caller = await self._directory.refresh(story.caller)

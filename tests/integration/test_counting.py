@@ -85,9 +85,8 @@ class Worker:
         self.pulse.synced(self.admission.buckets[bucket], self.shipper.replayed(bucket))
 
     async def call(self) -> None:
-        answer = self.admission.ask(self.charge)
         with contextlib.suppress(asyncio.CancelledError):
-            decision = await answer
+            decision = await self.admission.decide(self.charge)
             self.statuses.append(decision.status)
             if decision.xid:
                 self.in_flight.append(decision.xid)

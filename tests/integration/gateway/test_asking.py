@@ -1,0 +1,141 @@
+"""How a decision reaches who asked: once, never from inside `ask`, not where nobody waits any more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.admission import Decision, Status
+from metering.model import keys
+from metering.model.quota import CLOSED
+from tests.integration.test_counting import LIMIT, ORG, Worker
+
+
+class Asker:
+    """Somebody who asks. `leaves` with the decision of another; `fails` on its own."""
+
+    def __init__(self, *, fails: bool = False, then: Any = None) -> None:
+        self.gone, self.fails, self.then = False, fails, then
+        self.decisions: list[Decision] = []
+
+    def decided(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+        if self.then is not None:
+            self.then()
+        if self.fails:
+            raise RuntimeError("on purpose")
+
+
+@pytest.fixture
+async def store(redis: str) -> AsyncIterator[Redis]:
+    """With every bucket open, as recovery leaves it."""
+    async with Redis.from_url(redis) as client:
+        run_id = (await client.info("server"))["run_id"]
+        await client.mset({keys.epoch(bucket): f"1 {run_id}" for bucket in range(keys.BUCKETS)})
+        await client.hset(keys.versions(keys.bucket_of(ORG)), ORG, "1")
+        yield client
+
+
+@pytest.fixture
+async def worker(redis: str, store: Redis, tmp_path: Path) -> AsyncIterator[Worker]:
+    worker = Worker(redis, tmp_path, "w1", CLOSED)
+    await until(lambda: worker.admission.epochs.all_open)
+    yield worker
+    await worker.kill()
+
+
+async def until(fact: Any) -> None:
+    async with asyncio.timeout(5):
+        while not fact():
+            await asyncio.sleep(0.005)
+
+
+def counter(worker: Worker) -> str:
+    return worker.charge.limits[-1].counter
+
+
+async def test_a_decision_comes_once_and_never_from_inside_ask(worker: Worker) -> None:
+    askers = [Asker() for _ in range(3)]
+    for asker in askers:
+        worker.admission.ask(worker.charge, asker)
+    assert not any(asker.decisions for asker in askers)
+    await until(lambda: all(asker.decisions for asker in askers))
+    assert [[d.status for d in asker.decisions] for asker in askers] == [[Status.ADMITTED]] * 3
+    assert len({asker.decisions[0].xid for asker in askers}) == 3
+
+
+async def test_without_a_store_too_it_comes_later(worker: Worker) -> None:
+    await worker.link.close()
+    asker = Asker()
+    worker.admission.ask(worker.charge, asker)
+    assert not asker.decisions
+    await until(lambda: asker.decisions)
+    assert asker.decisions[0].status is Status.REFUSED_BY_RULE
+
+
+async def test_who_left_before_the_batch_was_packed_is_not_charged(store: Redis, worker: Worker) -> None:
+    stays, leaves = Asker(), Asker()
+    worker.admission.ask(worker.charge, leaves)
+    worker.admission.ask(worker.charge, stays)
+    leaves.gone = True
+    await until(lambda: stays.decisions)
+    assert not leaves.decisions
+    assert await store.get(counter(worker)) == b"1"
+
+
+async def test_who_left_while_the_store_decided_gets_its_unit_back(store: Redis, worker: Worker) -> None:
+    stays, leaves = Asker(), Asker()
+    for asker in (stays, leaves):
+        worker.admission.ask(worker.charge, asker)
+    await asyncio.sleep(0)  # the batch is packed
+    leaves.gone = True
+    await until(lambda: stays.decisions)
+    assert not leaves.decisions
+    worker.recorder.ended(stays.decisions[0].xid, worker.charge.template, "", 200, 1, 0, 0, {})
+    await worker.pulse.ship_all()
+    assert await store.get(counter(worker)) == b"1"
+    assert worker.recorder.empty
+
+
+async def test_who_leaves_as_others_are_told_gets_its_unit_back(store: Redis, worker: Worker) -> None:
+    last = Asker()
+
+    def leave() -> None:
+        last.gone = True
+
+    first = Asker(then=leave)
+    for asker in (first, last):
+        worker.admission.ask(worker.charge, asker)
+    await until(lambda: first.decisions)
+    assert not last.decisions
+    assert len(worker.recorder.tally.open) == 1
+
+
+async def test_one_who_fails_on_its_decision_does_not_take_the_others_along(worker: Worker) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    fails, other = Asker(fails=True), Asker()
+    for asker in (fails, other):
+        worker.admission.ask(worker.charge, asker)
+    await until(lambda: other.decisions)
+    assert [str(context["exception"]) for context in told] == ["on purpose"]
+
+
+async def test_an_awaited_decision_that_is_cancelled_too_late_gives_its_unit_back(worker: Worker) -> None:
+    task = asyncio.ensure_future(worker.admission.decide(worker.charge))
+    first = Asker(then=lambda: asyncio.get_running_loop().call_soon(task.cancel))
+    worker.admission.ask(worker.charge, first)
+    await until(lambda: first.decisions)
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(worker.recorder.tally.open) == 1 + (not task.cancelled())
+
+
+async def test_of_many_that_ask_at_once_exactly_the_limit_passes(worker: Worker) -> None:
+    askers = [Asker() for _ in range(LIMIT + 30)]
+    for asker in askers:
+        worker.admission.ask(worker.charge, asker)
+    await until(lambda: all(asker.decisions for asker in askers))
+    assert [asker.decisions[0].status for asker in askers] == [Status.ADMITTED] * LIMIT + [Status.REFUSED] * 30
