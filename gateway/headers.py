@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 
 from config.gateway import HeaderEdit, Route
+from gateway.fields import Fields
 from gateway.http1 import RequestHead
+from gateway.reply import ResponseHead
 
-Fields = Sequence[tuple[bytes, bytes]]
+Pairs = Sequence[tuple[bytes, bytes]]
+AddedNames = tuple[bytes, ...]  # the names in lines that are added, as they are written
 
 VIA = b"1.1 weighbridge"
 _HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"http2-settings"))
@@ -30,6 +33,8 @@ _NO_CONTENT = 204
 _WITHOUT_BODY = (204, 304)
 _OWN_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 _LINES_REMEMBERED = 1024
+
+_Made = tuple[bool, str, bytes, bytes, bytes]
 
 
 class TrustedProxies:
@@ -89,6 +94,7 @@ class Passage:
         "_drop_request",
         "_drop_response",
         "_host_of_upstream",
+        "_never_named",
         "_request",
         "_responses",
         "_strip",
@@ -100,6 +106,7 @@ class Passage:
         drop = _HOP_BY_HOP | _IDENTITY | {b"expect"} | _names(edit) | (frozenset(credentials) if route.hide_credentials else frozenset())
         self._host_of_upstream = route.host == "upstream"
         self._drop_request = drop | {b"host"} if self._host_of_upstream else drop
+        self._never_named = _KEPT | self._drop_request  # what Connection may name without a difference
         self._drop_response = _HOP_BY_HOP | _names(route.response_headers)
         self._request = {trusted: self._request_lines(trusted) for trusted in (False, True)}
         self._responses: dict[tuple[bytes, ...], _Lines] = {}
@@ -108,7 +115,7 @@ class Passage:
         self._strip = route.strip_prefix.rstrip("/").encode() if route.strip_prefix else b""
 
     def _request_lines(self, trusted: bool, named: Iterable[bytes] = ()) -> "_Lines":
-        drop = self._drop_request | (frozenset(named) - _KEPT)
+        drop = self._drop_request | frozenset(named)
         if trusted:
             return _Lines(drop | {b"x-forwarded-for"}, _IDENTITY_PREFIXES)
         return _Lines(drop | _CLAIMED, _CLAIMED_PREFIXES)
@@ -122,58 +129,82 @@ class Passage:
                 target = b"/" + target
         return base_path + target if base_path and target != b"*" else target
 
-    def request(self, head: RequestHead, peer: str, scheme: str, trusted: bool, authority: bytes, base_path: bytes, add: Fields) -> bytes:
-        """The head that goes to the upstream at `authority`, its blank line included."""
+    def request(self, head: RequestHead, peer: str, scheme: str, trusted: bool, authority: bytes, base_path: bytes, add: bytes) -> bytes:
+        """The head that goes to the upstream at `authority`, its blank line included.
+
+        `add` are lines ready-made, each with CRLF before it. The rest is made once for equal blocks of fields.
+        """
         target = head.target if not (base_path or self._strip) else self.path(head.target, base_path)
-        parts = [head.method.encode(), b" ", target, b" HTTP/1.1"]
-        if self._host_of_upstream or not head.authority:
+        fields = head.fields
+        key = (self, authority) if self._host_of_upstream else self
+        made = fields.memo.get(key)
+        if made is None or made[0] is not trusted or made[1] != scheme:
+            made = self._make_request(fields, scheme, trusted, authority)
+            fields.remember(key, made)
+        return b"".join((head.method.encode(), b" ", target, made[2], add, made[3], peer.encode(), made[4]))
+
+    def _make_request(self, fields: Fields, scheme: str, trusted: bool, authority: bytes) -> _Made:
+        """What stands around the target, the lines to add and the address of the peer."""
+        parts = [b" HTTP/1.1"]
+        if self._host_of_upstream or not fields.authority:
             parts += (b"\r\nHost: ", authority)
-        lines = self._request[trusted] if not head.connection else self._request_lines(trusted, head.connection)
-        for name, value in head.headers:
+        named = frozenset(fields.connection) - self._never_named
+        lines = self._request_lines(trusted, named) if named else self._request[trusted]
+        for name, value in fields.headers:
             start = lines[name]
             if start:
                 parts += (start, value)
-        for name, value in add:
-            parts += (b"\r\n", name, b": ", value)
-        _add_forwarded(parts, head, peer, scheme, trusted)
-        parts.append(self._added_request)
-        if b"te" in head.connection and b"trailers" in (head.header(b"te") or b"").lower():
-            parts.append(b"\r\nTE: trailers\r\nConnection: TE")
-        parts.append(b"\r\nTransfer-Encoding: chunked\r\n\r\n" if head.chunked else b"\r\n\r\n")
-        return b"".join(parts)
+        before, forwarded_for = b"".join(parts), b"\r\nX-Forwarded-For: "
+        if trusted:
+            came = [value for (_, value), name in zip(fields.headers, fields.names, strict=True) if name == b"x-forwarded-for"]
+            forwarded_for += b"".join([value + b", " for value in came])
+        parts = []
+        if not trusted or b"x-forwarded-proto" not in fields.first:
+            parts += (b"\r\nX-Forwarded-Proto: ", scheme.encode())
+        if fields.authority and (not trusted or b"x-forwarded-host" not in fields.first):
+            parts += (b"\r\nX-Forwarded-Host: ", fields.authority)
+        parts += (self._added_request, _hop_lines(fields), b"\r\n\r\n")
+        return trusted, scheme, before, forwarded_for, b"".join(parts)
 
-    def response(self, status: int, reason: bytes, fields: Fields, names: Sequence[bytes], add: Fields, date: bytes) -> list[bytes]:
-        """The head that goes to the client, in parts, up to but not with the end of its last line. `names`: the fields' in lower case."""
-        lines = self._response_lines(add)
-        if b"connection" in names:
-            lines = lines.but(frozenset(connection_tokens(fields, names)) - _KEPT)
-        if status == _NO_CONTENT:
+    def response(self, head: ResponseHead, added: AddedNames, add: bytes, date: bytes) -> list[bytes]:
+        """The head that goes to the client, in parts, up to but not with the end of its last line.
+
+        `add` are lines ready-made, each with CRLF before it, and `added` the names in them. The rest is made once for equal heads.
+        """
+        made = head.memo.get(self)
+        if made is None or made[0] != added:
+            made = self._make_response(head, added)
+            head.remember(self, made)
+        if made[2]:
+            return [made[1], add, made[3]]
+        return [made[1], add, b"\r\nDate: ", date, made[3]]
+
+    def _make_response(self, head: ResponseHead, added: AddedNames) -> "tuple[AddedNames, bytes, bool, bytes]":
+        """What stands before and behind the lines to add; and whether the service gave a date."""
+        lines = self._response_lines(added)
+        if b"connection" in head.names:
+            lines = lines.but(frozenset(connection_tokens(head.fields, head.names)) - _KEPT)
+        if head.status == _NO_CONTENT:
             lines = lines.but(frozenset((b"content-length",)))  # RFC 9110 §8.6: some services send it all the same
-        parts = [status_line(status, reason)]
-        for name, value in fields:
+        parts = [status_line(head.status, head.reason)]
+        for name, value in head.fields:
             start = lines[name]
             if start:
                 parts += (start, value)
-        for name, value in add:
-            parts += (b"\r\n", name, b": ", value)
-        if b"date" not in names:
-            parts += (b"\r\nDate: ", date)
-        parts.append(self._added_response)
-        return parts
+        return added, b"".join(parts), b"date" in head.names, self._added_response
 
-    def interim(self, status: int, reason: bytes, fields: Fields) -> bytes:
+    def interim(self, status: int, reason: bytes, fields: Pairs) -> bytes:
         """A 1xx response's head in full."""
         lines = [b"\r\n%b: %b" % field for field in fields if field[0].lower() not in self._drop_response]
         return b"".join([status_line(status, reason), *lines, b"\r\n\r\n"])
 
-    def _response_lines(self, add: Fields) -> "_Lines":
+    def _response_lines(self, added: AddedNames) -> "_Lines":
         """What we add replaces what came under its name, cookies excepted; the same few sets of names come again and again."""
-        key = tuple([name for name, _ in add])
-        lines = self._responses.get(key)
+        lines = self._responses.get(added)
         if lines is None:
             if len(self._responses) >= _SETS_REMEMBERED:
                 self._responses.clear()
-            lines = self._responses[key] = _Lines(self._drop_response | ({name.lower() for name in key} - {b"set-cookie"}))
+            lines = self._responses[added] = _Lines(self._drop_response | ({name.lower() for name in added} - {b"set-cookie"}))
         return lines
 
 
@@ -200,19 +231,31 @@ class _Lines(dict[bytes, bytes]):
 
     def but(self, more: frozenset[bytes]) -> "_Lines":
         """The same, with more dropped."""
-        return _Lines(self._drop | more, self._prefixes) if more else self
+        return _Lines(self._drop | more, self._prefixes) if more - self._drop else self
 
 
-def _add_forwarded(parts: list[bytes], head: RequestHead, peer: str, scheme: str, trusted: bool) -> None:
-    address = peer.encode()
-    if trusted:
-        came = [value for (_, value), name in zip(head.headers, head.names, strict=True) if name == b"x-forwarded-for"]
-        address = b", ".join([*came, address])
-    parts += (b"\r\nX-Forwarded-For: ", address)
-    if not trusted or b"x-forwarded-proto" not in head.names:
-        parts += (b"\r\nX-Forwarded-Proto: ", scheme.encode())
-    if head.authority and (not trusted or b"x-forwarded-host" not in head.names):
-        parts += (b"\r\nX-Forwarded-Host: ", head.authority)
+def _hop_lines(fields: Fields) -> bytes:
+    """What is said to the next hop alone, anew (RFC 9110 §7.6.1)."""
+    options = []
+    lines = b""
+    if b"te" in fields.connection and b"trailers" in fields.first.get(b"te", b"").lower():
+        lines += b"\r\nTE: trailers"
+        options.append(b"TE")
+    if fields.upgrade:
+        lines += b"\r\nUpgrade: " + fields.upgrade
+        options.append(b"Upgrade")
+    if options:
+        lines += b"\r\nConnection: " + b", ".join(options)
+    return lines + b"\r\nTransfer-Encoding: chunked" if fields.chunked else lines
+
+
+def lines_of(fields: Pairs) -> bytes:
+    """The fields as lines, each with CRLF before it."""
+    return b"".join([b"\r\n%b: %b" % field for field in fields])
+
+
+def names_of(fields: Pairs) -> AddedNames:
+    return tuple([name for name, _ in fields])
 
 
 def _poses(name: bytes, drop: frozenset[bytes], prefixes: tuple[bytes, ...]) -> bool:
@@ -228,13 +271,13 @@ def _lines(fields: Mapping[str, str]) -> list[bytes]:
     return [f"{name}: {value}".encode("latin-1") for name, value in fields.items()]
 
 
-def connection_tokens(fields: Fields, names: Sequence[bytes]) -> list[bytes]:
+def connection_tokens(fields: Pairs, names: Sequence[bytes]) -> list[bytes]:
     """What the Connection fields name, in lower case."""
     values = [field[1] for field, name in zip(fields, names, strict=True) if name == b"connection"]
     return [token.strip(b" \t").lower() for value in values for token in value.split(b",")]
 
 
-def pass_trailers(fields: Fields) -> list[tuple[bytes, bytes]]:
+def pass_trailers(fields: Pairs) -> list[tuple[bytes, bytes]]:
     """Trailer fields that may go on: none that frames, routes or authenticates a message (RFC 9110 §6.5.1), or claims an identity."""
     passed = []
     for field in fields:
@@ -257,7 +300,7 @@ def status_line(status: int, reason: bytes) -> bytes:
     return line
 
 
-def own_response(status: int, fields: Fields, body: bytes, date: bytes, keep_alive: bool, request: RequestHead | None) -> bytes:
+def own_response(status: int, fields: Pairs, body: bytes, date: bytes, keep_alive: bool, request: RequestHead | None) -> bytes:
     """A whole response of our own; `request` None if it was not understood."""
     parts = [_OWN_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
     for name, value in fields:

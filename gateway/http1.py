@@ -1,8 +1,12 @@
 """Read the heads of HTTP/1 requests strictly.
 
 Pure: bytes in, a head or a Refusal out. llhttp (through httptools) holds the grammar; what it lets pass and two servers could
-read differently is refused here: a second Host, a missing one, Transfer-Encoding on HTTP/1.0 or other than `chunked`, targets and
-versions out of form. Section numbers are RFC 9112's. Bodies are read in gateway/downstream.py and gateway/chunked.py.
+read differently is refused here and in gateway/fields.py: a second Host, a missing one, Transfer-Encoding on HTTP/1.0 or other than
+`chunked`, targets and versions out of form. Section numbers are RFC 9112's. Bodies are read in gateway/client.py and
+gateway/chunked.py.
+
+A block of header fields that passed all of this under HTTP/1.1 is remembered by its bytes. Where one comes again, the request line
+alone is judged, by an expression that lets pass less than the full way does; whatever it does not match goes the full way.
 """
 
 import re
@@ -11,17 +15,23 @@ from typing import Generic, Protocol, TypeVar
 
 import httptools
 
+from gateway.fields import Fields, Pairs, Refusal, cut_fields, read_host, split_authority
+from gateway.memory import Memory
+
+__all__ = ["Fields", "Limits", "Refusal", "RequestHead", "RequestParser", "read_host"]
+
 _METHOD_NAMES = (
     "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND REBIND UNBIND ACL "
     "REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE MKCALENDAR LINK UNLINK QUERY"
 )
 _METHODS = {name.encode(): name for name in _METHOD_NAMES.split()}
 _UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [/*h]")
-_AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
-_SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
+_LINE = re.compile(rb"([A-Z-]+) ((/[\x21\x22\x24-\x3e\x40-\x7e]*)(?:\?[\x21\x22\x24-\x7e]*)?) HTTP/1\.1(?=\r\n)")
 _MAX_BLANK_LINES = 8
-_HOSTS_REMEMBERED = 4096
-_LONGEST_REMEMBERED = 261  # the longest name, a colon, a port; who sends longer ones shall not fill memory
+
+_MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK, _MOST_FIELDS = 4_096, 2_097_152, 2_048, 40
+_blocks: Memory[Fields] = Memory(_MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK)
+_known_blocks = _blocks.known
 
 
 class Limits(Protocol):
@@ -41,55 +51,50 @@ class Limits(Protocol):
     def keepalive_s(self) -> float: ...
 
 
-class Refusal(Exception):
-    """What the client sent cannot be served; its connection is closed after the answer."""
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.message = message
-
-
 class RequestHead:
-    """One parsed request head. `names` are the headers' names in lower case, in the same order."""
+    """One parsed request head. What the header fields say is in `fields`, which equal requests share."""
 
-    __slots__ = (
-        "authority",
-        "chunked",
-        "connection",
-        "content_length",
-        "expect_continue",
-        "headers",
-        "host",
-        "http_version",
-        "keep_alive",
-        "method",
-        "names",
-        "path",
-        "target",
-    )
+    __slots__ = ("chunked", "content_length", "fields", "host", "http_version", "keep_alive", "method", "path", "target")
 
     method: str
     target: bytes
     path: bytes
-    headers: list[tuple[bytes, bytes]]
-    names: list[bytes]
+    fields: Fields
     http_version: str
-    authority: bytes
     host: str
     content_length: int | None
     chunked: bool
-    expect_continue: bool
     keep_alive: bool
-    connection: tuple[bytes, ...]
+
+    @property
+    def headers(self) -> Pairs:
+        return self.fields.headers
+
+    @property
+    def names(self) -> list[bytes]:
+        """The headers' names in lower case, in the same order."""
+        return self.fields.names
+
+    @property
+    def authority(self) -> bytes:
+        return self.fields.authority
+
+    @property
+    def expect_continue(self) -> bool:
+        return self.fields.expect_continue
+
+    @property
+    def connection(self) -> tuple[bytes, ...]:
+        return self.fields.connection
+
+    @property
+    def upgrade(self) -> bytes:
+        """The protocols that the client asks to change to; empty if none."""
+        return self.fields.upgrade
 
     def header(self, lower_name: bytes) -> bytes | None:
         """The first value of a header, without the whitespace around it."""
-        try:
-            return self.headers[self.names.index(lower_name)][1]
-        except ValueError:
-            return None
+        return self.fields.first.get(lower_name)
 
 
 Head = TypeVar("Head", bound=RequestHead)
@@ -101,13 +106,18 @@ class RequestParser(Generic[Head]):
     llhttp judges; the fields are then cut from the very bytes it judged, which costs half of its callbacks.
     """
 
-    __slots__ = ("_held", "_limits", "_llhttp", "_make")
+    __slots__ = ("_block", "_fields", "_held", "_limits", "_llhttp", "_make", "_max_head", "_max_line", "_upgrades")
 
-    def __init__(self, limits: Limits, make: Callable[[], Head]) -> None:
+    def __init__(self, limits: Limits, make: Callable[[], Head], *, upgrades: bool = False) -> None:
+        """`upgrades`: requests to change protocols are let pass; whoever lets them, looks at `upgrade`."""
         self._limits = limits
         self._make = make
+        self._upgrades = upgrades
+        self._max_line, self._max_head = limits.max_line, limits.max_headers_bytes
         self._held = bytearray()
-        self._llhttp = httptools.HttpRequestParser(None)
+        self._llhttp: httptools.HttpRequestParser | None = None
+        self._block = b"\0"  # what this client sent last, if it is remembered: nobody begins like this
+        self._fields: Fields | None = None
 
     @property
     def started(self) -> bool:
@@ -121,6 +131,42 @@ class RequestParser(Generic[Head]):
         """
         if self._held:
             return self._feed_fragment(data)
+        line = _LINE.match(data)
+        if line is not None:
+            at = line.end()
+            if data.startswith(self._block, at):
+                end, fields = at + len(self._block), self._fields
+            else:
+                end = data.find(b"\r\n\r\n", at) + 4
+                block = data[at:end]
+                fields = _known_blocks.get(block)
+                if fields is not None:
+                    self._block, self._fields = block, fields
+            if fields is not None and at <= self._max_line and end <= self._max_head:
+                method = _METHODS.get(line[1])
+                if method is not None and (fields.taken_under is self._limits or self._takes(fields)):
+                    return self._assemble(method, line[2], line[3], fields), end
+        return self._feed_fully(data)
+
+    def _takes(self, fields: Fields) -> bool:
+        """Whether these limits, too, let the fields pass."""
+        limit = self._limits.max_body
+        return len(fields.names) <= self._limits.max_header_count and (limit is None or (fields.content_length or 0) <= limit)
+
+    def _assemble(self, method: str, target: bytes, path: bytes, fields: Fields) -> Head:
+        head = self._make()
+        head.method = method
+        head.target = target
+        head.path = path
+        head.fields = fields
+        head.http_version = fields.version
+        head.host = fields.host
+        head.content_length = fields.content_length
+        head.chunked = fields.chunked
+        head.keep_alive = fields.keep_alive
+        return head
+
+    def _feed_fully(self, data: bytes) -> tuple[Head | None, int]:
         start = 0
         while data.startswith(b"\r\n", start):  # §2.2: blank lines before a request line are skipped
             start += 2
@@ -150,6 +196,8 @@ class RequestParser(Generic[Head]):
         return self._read(raw), end - before
 
     def _judge(self, data: bytes) -> None:
+        if self._llhttp is None:
+            self._llhttp = httptools.HttpRequestParser(None)
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -169,158 +217,61 @@ class RequestParser(Generic[Head]):
             raise Refusal(431, "headers_too_large", f"The header fields are larger than {limits.max_headers_bytes} bytes.")
 
     def _read(self, raw: bytes) -> Head:
-        """Cut up a head that llhttp let pass: no bare CR or LF, no fold, no space before a colon is in it."""
-        lines = raw.split(b"\r\n")
-        self._check_size(len(lines[0]), len(raw))
+        """Cut up a head that llhttp let pass."""
+        at = raw.find(b"\r\n")
+        self._check_size(at, len(raw))
         limits = self._limits
-        if len(lines) - 3 > limits.max_header_count:
+        block = raw[at:]
+        headers = cut_fields(block)
+        if len(headers) > limits.max_header_count:
             raise Refusal(431, "too_many_headers", f"There are more than {limits.max_header_count} header fields.")
-        head = self._make()
-        target = _read_line(head, lines[0])
-        fields = [line.partition(b":") for line in lines[1:-2]]
-        head.headers = [(name, value.strip(b" \t")) for name, _, value in fields]
-        head.names = [name.lower() for name, _, _ in fields]
-        _read_fields(head)
-        _read_target(head, target)
-        if head.chunked or head.content_length or head.connection:
-            self._llhttp = httptools.HttpRequestParser(None)  # this one waits for a body, or for the connection's end
-        if limits.max_body is not None and (head.content_length or 0) > limits.max_body:
+        method, target, version = _read_line(raw[:at])
+        fields = Fields(headers, version)
+        if fields.upgrade and not self._upgrades:
+            raise Refusal(501, "upgrade_not_implemented", "Protocol upgrades, such as WebSocket, do not pass this gateway.")
+        target, named = _read_target(method, target)
+        if fields.chunked or fields.content_length or fields.connection:
+            self._llhttp = None  # this one waits for a body, or for the connection's end
+        if limits.max_body is not None and (fields.content_length or 0) > limits.max_body:
             raise Refusal(413, "body_too_large", f"The body is larger than {limits.max_body} bytes.")
-        return head
+        if named:
+            fields = fields.at(named)
+        elif version == "1.1" and not fields.upgrade and len(headers) <= _MOST_FIELDS:
+            fields.taken_under = limits
+            fields.kept = _blocks.keep(block, fields)
+        query = target.find(b"?")
+        return self._assemble(method, target, target if query < 0 else target[:query], fields)
 
 
-def _read_line(head: RequestHead, line: bytes) -> bytes:
-    """§3: method SP target SP version, exactly; llhttp takes several spaces, and other protocols' names. Returns the target."""
+def _read_line(line: bytes) -> tuple[str, bytes, str]:
+    """§3: method SP target SP version, exactly; llhttp takes several spaces, and other protocols' names."""
     try:
         method, target, version = line.split(b" ")
     except ValueError as error:
         raise Refusal(400, "bad_request", "The request line is malformed.") from error
-    known = _METHODS.get(method)
-    if version == b"HTTP/1.1":
-        head.http_version = "1.1"
-    elif version == b"HTTP/1.0":
-        head.http_version = "1.0"
-    else:
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
         raise Refusal(505, "version_not_supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+    known = _METHODS.get(method)
     if known is None:
         raise Refusal(501, "method_not_implemented", "The request method is not known here.")
-    head.method = known
-    return target
+    return known, target, "1.1" if version == b"HTTP/1.1" else "1.0"
 
 
-def _read_fields(head: RequestHead) -> None:
-    head.content_length = None
-    head.chunked = head.expect_continue = False
-    head.keep_alive = head.http_version == "1.1"
-    head.connection = ()
-    host: bytes | None = None
-    upgrade = b""
-    for name, (_, value) in zip(head.names, head.headers, strict=True):
-        if name not in _SPECIAL:
-            continue
-        if name == b"host":
-            if host is not None:
-                raise Refusal(400, "bad_request", "There are two Host fields.")
-            host = value
-        elif name == b"content-length":
-            head.content_length = int(value)  # llhttp let only digits pass, once, and not beside Transfer-Encoding
-        elif name == b"transfer-encoding":
-            _read_transfer_encoding(head, value)
-        elif name == b"connection":
-            _read_connection(head, value)
-        elif name == b"upgrade":
-            upgrade += b"," + value
-        elif value.lower() != b"100-continue":
-            raise Refusal(417, "expectation_failed", "The only expectation met here is 100-continue.")
-        else:
-            head.expect_continue = head.http_version == "1.1"
-    if host is None and head.http_version == "1.1":
-        raise Refusal(400, "bad_request", "The Host field is missing.")
-    head.authority = host or b""
-    if host is not None:
-        head.host = read_host(host)
-    else:
-        head.host = ""
-    if upgrade and head.http_version == "1.1" and b"upgrade" in head.connection:
-        _refuse_upgrade(upgrade)
+def _read_target(method: str, target: bytes) -> tuple[bytes, bytes]:
+    """§3.2: origin-form, absolute-form (reduced to it; its authority replaces Host), or `*` for OPTIONS.
 
-
-def _read_transfer_encoding(head: RequestHead, value: bytes) -> None:
-    if head.http_version == "1.0":  # §6.1: its framing is faulty
-        raise Refusal(400, "bad_request", "Transfer-Encoding does not belong in HTTP/1.0.")
-    if value.lower() != b"chunked":
-        raise Refusal(501, "transfer_encoding_not_implemented", "The only transfer coding known here is chunked.")
-    head.chunked = True
-
-
-def _read_connection(head: RequestHead, value: bytes) -> None:
-    tokens = tuple(token.strip(b" \t").lower() for token in value.split(b","))
-    head.connection += tokens
-    if b"close" in tokens:
-        head.keep_alive = False
-    elif b"keep-alive" in tokens and b"close" not in head.connection:
-        head.keep_alive = True
-
-
-def _refuse_upgrade(protocols: bytes) -> None:
-    """An offer of h2c may be passed over (RFC 9110 §7.8; Java's client makes it by default); anything else is meant."""
-    names = {name.strip(b" \t").lower() for name in protocols.split(b",")} - {b"", b"h2c"}
-    if names:
-        raise Refusal(501, "upgrade_not_implemented", "Protocol upgrades, such as WebSocket, do not pass this gateway.")
-
-
-def _read_target(head: RequestHead, target: bytes) -> None:
-    """§3.2: origin-form, absolute-form (reduced to it; its authority replaces Host), or `*` for OPTIONS."""
+    Returns the target in origin-form, and the authority that it named.
+    """
     if b"#" in target:
         raise Refusal(400, "bad_request", "The request target has a fragment.")
-    if not target.startswith(b"/"):
-        if target == b"*" and head.method == "OPTIONS":
-            pass
-        elif target[:7].lower() == b"http://":
-            target = _reduce(head, target[7:])
-        elif target[:8].lower() == b"https://":
-            target = _reduce(head, target[8:])
-        else:
-            raise Refusal(400, "bad_request", "The request target is malformed.")
-    head.target = target
-    query = target.find(b"?")
-    head.path = target if query < 0 else target[:query]
-
-
-def _reduce(head: RequestHead, rest: bytes) -> bytes:
-    match = _AUTHORITY.match(rest)
-    if match is None or rest[match.end() : match.end() + 1] not in (b"", b"/", b"?"):
-        raise Refusal(400, "bad_request", "The authority of the request target is malformed.")
-    authority = match[0]
-    head.host, head.authority = read_host(authority), authority
-    if b"host" in head.names:
-        at = head.names.index(b"host")
-        head.headers[at] = (head.headers[at][0], authority)
+    if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
+        return target, b""
+    if target[:7].lower() == b"http://":
+        authority, rest = split_authority(target[7:])
+    elif target[:8].lower() == b"https://":
+        authority, rest = split_authority(target[8:])
     else:
-        head.names.insert(0, b"host")
-        head.headers.insert(0, (b"Host", authority))
-    target = rest[match.end() :]
-    if not target and head.method == "OPTIONS":
-        return b"*"
-    return target if target.startswith(b"/") else b"/" + target
-
-
-_hosts: dict[bytes, str] = {}
-
-
-def read_host(authority: bytes) -> str:
-    """The host of an authority in lower case without its port; an IPv6 literal keeps its brackets.
-
-    Raises Refusal for what is no authority. Remembers a few thousand, since few differ.
-    """
-    host = _hosts.get(authority)
-    if host is None:
-        match = _AUTHORITY.fullmatch(authority)
-        if match is None:
-            raise Refusal(400, "bad_request", "The Host field is malformed.")
-        host = match[1].lower().decode("ascii")
-        if len(authority) <= _LONGEST_REMEMBERED:
-            if len(_hosts) >= _HOSTS_REMEMBERED:
-                _hosts.clear()
-            _hosts[authority] = host
-    return host
+        raise Refusal(400, "bad_request", "The request target is malformed.")
+    if not rest and method == "OPTIONS":
+        return b"*", authority
+    return rest if rest.startswith(b"/") else b"/" + rest, authority

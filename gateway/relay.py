@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from config.gateway import Route
-from gateway.headers import Passage, TrustedProxies
+from gateway.headers import Passage, TrustedProxies, lines_of
 from gateway.outcome import Outcome
 from gateway.request import Request
 from gateway.service import UpstreamConnection
@@ -80,7 +80,8 @@ class Relay:
             if target is None or connection is None:
                 target, connection = await self._connect(targets, route, transfer)
             trusted = self.trusted.trusts(request.peer)
-            head = passage.request(request, request.peer, request.scheme, trusted, target.authority, target.base_path, add_headers)
+            lines = lines_of(add_headers)
+            head = passage.request(request, request.peer, request.scheme, trusted, target.authority, target.base_path, lines)
             transfer.start(connection, head)
             await transfer.done
             if not transfer.ended:  # the kept connection had died: once more, over a new one

@@ -1,13 +1,17 @@
 """One connection to a service: what it answers is parsed, and handed to the exchange that asked.
 
-llhttp holds the grammar; what it lets pass and we cannot pass on is found by `fault`. Whose connection it is, and whether it is kept,
-is decided in gateway/upstream.py; what becomes of the bytes in gateway/transfer.py.
+The common answer, its head whole in the first read and its body counted by Content-Length, is read by gateway/reply.py and counted here.
+Every other goes through llhttp, which holds the grammar; what it lets pass and we cannot pass on is found by `_fault`. Whose connection
+it is, and whether it is kept, is decided in gateway/upstream.py; what becomes of the bytes in gateway/transfer.py.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 import httptools
+
+from gateway.reply import ResponseHead, common_head
 
 _MAX_HEAD_BYTES = 262_144
 _WRITE_HIGH_WATER_BYTES = 65_536
@@ -35,23 +39,24 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a target. After each read the taker looks at what was parsed, and takes `pieces` away."""
 
     __slots__ = (
+        "_begun",
+        "_counted",
         "_head_bytes",
         "_headers",
         "_interim",
+        "_left",
         "_owner",
         "_parser",
         "_reason",
         "bodiless",
         "complete",
-        "headers",
+        "head",
         "interim",
         "keep_alive",
         "lost",
         "pieces",
-        "reason",
         "reused",
         "spoiled",
-        "status",
         "sweeps_idle",
         "taker",
         "trailers",
@@ -73,45 +78,103 @@ class UpstreamConnection(asyncio.Protocol):
 
     def begin(self, taker: ResponseTaker, head_only: bool) -> None:
         """The next response goes to `taker`; `head_only` if the request is HEAD."""
-        if self._parser is None:
-            self._parser = httptools.HttpResponseParser(self)
         self.taker = taker
         self.bodiless = head_only
-        self.status = 0
-        self.reason = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.trailers: list[tuple[bytes, bytes]] = []
-        self.interim: list[tuple[int, bytes, list[tuple[bytes, bytes]]]] = []
-        self.complete = self._interim = self.keep_alive = False
-        self._head_bytes = 0
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._reason = b""
+        self.head: ResponseHead | None = None
+        self.complete = self.keep_alive = self._begun = self._counted = False
+        self.interim: Sequence[tuple[int, bytes, list[tuple[bytes, bytes]]]] = ()
+        self.trailers: Sequence[tuple[bytes, bytes]] = ()
+
+    @property
+    def status(self) -> int:
+        """The response's; 0 until its head was read."""
+        return self.head.status if self.head is not None else 0
 
     @property
     def silent(self) -> bool:
         """Whether not a byte of a response came."""
-        return not self.status and not self._head_bytes
+        return not self._begun
 
     @property
     def ends_with_connection(self) -> bool:
         """Whether the response's body goes on until the connection ends."""
-        if not self.status or self.bodiless or self.complete:
+        if self.head is None or self.bodiless or self.complete:
             return False
-        return not any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        return self.head.content_length is None and b"transfer-encoding" not in self.head.names
 
-    def fault(self, names: list[bytes]) -> str:
-        """What llhttp lets pass and we cannot pass on; `names` are the headers' in lower case."""
-        if b"transfer-encoding" in names:
-            values = [value.strip().lower() for (_, value), name in zip(self.headers, names, strict=True) if name == b"transfer-encoding"]
-            if values != [b"chunked"]:
+    # The common answer
+
+    def _begin_counted(self, data: bytes) -> bool:
+        """Whether `data` begins a response whose body is counted, without llhttp."""
+        found = None if self.bodiless else common_head(data)
+        if found is None:
+            return False
+        head, end = found
+        self._counted = True
+        self.head = head
+        self.keep_alive = head.keep_alive
+        self._left = head.content_length or 0
+        if end < len(data):
+            self._count(data[end:])
+        elif not self._left:
+            self.complete = True
+        return True
+
+    def _count(self, data: bytes) -> None:
+        """What came of the body; what came behind it spoils the connection."""
+        left = self._left - len(data)
+        if left < 0:
+            self.spoiled = True
+            data = data[: self._left]
+            left = 0
+        if data:
+            self.pieces.append(data)
+        self._left = left
+        self.complete = not left
+
+    # llhttp, and its callbacks
+
+    def _parse(self, data: bytes, taker: ResponseTaker) -> bool:
+        """Whether the taker is to look at what came; if not, it was told what is wrong."""
+        if not self._begun:
+            self._begin_parsing()
+        assert self._parser is not None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            taker.upstream_faulty("it changed protocols unasked")
+            return False
+        except httptools.HttpParserError as error:
+            self.spoiled = True
+            if not self.complete:
+                taker.upstream_faulty(str(error))
+                return False
+        if self.head is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                taker.upstream_faulty("its header fields are too large")
+                return False
+        return True
+
+    def _begin_parsing(self) -> None:
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
+        self._interim = False
+        self._head_bytes = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._reason = b""
+
+    def _fault(self, head: ResponseHead, version: str) -> str:
+        """What llhttp lets pass and we cannot pass on."""
+        codings = [value.strip().lower() for (_, value), name in zip(head.fields, head.names, strict=True) if name == b"transfer-encoding"]
+        if codings:
+            if codings != [b"chunked"]:
                 return "its transfer coding is not chunked alone"
-            if self._parser is not None and self._parser.get_http_version() == "1.0":
+            if version == "1.0":
                 return "it sent Transfer-Encoding in HTTP/1.0"
-        if not 200 <= self.status <= 999:
+        if not 200 <= head.status <= 999:
             return "its status is none"
-        return "" if self.reason.isascii() and self.reason.decode().isprintable() else "its reason phrase has control bytes"
-
-    # llhttp's callbacks
+        return "" if head.reason.isascii() and head.reason.decode().isprintable() else "its reason phrase has control bytes"
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -130,15 +193,22 @@ class UpstreamConnection(asyncio.Protocol):
         assert parser is not None
         status = parser.get_status_code()
         if 100 <= status < 200:
-            self.interim.append((status, self._reason, self._headers))
+            self.interim = [*self.interim, (status, self._reason, self._headers)]
             self._interim = True
+            self._headers = []
         else:
-            self.status, self.reason, self.headers = status, self._reason, self._headers
-            self.keep_alive = parser.should_keep_alive()
-            self.trailers = []
-            self.complete = self.bodiless
-        self._headers = [] if self._interim else self.trailers
+            self._take_head(parser, status)
         self._reason = b""
+
+    def _take_head(self, parser: httptools.HttpResponseParser, status: int) -> None:
+        fields, self._headers = self._headers, []
+        self.trailers = self._headers
+        self.keep_alive = parser.should_keep_alive()
+        self.head = head = ResponseHead(status, self._reason, fields, None, keep_alive=self.keep_alive)
+        if b"content-length" in head.names:
+            head.content_length = int(fields[head.names.index(b"content-length")][1])  # llhttp let only digits pass
+        head.fault = self._fault(head, parser.get_http_version())
+        self.complete = self.bodiless
 
     def on_body(self, piece: bytes) -> None:
         if self.bodiless:
@@ -159,25 +229,18 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
 
     def data_received(self, data: bytes) -> None:
-        taker, parser = self.taker, self._parser
-        if taker is None or parser is None:
+        taker = self.taker
+        if taker is None:
             self._drop()  # nobody asked for anything
             return
-        try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            taker.upstream_faulty("it changed protocols unasked")
+        if self._counted:
+            if self.complete:
+                self.spoiled = True
+                return
+            self._count(data)
+        elif (self._begun or not self._begin_counted(data)) and not self._parse(data, taker):
             return
-        except httptools.HttpParserError as error:
-            self.spoiled = True
-            if not self.complete:
-                taker.upstream_faulty(str(error))
-                return
-        if not self.status:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                taker.upstream_faulty("its header fields are too large")
-                return
+        self._begun = True
         taker.response_read()
 
     def eof_received(self) -> None:

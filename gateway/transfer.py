@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 
 from config.gateway import Timeouts
 from gateway.chunked import frame, last_chunk
-from gateway.headers import Passage, pass_trailers
+from gateway.headers import Passage, lines_of, names_of, pass_trailers
 from gateway.http1 import Refusal
 from gateway.outcome import Ended, Outcome
+from gateway.reply import ResponseHead
 from gateway.request import Request
 from gateway.service import UpstreamConnection
 
@@ -146,12 +147,13 @@ class Transfer:
             self._pass_interim(connection)
         parts: list[bytes] = []
         if not self.outcome.first_byte_sent:
-            if not connection.status:
+            head = connection.head
+            if head is None:
                 return
-            fault = self._begin_response(connection, parts)
-            if fault:
-                self.upstream_faulty(fault)
+            if head.fault:
+                self.upstream_faulty(head.fault)
                 return
+            self._begin_response(connection, head, parts)
         size = 0
         if connection.pieces:
             pieces, connection.pieces = connection.pieces, []
@@ -167,28 +169,22 @@ class Transfer:
 
     def _pass_interim(self, connection: UpstreamConnection) -> None:
         """103 and its like go to clients that know of them; 100 we have told, or will tell, ourselves."""
-        interim, connection.interim = connection.interim, []
+        interim, connection.interim = connection.interim, ()
         for status, reason, fields in interim:
             if status != _CONTINUE and self._request.http_version == "1.1" and not self.outcome.first_byte_sent:
                 self._client.write([self._passage.interim(status, reason, fields)], 0)
 
-    def _begin_response(self, connection: UpstreamConnection, parts: list[bytes]) -> str:
-        """Write the response's head; or say what is wrong with it."""
+    def _begin_response(self, connection: UpstreamConnection, head: ResponseHead, parts: list[bytes]) -> None:
         request, outcome = self._request, self.outcome
-        status, fields = connection.status, connection.headers
-        names = [name.lower() for name, _ in fields]
-        fault = connection.fault(names)
-        if fault:
-            return fault
-        outcome.status, outcome.response_headers, outcome.first_byte_sent = status, fields, True
+        outcome.status, outcome.response_headers, outcome.first_byte_sent = head.status, head.fields, True
         request.responded = True
         keep = self._client.may_keep_alive(request)
-        parts += self._passage.response(status, connection.reason, fields, names, self._add, self._client.date)
-        bodiless = connection.bodiless or status in _WITHOUT_BODY
-        self._chunked_out = not bodiless and b"content-length" not in names and request.http_version == "1.1"
+        parts += self._passage.response(head, names_of(self._add), lines_of(self._add), self._client.date)
+        bodiless = connection.bodiless or head.status in _WITHOUT_BODY
+        self._chunked_out = not bodiless and head.content_length is None and request.http_version == "1.1"
         if self._chunked_out:
             parts.append(b"\r\nTransfer-Encoding: chunked")
-        elif not bodiless and b"content-length" not in names:
+        elif not bodiless and head.content_length is None:
             keep = False  # to HTTP/1.0, the end of the connection is the end of the body
         if not keep:
             parts.append(b"\r\nConnection: close\r\n\r\n")
@@ -197,7 +193,6 @@ class Transfer:
         else:
             parts.append(b"\r\n\r\n")
         self._keep_client = keep
-        return ""
 
     def _complete(self, connection: UpstreamConnection) -> None:
         whole = self._request.body_ended

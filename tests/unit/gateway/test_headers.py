@@ -3,8 +3,9 @@
 import pytest
 
 from config.gateway import HeaderEdit, Limits, Route
-from gateway.headers import Passage, TrustedProxies, own_response, pass_trailers, status_line
+from gateway.headers import Passage, TrustedProxies, lines_of, names_of, own_response, pass_trailers, status_line
 from gateway.http1 import RequestHead, RequestParser
+from gateway.reply import ResponseHead
 
 
 def head(*fields: bytes, start: bytes = b"GET /a HTTP/1.1\r\nHost: h") -> RequestHead:
@@ -14,7 +15,7 @@ def head(*fields: bytes, start: bytes = b"GET /a HTTP/1.1\r\nHost: h") -> Reques
 
 
 def forwarded(passage: Passage, request: RequestHead, *, trusted: bool = False, base_path: bytes = b"") -> list[bytes]:
-    raw = passage.request(request, "192.0.2.1", "http", trusted, b"up:80", base_path, [(b"X-Org-Id", b"org")])
+    raw = passage.request(request, "192.0.2.1", "http", trusted, b"up:80", base_path, b"\r\nX-Org-Id: org")
     assert raw.endswith(b"\r\n\r\n")
     return raw[:-4].split(b"\r\n")
 
@@ -101,8 +102,8 @@ def test_the_path_that_is_asked_for(prefix, base, target, path):
 
 
 def response(passage: Passage, *fields: tuple[bytes, bytes], status: int = 200, add=()) -> list[bytes]:
-    names = [name.lower() for name, _ in fields]
-    return b"".join(passage.response(status, b"OK", fields, names, add, b"now")).split(b"\r\n")[1:]
+    head = ResponseHead(status, b"OK", list(fields), None, keep_alive=True)
+    return b"".join(passage.response(head, names_of(add), lines_of(add), b"now")).split(b"\r\n")[1:]
 
 
 def test_a_response_loses_what_is_for_one_hop():

@@ -1,0 +1,180 @@
+"""The header fields of a request, read once for all requests that bring the same bytes.
+
+Pure. A client's calls differ in their request line; the block of fields below it is mostly the same, byte for byte. What it says is
+`Fields`, shared and never changed; what others derive from it they keep in its `memo`. Nothing in here may depend on the request
+line but for the version: blocks are shared between requests of HTTP/1.1 alone. Section numbers are RFC 9112's.
+"""
+
+import re
+from typing import Any
+
+_AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
+FIELD = re.compile(rb"(?<=\n)([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n")
+_SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
+_HOSTS_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 261  # the longest name, a colon, a port; who sends longer ones shall not fill memory
+_MOST_DERIVED = 32
+
+Pairs = tuple[tuple[bytes, bytes], ...]
+
+
+class Refusal(Exception):
+    """What the client sent cannot be served; its connection is closed after the answer."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class Fields:
+    """One block of header fields: names and values as they came, in order, and what they say.
+
+    `names` are in lower case. `authority` is the Host field as it came, `host` the same in lower case without its port. `connection`
+    are the tokens of the Connection fields; `upgrade` the protocols that are really asked for, empty if none. `kept`: more requests
+    will bring this block, so deriving something from it for later is worth it.
+    """
+
+    __slots__ = (
+        "authority",
+        "chunked",
+        "connection",
+        "content_length",
+        "expect_continue",
+        "first",
+        "headers",
+        "host",
+        "keep_alive",
+        "kept",
+        "memo",
+        "names",
+        "taken_under",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(self, headers: Pairs, version: str) -> None:
+        """Raises Refusal for what llhttp lets pass and two servers could read differently."""
+        self.headers = headers
+        self.names = names = [name.lower() for name, _ in headers]
+        self.version = version
+        self.first = {name: value for name, (_, value) in zip(reversed(names), reversed(headers), strict=True)}
+        self.memo: dict[Any, Any] = {}
+        self.kept = False
+        self.taken_under: object = None  # the limits that it was found to obey
+        self.content_length: int | None = None
+        self.chunked = self.expect_continue = False
+        self.keep_alive = version == "1.1"
+        self.connection: tuple[bytes, ...] = ()
+        self.upgrade = self._read_special()
+        host = self.first.get(b"host")
+        if host is None and version == "1.1":
+            raise Refusal(400, "bad_request", "The Host field is missing.")
+        self.authority = host or b""
+        self.host = "" if host is None else read_host(host)
+
+    def _read_special(self) -> bytes:
+        """Read what frames and routes the message; returns the protocols to upgrade to."""
+        seen_host = False
+        upgrade = b""
+        for name, (_, value) in zip(self.names, self.headers, strict=True):
+            if name not in _SPECIAL:
+                continue
+            if name == b"host":
+                if seen_host:
+                    raise Refusal(400, "bad_request", "There are two Host fields.")
+                seen_host = True
+            elif name == b"content-length":
+                self.content_length = int(value)  # llhttp let only digits pass, once, and not beside Transfer-Encoding
+            elif name == b"transfer-encoding":
+                self._read_transfer_encoding(value)
+            elif name == b"connection":
+                self._read_connection(value)
+            elif name == b"upgrade":
+                upgrade += b"," + value
+            elif value.lower() != b"100-continue":
+                raise Refusal(417, "expectation_failed", "The only expectation met here is 100-continue.")
+            else:
+                self.expect_continue = self.version == "1.1"
+        meant = upgrade and self.version == "1.1" and b"upgrade" in self.connection
+        return _protocols(upgrade) if meant else b""
+
+    def _read_transfer_encoding(self, value: bytes) -> None:
+        if self.version == "1.0":  # §6.1: its framing is faulty
+            raise Refusal(400, "bad_request", "Transfer-Encoding does not belong in HTTP/1.0.")
+        if value.lower() != b"chunked":
+            raise Refusal(501, "transfer_encoding_not_implemented", "The only transfer coding known here is chunked.")
+        self.chunked = True
+
+    def _read_connection(self, value: bytes) -> None:
+        tokens = tuple(token.strip(b" \t").lower() for token in value.split(b","))
+        self.connection += tokens
+        if b"close" in tokens:
+            self.keep_alive = False
+        elif b"keep-alive" in tokens and b"close" not in self.connection:
+            self.keep_alive = True
+
+    def remember(self, key: Any, value: Any) -> None:
+        """Keep what was derived, if equal requests will come. The memo is emptied rather than grow with keys that vary."""
+        if self.kept:
+            if len(self.memo) >= _MOST_DERIVED:
+                self.memo.clear()
+            self.memo[key] = value
+
+    def at(self, authority: bytes) -> "Fields":
+        """The same for another authority, which the request's target names (§3.2.2)."""
+        headers = list(self.headers)
+        if b"host" in self.first:
+            place = self.names.index(b"host")
+            headers[place] = (headers[place][0], authority)
+        else:
+            headers.insert(0, (b"Host", authority))
+        return Fields(tuple(headers), self.version)
+
+
+def cut_fields(block: bytes) -> Pairs:
+    """Names and values of a block that llhttp let pass: no bare CR or LF, no fold, no space before a colon is in it.
+
+    `block` is what stands behind the request line, from that line's CRLF to the blank line's.
+    """
+    headers = FIELD.findall(block)
+    if len(headers) != block.count(b"\n") - 2 or b" \r\n" in block or b"\t\r\n" in block:
+        parts = [line.partition(b":") for line in block.split(b"\r\n")[1:-2]]
+        return tuple([(name, value.strip(b" \t")) for name, _, value in parts])
+    return tuple(headers)
+
+
+def _protocols(upgrade: bytes) -> bytes:
+    """An offer of h2c may be passed over (RFC 9110 §7.8; Java's client makes it by default); anything else is meant."""
+    names = [name.strip(b" \t") for name in upgrade.split(b",")]
+    return b", ".join([name for name in names if name.lower() not in (b"", b"h2c")])
+
+
+def split_authority(rest: bytes) -> tuple[bytes, bytes]:
+    """The authority at the beginning of an absolute target behind its scheme, and what follows."""
+    match = _AUTHORITY.match(rest)
+    if match is None or rest[match.end() : match.end() + 1] not in (b"", b"/", b"?"):
+        raise Refusal(400, "bad_request", "The authority of the request target is malformed.")
+    return match[0], rest[match.end() :]
+
+
+_hosts: dict[bytes, str] = {}
+
+
+def read_host(authority: bytes) -> str:
+    """The host of an authority in lower case without its port; an IPv6 literal keeps its brackets.
+
+    Raises Refusal for what is no authority. Remembers a few thousand, since few differ.
+    """
+    host = _hosts.get(authority)
+    if host is None:
+        match = _AUTHORITY.fullmatch(authority)
+        if match is None:
+            raise Refusal(400, "bad_request", "The Host field is malformed.")
+        host = match[1].lower().decode("ascii")
+        if len(authority) <= _LONGEST_REMEMBERED:
+            if len(_hosts) >= _HOSTS_REMEMBERED:
+                _hosts.clear()
+            _hosts[authority] = host
+    return host
