@@ -4,18 +4,24 @@ Control (or, for a gateway alone, its supervisor) compiles it and writes it to R
 """
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
-from .quota import Concurrency, FailureRule, Mode, Per, Quota, Rate, Then, Window, replace_quotas
+from .quota import Concurrency, FailureRule, Mode, Per, Quota, Rate, Then, Window, replace_concurrency, replace_quotas, replace_rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """Quotas in place of the plan's, until an instant."""
+    """Limits in place of the plan's, until an instant."""
 
-    quotas: tuple[Quota, ...]
+    quotas: tuple[Quota, ...] = ()
     until_ms: int | None = None
     reason: str = ""
+    rates: tuple[Rate, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
+
+    def stands(self, now_ms: int) -> bool:
+        return self.until_ms is None or now_ms < self.until_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +46,15 @@ class Entitlement:
 
     def quotas_at(self, now_ms: int) -> tuple[Quota, ...]:
         """The quotas in force, overrides applied in order."""
-        quotas = self.quotas
-        for override in self.overrides:
-            if override.until_ms is None or now_ms < override.until_ms:
-                quotas = replace_quotas(quotas, override.quotas)
-        return quotas
+        return reduce(replace_quotas, (o.quotas for o in self.overrides if o.stands(now_ms)), self.quotas)
+
+    def rates_at(self, now_ms: int) -> tuple[Rate, ...]:
+        """The rates in force, overrides applied in order."""
+        return reduce(replace_rates, (o.rates for o in self.overrides if o.stands(now_ms)), self.rates)
+
+    def concurrency_at(self, now_ms: int) -> tuple[Concurrency, ...]:
+        """How many calls may be in flight, overrides applied in order."""
+        return reduce(replace_concurrency, (o.concurrency for o in self.overrides if o.stands(now_ms)), self.concurrency)
 
     def changes_at(self, now_ms: int) -> int | None:
         """The next instant at which an override ends, or None."""
@@ -101,12 +111,27 @@ def _concurrency_from_json(d: dict[str, Any]) -> Concurrency:
     return Concurrency(**{**d, "by": Per(d["by"])})
 
 
+def _override_to_json(o: Override) -> dict[str, Any]:
+    return {
+        "until_ms": o.until_ms, "reason": o.reason, "quotas": [_quota_to_json(q) for q in o.quotas],
+        "rates": [_rate_to_json(r) for r in o.rates], "concurrency": [_concurrency_to_json(c) for c in o.concurrency],
+    }  # fmt: skip
+
+
+def _override_from_json(d: dict[str, Any]) -> Override:
+    return Override(
+        until_ms=d["until_ms"], reason=d["reason"], quotas=tuple(_quota_from_json(q) for q in d["quotas"]),
+        rates=tuple(_rate_from_json(r) for r in d.get("rates", ())),
+        concurrency=tuple(_concurrency_from_json(c) for c in d.get("concurrency", ())),
+    )  # fmt: skip
+
+
 def to_json(e: Entitlement) -> dict[str, Any]:
     """A JSON object; the inverse of `from_json`."""
     return {
         "org": e.org_id, "slug": e.slug, "name": e.name, "v": e.version, "plan": e.plan, "plan_version": e.plan_version,
         "anchor_ms": e.anchor_ms, "refused": e.refused, "quotas": [_quota_to_json(q) for q in e.quotas],
-        "overrides": [{"until_ms": o.until_ms, "reason": o.reason, "quotas": [_quota_to_json(q) for q in o.quotas]} for o in e.overrides],
+        "overrides": [_override_to_json(o) for o in e.overrides],
         "rates": [_rate_to_json(r) for r in e.rates], "concurrency": [_concurrency_to_json(c) for c in e.concurrency],
     }  # fmt: skip
 
@@ -116,10 +141,7 @@ def from_json(d: dict[str, Any]) -> Entitlement:
     return Entitlement(
         org_id=d["org"], slug=d["slug"], name=d["name"], version=d["v"], plan=d["plan"], plan_version=d["plan_version"],
         anchor_ms=d["anchor_ms"], refused=d.get("refused"), quotas=tuple(_quota_from_json(q) for q in d["quotas"]),
-        overrides=tuple(
-            Override(until_ms=o["until_ms"], reason=o["reason"], quotas=tuple(_quota_from_json(q) for q in o["quotas"]))
-            for o in d["overrides"]
-        ),
+        overrides=tuple(_override_from_json(o) for o in d["overrides"]),
         rates=tuple(_rate_from_json(r) for r in d.get("rates", ())),
         concurrency=tuple(_concurrency_from_json(c) for c in d.get("concurrency", ())),
     )  # fmt: skip

@@ -132,6 +132,18 @@ def replace_quotas(base: tuple[Quota, ...], over: tuple[Quota, ...]) -> tuple[Qu
     return (*(q for q in base if (q.meter, q.window, q.per) not in taken), *over)
 
 
+def replace_rates(base: tuple[Rate, ...], over: tuple[Rate, ...]) -> tuple[Rate, ...]:
+    """`base` with each rate of `over` in place of those on the same meter, a second or a minute, and `by`."""
+    taken = {(r.meter, r.per, r.by) for r in over}
+    return (*(r for r in base if (r.meter, r.per, r.by) not in taken), *over)
+
+
+def replace_concurrency(base: tuple[Concurrency, ...], over: tuple[Concurrency, ...]) -> tuple[Concurrency, ...]:
+    """`base` with each of `over` in place of those `by` the same."""
+    taken = {c.by for c in over}
+    return (*(c for c in base if c.by not in taken), *over)
+
+
 def strictest(rules: list[FailureRule]) -> FailureRule:
     """The rule that wins where several limits apply; OPEN when there are none."""
     return max(rules, key=FailureRule.strictness, default=OPEN)

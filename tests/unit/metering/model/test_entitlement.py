@@ -1,6 +1,7 @@
 """Entitlements: overrides in force, when they end, and the JSON that control writes and gateways read."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -35,6 +36,20 @@ def test_of_two_overrides_in_force_the_later_one_stands() -> None:
     assert [e.quotas_at(now)[0].limit for now in (0, 1_000)] == [500, 1000]
 
 
+def test_an_override_replaces_the_rate_on_the_same_meter_and_unit_of_time_and_the_concurrency_of_the_same_callers() -> None:
+    rates = (Rate(meter="api", limit=5, per="second"), Rate(meter=None, limit=9, per="minute", by=Per.KEY))
+    faster = Override(
+        rates=(Rate(meter="api", limit=50, per="second"), Rate(meter="api", limit=1, per="minute")),
+        concurrency=(Concurrency(limit=20),),
+        until_ms=1_000,
+    )
+    e = replace(entitlement(faster), rates=rates, concurrency=(Concurrency(limit=2), Concurrency(limit=1, by=Per.KEY)))
+    assert e.rates_at(999) == (rates[1], *faster.rates)
+    assert [(c.limit, c.by) for c in e.concurrency_at(999)] == [(1, Per.KEY), (20, Per.ORG)]
+    assert (e.rates_at(1_000), e.concurrency_at(1_000)) == (rates, e.concurrency)
+    assert e.quotas_at(0) == (PLAN,)
+
+
 def test_the_next_change_is_the_first_end_that_lies_ahead() -> None:
     e = entitlement(*(Override(quotas=(RAISED,), until_ms=until) for until in (3_000, 1_000, 2_000)), Override(quotas=(FOREVER,)))
     assert [e.changes_at(now) for now in (0, 1_000, 2_500, 3_000)] == [1_000, 2_000, 3_000, None]
@@ -64,7 +79,10 @@ RATES = st.builds(
 )  # fmt: skip
 CONCURRENCY = st.builds(Concurrency, limit=st.integers(1, 9), by=st.sampled_from(Per), routed=st.booleans(), shadow=st.booleans())
 MANY_QUOTAS = st.lists(QUOTAS, max_size=2).map(tuple)
-OVERRIDES = st.builds(Override, quotas=MANY_QUOTAS, until_ms=st.none() | st.integers(0, 2**45), reason=st.text(max_size=10))
+OVERRIDES = st.builds(
+    Override, quotas=MANY_QUOTAS, until_ms=st.none() | st.integers(0, 2**45), reason=st.text(max_size=10),
+    rates=st.lists(RATES, max_size=2).map(tuple), concurrency=st.lists(CONCURRENCY, max_size=2).map(tuple),
+)  # fmt: skip
 ENTITLEMENTS = st.builds(
     Entitlement, org_id=st.uuids().map(str), slug=NAMES, name=st.text(max_size=10), version=st.integers(1, 2**53), plan=NAMES,
     plan_version=st.integers(1, 99), anchor_ms=st.integers(0, 2**45), quotas=MANY_QUOTAS,
@@ -83,6 +101,7 @@ def test_what_was_written_before_there_were_rates_can_still_be_read() -> None:
     old = entitlements.to_json(entitlement())
     for name in ("rates", "concurrency"):
         del old[name]
+    old["overrides"] = [{"until_ms": None, "reason": "", "quotas": []}]
     for name in ("shadow", "then", "stop_at", "at_limit"):
         del old["quotas"][0][name]
-    assert entitlements.from_json(old) == entitlement()
+    assert entitlements.from_json(old) == entitlement(Override())
