@@ -1,13 +1,14 @@
 """One client's connection: its requests parsed and served in the order they came, its answers' bytes carried.
 
-At most one Task a connection, begun with its first request. Bodies are not collected: what arrives goes to the exchange that asked
-for it (gateway/relay.py); reading stops while nobody can take more. The server around it is gateway/downstream.py.
+No task serves a connection: a request is begun by a call of the handler, and ended by a call of `end`; what has to wait runs as a task
+of its own (`run`). Bodies are not collected: what arrives goes to the exchange that asked for it (gateway/transfer.py); reading stops
+while nobody can take more. The server around it is gateway/downstream.py.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.chunked import BadChunk, ChunkedDecoder
 from gateway.headers import own_response
@@ -31,8 +32,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JSON = ((b"Content-Type", b"application/json"),)
 
 
-class BodyTaker(Protocol):
-    """What takes a request's body and hears of its client; gateway.exchange.Exchange."""
+class Exchange(Protocol):
+    """What takes a request's body and hears of its client; gateway.transfer.Transfer."""
 
     def take_body(self, pieces: list[bytes], ended: bool) -> None: ...
     def client_gone(self) -> None: ...
@@ -44,8 +45,10 @@ class ClientConnection(asyncio.Protocol):
     """The protocol object of one client's connection."""
 
     __slots__ = (
+        "_attached",
         "_body_left",
         "_decoder",
+        "_exchange",
         "_head_begun",
         "_parser",
         "_paused",
@@ -55,9 +58,9 @@ class ClientConnection(asyncio.Protocol):
         "_scheme",
         "_served",
         "_server",
-        "_taker",
+        "_serving",
         "_unsent",
-        "_waiter",
+        "_used",
         "closing",
         "deadline",
         "gone",
@@ -77,10 +80,12 @@ class ClientConnection(asyncio.Protocol):
         self._body_left = 0
         self._decoder: ChunkedDecoder | None = None
         self._head_begun = False
-        self._taker: BodyTaker | None = None
+        self._exchange: Exchange | None = None
+        self._attached = False  # the exchange takes the body; until then it is held
+        self._serving = False
+        self._used = False
         self._paused = 0
         self._unsent = 0
-        self._waiter: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
         self.writing_paused = False
         self.closing = False
@@ -101,7 +106,7 @@ class ClientConnection(asyncio.Protocol):
             return
         request = self._request
         if request is None:
-            self._read_head(data)
+            self._serve(data)
             return
         if not request.body_ended:
             data = self._take_body(request, data)
@@ -109,9 +114,7 @@ class ClientConnection(asyncio.Protocol):
                 self._next(data)
                 return
         if data:
-            self._pending += data
-            if len(self._pending) > _HELD_BYTES:
-                self._pause(_FOR_ORDER)
+            self._hold(data)
 
     def eof_received(self) -> None:
         self._lose()
@@ -122,36 +125,62 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writing_paused = True
-        if self._taker is not None:
-            self._taker.client_paused()
+        if self._exchange is not None:
+            self._exchange.client_paused()
 
     def resume_writing(self) -> None:
         self.writing_paused = False
-        if self._taker is not None:
-            self._taker.client_resumed()
+        if self._exchange is not None:
+            self._exchange.client_resumed()
 
     # Reading
 
-    def _read_head(self, data: bytes) -> None:
+    def _serve(self, data: bytes) -> None:
+        """Begin the requests in what was read, one after the other, until one is under way or nothing is left."""
+        self._serving = True
         try:
-            request, taken = self._parser.feed(data)
+            while data and self._request is None and not self.closing:
+                request, taken = self._parser.feed(data)
+                if request is None:
+                    self._wait_for_head()
+                    return
+                self._begin(request)
+                self._take_rest(request, data, taken)
+                if not self.closing:
+                    self._handle(request)
+                if self._request is not None:
+                    return
+                data, self._pending = self._pending, b""
+            if self._server.draining and self._request is None:
+                self._close()
         except Refusal as refusal:
             self.refuse(refusal)
-            return
-        if request is None:
-            if not self._head_begun and self._parser.started:
-                self._head_begun = True
-                self.deadline = self._server.deadline(self._server.limits.header_timeout_s)
-            return
-        self._begin(request)
+        finally:
+            self._serving = False
+
+    def _take_rest(self, request: Request, data: bytes, taken: int) -> None:
+        """What came with the head: its body, or requests behind it."""
         if taken < len(data):
-            self.data_received(data[taken:])
-        if not self.closing:
-            self._wake()
+            rest = data[taken:]
+            if not request.body_ended:
+                rest = self._take_body(request, rest)
+            if rest:
+                self._hold(rest)
+
+    def _hold(self, data: bytes) -> None:
+        self._pending += data
+        if len(self._pending) > _HELD_BYTES:
+            self._pause(_FOR_ORDER)
+
+    def _wait_for_head(self) -> None:
+        if not self._head_begun and self._parser.started:
+            self._head_begun = True
+            self.deadline = self._server.deadline(self._server.limits.header_timeout_s)
 
     def _begin(self, request: Request) -> None:
         self._request = request
-        self._served = self._head_begun = False
+        self._served = self._head_begun = self._attached = False
+        self._used = True
         self._server.in_flight += 1
         self.deadline = 0.0
         request.client = self
@@ -188,8 +217,8 @@ class ClientConnection(asyncio.Protocol):
                 return rest
             if end is not None:
                 request.body_ended, request.trailers, rest = True, self._decoder.trailers, data[end:]
-        if self._taker is not None:
-            self._taker.take_body(pieces, request.body_ended)
+        if self._attached and self._exchange is not None:
+            self._exchange.take_body(pieces, request.body_ended)
         elif not request.responded:
             request.buffered += pieces
             if request.body_bytes >= _BUFFERED_BODY_BYTES:
@@ -209,26 +238,32 @@ class ClientConnection(asyncio.Protocol):
 
     # Serving
 
-    def _wake(self) -> None:
-        if self.task is None:
-            self.task = asyncio.get_running_loop().create_task(self._serve())
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _handle(self, request: Request) -> None:
+        try:
+            self._server.handler(request)
+        except Exception:  # noqa: BLE001 - a request's first frame: the fault is told, its client is answered, others go on
+            self._failed(request)
 
-    async def _serve(self) -> None:
-        while not (self.gone or self.closing):
-            request = self._request
-            if request is None or self._served:
-                self._waiter = asyncio.get_running_loop().create_future()
-                await self._waiter
-                self._waiter = None
-                continue
-            try:
-                await self._server.handler(request)
-            except Exception:  # noqa: BLE001 - a request's last frame: the fault is told, its client is answered, others go on
-                _log.exception("The handler failed; the client gets a 500, or a broken connection if its answer had begun")
-                self._fail(request)
-            self._end(request)
+    def run(self, slow: Coroutine[Any, Any, None]) -> None:
+        """Do what has to wait as a task; the request under way ends with it, or after it."""
+        self.task = asyncio.get_running_loop().create_task(self._run(self._request, slow))
+
+    async def _run(self, request: Request | None, slow: Coroutine[Any, Any, None]) -> None:
+        me = asyncio.current_task()
+        try:
+            await slow
+        except Exception:  # noqa: BLE001 - a task's first frame: as above
+            if request is not None:
+                self._failed(request)
+        finally:
+            if self.task is me:
+                self.task = None
+
+    def _failed(self, request: Request) -> None:
+        _log.exception("The handler failed; the client gets a 500, or a broken connection if its answer had begun")
+        if self._request is request and not self._served:
+            self._fail(request)
+            self.end(request)
 
     def _fail(self, request: Request) -> None:
         if request.responded:
@@ -236,12 +271,15 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.refuse(Refusal(500, "internal", "The gateway failed."))
 
-    def _end(self, request: Request) -> None:
-        """The handler is done with the request."""
+    def end(self, request: Request) -> None:
+        """The handler is done with the request; saying so again changes nothing."""
+        if self._request is not request or self._served:
+            return
         self._server.in_flight -= 1
         if not request.responded and not self.gone:
             self._fail(request)
-        self._taker = None
+        self._exchange = None
+        self._attached = False
         if self.gone or self.closing:
             self._request = None
         elif request.body_ended:
@@ -254,29 +292,36 @@ class ClientConnection(asyncio.Protocol):
         """Turn to the next request, which may have been read already."""
         self._request = None
         self.deadline = self._server.idle_deadline
-        if self._pending:
-            data, self._pending = self._pending + data, b""
+        if data or self._paused:
+            self._pending += data
             self._resume(_FOR_ORDER)
-        if self.closing:
-            return
-        if data:
-            self._read_head(data)
+        if self._serving:
+            return  # the loop there goes on
+        if self._pending:
+            data, self._pending = self._pending, b""
+            self._serve(data)
         elif self._server.draining:
             self._close()
 
     # What an exchange calls (gateway/exchange.py), and Request.respond
 
-    def attach(self, request: Request, taker: BodyTaker) -> list[bytes]:
-        """From now on the body goes to `taker`; returns what came before."""
-        self._taker = taker
+    def watch(self, exchange: Exchange) -> None:
+        """`exchange` hears from now on what becomes of this client."""
+        self._exchange = exchange
+
+    def attach(self, request: Request) -> list[bytes]:
+        """From now on the body goes to the exchange; returns what came before."""
+        self._attached = True
         buffered, request.buffered = request.buffered, []
-        self._resume(_FOR_BODY)
+        if self._paused:
+            self._resume(_FOR_BODY)
         return buffered
 
     def detach(self) -> None:
-        """The taker is done without an answer."""
-        self._taker = None
-        self._resume(_FOR_BODY)
+        """The exchange takes no more of the body."""
+        self._attached = False
+        if self._paused:
+            self._resume(_FOR_BODY)
 
     def pause_body(self) -> None:
         self._pause(_FOR_BODY)
@@ -306,11 +351,11 @@ class ClientConnection(asyncio.Protocol):
 
     def finish(self, keep_alive: bool) -> None:
         """The answer is written in full."""
-        self._taker = None
-        if keep_alive:
-            self._resume(_FOR_BODY)
-        else:
+        self._attached = False
+        if not keep_alive:
             self._close()
+        elif self._paused:
+            self._resume(_FOR_BODY)
 
     def respond(self, request: Request, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         if request.responded or self.gone:
@@ -331,7 +376,7 @@ class ClientConnection(asyncio.Protocol):
         if self.gone or self.closing:
             return
         self._server.on_reject(refusal.reason)
-        request, taker = self._request, self._taker
+        request, exchange = self._request, self._exchange
         if request is not None:
             if request.responded:
                 self.abort()
@@ -340,10 +385,10 @@ class ClientConnection(asyncio.Protocol):
             request.buffered.clear()
         body = self._server.error_body(refusal.status, refusal.reason, refusal.message)
         self.transport.write(own_response(refusal.status, _JSON, body, self._server.date, False, request))
-        self._taker = None
+        self._attached = False
         self._close(linger=True)
-        if taker is not None:
-            taker.client_gone()
+        if exchange is not None:
+            exchange.client_gone()
 
     def _close(self, linger: bool = False) -> None:
         """Close once everything is sent; while more comes in, read it for a moment, since closing would reset what we sent."""
@@ -359,11 +404,6 @@ class ClientConnection(asyncio.Protocol):
             self.transport.write_eof()
         else:
             self.transport.close()
-        self._wake_to_end()
-
-    def _wake_to_end(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -383,7 +423,7 @@ class ClientConnection(asyncio.Protocol):
         """The server is going down: close if idle. Who has only just connected gets a moment for the first request."""
         if self._request is not None or self._parser.started:
             return
-        if self.task is None:
+        if not self._used:
             self.deadline = min(self.deadline, self._server.deadline(_FIRST_REQUEST_SECONDS))
         else:
             self._close()
@@ -398,7 +438,6 @@ class ClientConnection(asyncio.Protocol):
             return
         self.gone = True
         self._pending = b""
-        taker, self._taker = self._taker, None
-        if taker is not None:
-            taker.client_gone()
-        self._wake_to_end()
+        self._attached = False
+        if self._exchange is not None:
+            self._exchange.client_gone()

@@ -9,13 +9,14 @@ Wiring:
     …
     await runner.cleanup()   # stops listening, closes idle connections, waits for requests under way, then breaks them off
 
-`handler(request)` ends a request in one of two ways: `await request.respond(status, headers, body)`, or
-`await relay.forward(request, route, …)`, after which it responds if nothing was sent. Connections are in gateway/client.py. A client
-that closes its side of the connection is taken to have gone away.
+`handler(request)` begins a request and returns at once: what has to wait goes on by callbacks, or as `request.client.run(coroutine)`.
+A request is answered by `request.respond(status, headers, body)` or by a Transfer (gateway/transfer.py), and is over with
+`request.client.end(request)`. Connections are in gateway/client.py. A client that closes its side of the connection is taken to have
+gone away.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from email.utils import formatdate
 
 from aiohttp import web
@@ -35,7 +36,7 @@ class DownstreamServer:
 
     def __init__(
         self,
-        handler: Callable[[Request], Awaitable[None]],
+        handler: Callable[[Request], None],
         limits: Limits,
         clock: Clock,
         on_reject: Callable[[str], None],

@@ -3,8 +3,6 @@
 The recorder gets deltas: each unit is written down once, under the charge that holds when it is.
 """
 
-from collections.abc import Callable
-
 from config.gateway import FromHeader, Route, Weighed
 
 from .charges import Charge
@@ -30,40 +28,34 @@ def cause_of_return(route: Route, outcome: Outcome) -> str:
 
 
 class Metered:
-    """The ledger's side of one exchange. `charge_now` gives the charge that holds at the time of the record."""
+    """The ledger's side of one exchange. The charge that a record is written under is the one that holds at its time."""
 
-    __slots__ = ("_bytes_in", "_bytes_out", "_charge_now", "_first", "_metrics", "_recorder", "_route", "_uploaded", "xid")
+    __slots__ = ("_bytes_in", "_bytes_out", "_first", "_metrics", "_recorder", "_uploaded", "xid")
 
-    def __init__(
-        self, xid: int, charge: Charge, charge_now: Callable[[], Charge], route: Route, recorder: Recorder, metrics: GatewayMetrics
-    ) -> None:
-        self.xid, self._first, self._charge_now, self._route = xid, charge, charge_now, route
+    def __init__(self, xid: int, charge: Charge, recorder: Recorder, metrics: GatewayMetrics) -> None:
+        self.xid, self._first = xid, charge
         self._recorder, self._metrics = recorder, metrics
         self._bytes_in = self._bytes_out = 0
-        self._uploaded: dict[Template, dict[str, int]] = {}  # weighed while nothing had been answered, by the facts of its time
+        self._uploaded: dict[Template, dict[str, int]] | None = None  # weighed before any answer, by the facts of its time
         for meter, units in charge.template.costs:
             metrics.admitted_units.add(units, meter)
 
-    def progress(self, bytes_in: int, bytes_out: int) -> None:
+    def progress(self, charge: Charge, bytes_in: int, bytes_out: int) -> None:
         """Cumulative body bytes so far, at most once a second."""
-        charge = self._charge_now()
         moved_in, moved_out = bytes_in - self._bytes_in, bytes_out - self._bytes_out
         self._bytes_in, self._bytes_out = bytes_in, bytes_out
         weighed = self._weigh(charge, moved_in, moved_out, None)
         self._recorder.progress(self.xid, charge.template, moved_in, moved_out, weighed)
         if bytes_out:
-            self._uploaded.clear()  # the answer has begun: this will not go back
+            self._uploaded = None  # the answer has begun: this will not go back
         else:
+            if self._uploaded is None:
+                self._uploaded = {}
             sums = self._uploaded.setdefault(charge.template, {})
             sums.update({meter: sums.get(meter, 0) + units for meter, units in weighed.items()})
 
-    def vanished(self, ms: int) -> None:
-        """Forwarding was cut short from outside: what was written down so far stands."""
-        self._recorder.ended(self.xid, self._charge_now().template, "", 0, ms, 0, 0, {})
-
-    def end(self, outcome: Outcome, status: int, ms: int, cause: str) -> None:
+    def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str) -> None:
         """`status` is what the client saw. A return before the first body byte gives back everything."""
-        charge = self._charge_now()
         moved_in, moved_out = outcome.bytes_in - self._bytes_in, outcome.bytes_out - self._bytes_out
         free = bool(cause) and not outcome.first_byte_sent
         if free:
@@ -76,7 +68,7 @@ class Metered:
 
     def _take_back(self) -> None:
         """What a long upload weighed, second by second, before the service failed it."""
-        for template, weighed in self._uploaded.items():
+        for template, weighed in (self._uploaded or {}).items():
             self._recorder.progress(self.xid, template, 0, 0, {meter: -units for meter, units in weighed.items()})
 
     def _weigh(self, charge: Charge, moved_in: int, moved_out: int, headers: list[tuple[bytes, bytes]] | None) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Literal
 Ended = Literal["complete", "client_gone", "unreachable", "timeout", "upstream_reset", "bad_response"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Outcome:
     """How an exchange ended.
 

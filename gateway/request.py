@@ -29,7 +29,7 @@ class Request(RequestHead):
         self.trailers: list[tuple[bytes, bytes]] = []
         self.responded = False
 
-    async def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+    def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer in full. Content-Length, Date and Connection are added; to HEAD, and with 204 and 304, no body is sent.
 
         A small body still under way is read and dropped; before a large one, or one that waits for `100 Continue`, the connection

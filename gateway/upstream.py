@@ -234,6 +234,11 @@ class UpstreamPool:
         for url in old.keys() - new.keys():
             old[url].close_idle(0)
 
+    def choose(self, upstream: str) -> Target | None:
+        """The target whose turn it is."""
+        targets = self.order(upstream)
+        return targets[0] if targets else None
+
     def order(self, upstream: str) -> Sequence[Target]:
         """The targets to try, the one whose turn it is first; those that are down or full come last."""
         targets = self._targets.get(upstream, ())

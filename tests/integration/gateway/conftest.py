@@ -18,7 +18,9 @@ from aiohttp import web
 
 from config.gateway import Limits, Route, Timeouts, Upstream
 from gateway.downstream import DownstreamServer, GatewayRunner, Request
-from gateway.relay import Outcome, Relay
+from gateway.outcome import Outcome
+from gateway.relay import Relay
+from gateway.transfer import Transfer
 from gateway.upstream import UpstreamPool
 from metering.model.clock import SystemClock
 
@@ -169,23 +171,38 @@ async def gateway() -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
             rejects: list[str] = []
             progress: list[tuple[int, int]] = []
 
-            async def forward(request: Request) -> None:
-                outcome = await relay.forward(
-                    request,
-                    route,
-                    add_headers=[(b"X-Org-Id", b"org-1")],
-                    response_headers=[(b"RateLimit", b"r")],
-                    progress=lambda *moved: progress.append(moved),
-                )
-                if not outcome.first_byte_sent and outcome.ended != "client_gone":
-                    await request.respond(504 if outcome.ended == "timeout" else 502, [(b"X-Why", outcome.ended.encode())], b"upstream")
-                outcomes.append(outcome)
+            class Exchange(Transfer):
+                def to_client(self) -> tuple[tuple[bytes, ...], bytes]:
+                    return (b"RateLimit",), b"\r\nRateLimit: r"
+
+                def progressed(self) -> None:
+                    progress.append((self.request.body_bytes, self.bytes_out))
+
+                def finished(self) -> None:
+                    if not self.first_byte_sent and self.ended != "client_gone":
+                        self.request.respond(504 if self.ended == "timeout" else 502, [(b"X-Why", self.ended.encode())], b"upstream")
+                    outcomes.append(self)
+                    self.client.end(self.request)
+
+            def forward(request: Request) -> None:
+                exchange = Exchange(request)
+                exchange.to_service = b"\r\nX-Org-Id: org-1"
+                request.client.watch(exchange)
+                relay.begin(exchange, route)
+
+            async def answer_itself(request: Request) -> None:
+                forwarded = []
+                await handler(request, lambda request: (forwarded.append(request), forward(request)))
+                if not forwarded:
+                    request.client.end(request)
+
+            def with_handler(request: Request) -> None:
+                request.client.run(answer_itself(request))
 
             def error_body(status: int, code: str, message: str) -> bytes:
                 return json.dumps({"error": {"code": code, "message": message}}).encode()
 
-            chosen = (lambda request: handler(request, forward)) if handler else forward
-            server = DownstreamServer(chosen, limits or Limits(), clock, rejects.append, error_body)
+            server = DownstreamServer(with_handler if handler else forward, limits or Limits(), clock, rejects.append, error_body)
             runner = GatewayRunner(server, shutdown_timeout=2)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()

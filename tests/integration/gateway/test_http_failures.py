@@ -261,7 +261,7 @@ async def test_a_client_that_leaves_before_forwarding_costs_the_service_nothing(
 
     async def slow(request, forward):
         await left.wait()
-        await forward(request)
+        forward(request)
 
     service = await serve(OK)
     front = await gateway(service, handler=slow)
@@ -280,7 +280,7 @@ async def test_a_client_that_breaks_the_rules_before_forwarding_costs_the_servic
 
     async def slow(request, forward):
         await broken.wait()
-        await forward(request)
+        forward(request)
 
     service = await serve(OK)
     front = await gateway(service, handler=slow)

@@ -293,7 +293,7 @@ async def test_a_client_that_expects_100_goes_on_once_the_service_is_reached(ser
 
 async def test_a_refused_client_that_expects_100_is_never_told_to_go_on(serve, gateway, connect):
     async def refuse(request, forward):
-        await request.respond(429, [(b"Retry-After", b"1")], b"no")
+        request.respond(429, [(b"Retry-After", b"1")], b"no")
 
     service = await serve(OK)
     client = await connect(await gateway(service, handler=refuse))
@@ -339,7 +339,7 @@ async def test_an_event_stream_flows_unbuffered(serve, gateway, connect):
 
 async def test_a_small_unread_body_keeps_the_connection_and_a_large_one_closes_it(serve, gateway, connect):
     async def refuse(request, forward):
-        await request.respond(401, [], b"who?")
+        request.respond(401, [], b"who?")
 
     front = await gateway(await serve(OK), handler=refuse)
     client = await connect(front)

@@ -86,7 +86,7 @@ async def test_a_body_nobody_asked_for_yet_waits_outside(serve, gateway, connect
     async def later(request, forward):
         requests.append(request)
         await go.wait()
-        await forward(request)
+        forward(request)
 
     async def script(reader, writer, number):
         await reader.readuntil(b"\r\n\r\n")

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from config.gateway import Cost, Fixed, FromHeader, Route, Weighed
 from gateway.charges import Charge, make_charge
 from gateway.directory import Caller, Org
-from gateway.handler import Handler, Story
+from gateway.handler import Handler
 from metering.model import keys
 from metering.model.apikey import KeyRecord
 from metering.model.clock import FrozenClock, to_ms
@@ -165,7 +164,6 @@ def test_a_long_call_under_the_former_configuration_does_not_price_the_calls_aft
     entitlement = Entitlement(org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=ANCHOR)
     caller = Caller("sha", KeyRecord(key_id=9, org_id=ORG), Org(entitlement))
     handler: Any = Handler(*[cast(Any, None)] * 6, cast(Any, FrozenClock(NOW)))
-    story = Story(cast(Any, SimpleNamespace(method="GET")), b"", b"", 0.0, caller=caller)
     former, present = (Route(id=5, path="/*", upstream="app", charge={"api": Fixed(units)}) for units in (1, 5))
-    costs = [handler._charge(story, route).template.costs for route in (former, present, former, present)]
+    costs = [handler.charge_of(caller, route, "GET").template.costs for route in (former, present, former, present)]
     assert costs == [(("api", units),) for units in (1, 5, 1, 5)]

@@ -1,0 +1,254 @@
+"""One request's story, told by callbacks: identify, admit, forward, settle. No task and no future where nothing has to wait.
+
+What is decided where: who calls in identity.py, whether it may pass in admission.py, the bytes in transfer.py, what it weighs in
+exchange.py. What has to be waited for (a key seen for the first time, an entitlement that changed) is in handler.py.
+"""
+
+from typing import TYPE_CHECKING
+
+from config.gateway import Route
+from metering.model.errors import NotFound, PaymentRequired, StoreUnavailable, WeighbridgeError
+
+from . import responses
+from .admission import Decision, Status
+from .charges import Charge
+from .directory import Caller
+from .downstream import Request
+from .exchange import Metered, cause_of_return
+from .headers import AddedNames, lines_of, names_of
+from .metrics import UNMATCHED
+from .transfer import Transfer
+
+if TYPE_CHECKING:
+    from .handler import Handler, World
+
+STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
+
+
+class UpstreamUnreachable(WeighbridgeError):
+    """The service behind the gateway could not be reached; the call was not charged."""
+
+    code, http_status, retryable = "upstream_unreachable", 502, True
+
+
+class UpstreamBroken(WeighbridgeError):
+    """The service behind the gateway gave no proper answer."""
+
+    code, http_status, retryable = "upstream_bad_response", 502, True
+
+
+class UpstreamTimeout(WeighbridgeError):
+    """The service behind the gateway did not answer in time."""
+
+    code, http_status, retryable = "upstream_timeout", 504, True
+
+
+_UPSTREAM_ERRORS: dict[str, type[WeighbridgeError]] = {
+    "unreachable": UpstreamUnreachable,
+    "timeout": UpstreamTimeout,
+    "upstream_reset": UpstreamBroken,
+    "bad_response": UpstreamBroken,
+}
+
+
+class Call(Transfer):
+    """One request from its head to its last byte. Each step ends it, hands it on, or leaves it waiting for a callback."""
+
+    __slots__ = ("asked", "caller", "charge", "gone", "handler", "metered", "rid", "started", "trace", "tries", "used", "waiting", "world")
+
+    metered: Metered | None
+    started: float
+
+    def __init__(self, handler: "Handler", request: Request) -> None:
+        super().__init__(request)
+        self.handler = handler
+        self.world: World = handler.world
+        self.started = handler.monotonic()
+        self.rid, self.trace = handler.ids(request)
+        self.caller: Caller | None = None
+        self.charge: Charge | None = None
+        self.metered = None
+        self.used: tuple[int, ...] = ()
+        self.gone = False
+        self.waiting = False  # for a decision
+        self.tries = 0
+
+    # --- identify ----------------------------------------------------------------------------------------------------
+    def begin(self) -> None:
+        """The first step. Raises WeighbridgeError for what is refused at once."""
+        request, world = self.request, self.world
+        asks_for = preflight_for(request) if request.method == "OPTIONS" else None
+        self.route = route = world.router.match(asks_for or request.method, request.host, request.path)
+        if route is None:
+            raise NotFound("no route matches this method, host and path")
+        if route.auth == "none" or (asks_for is not None and route.preflight == "free"):
+            self._forward(route)
+            return
+        caller = world.identities.known(request)
+        if caller is None:
+            self.client.run(self.handler.identify(self))
+        else:
+            self.identified(caller)
+
+    def identified(self, caller: Caller) -> None:
+        """Who calls is known. Raises WeighbridgeError."""
+        self.caller = caller
+        refused = caller.org.entitlement.refused
+        if refused:
+            raise PaymentRequired(refused, upgrade_url=self.handler.policy.upgrade_url)
+        route = self.route
+        assert route is not None
+        if route.charge:
+            self.ask(caller, route)
+        else:
+            self._forward(route)
+
+    # --- admit -------------------------------------------------------------------------------------------------------
+    def ask(self, caller: Caller, route: Route) -> None:
+        """Ask whether this call may pass; the answer comes to `decided`."""
+        handler = self.handler
+        self.charge = charge = handler.charge_of(caller, route, self.request.method)
+        self.waiting = True
+        self.asked = handler.monotonic()
+        handler.admission.ask(charge, self)
+
+    def decided(self, decision: Decision) -> None:
+        """The store's answer, or a rule's where it is away."""
+        self.waiting = False
+        try:
+            status = decision.status
+            if status is Status.ADMITTED or status is Status.PASSED_BY_RULE:
+                self._admitted(decision)
+            elif status is Status.REFUSED:
+                self._refused(decision)
+            elif status is Status.REFUSED_BY_RULE:
+                raise StoreUnavailable("calls cannot be counted right now, and this quota then refuses them", rule=decision.rule)
+            else:
+                self.client.run(self.handler.ask_again(self, status))
+        except WeighbridgeError as error:
+            self.reject(error)
+
+    def _admitted(self, decision: Decision) -> None:
+        handler, charge, route = self.handler, self.charge, self.route
+        assert charge is not None
+        assert route is not None
+        handler.metrics.admission_duration.observe(handler.monotonic() - self.asked)
+        self.used = decision.used
+        self.metered = Metered(decision.xid, charge, handler.recorder, handler.metrics)
+        self._forward(route)
+
+    def _refused(self, decision: Decision) -> None:
+        handler, charge = self.handler, self.charge
+        assert charge is not None
+        limit = charge.limits[decision.refusing]
+        quota = limit.quota
+        assert quota is not None
+        handler.metrics.refused.add(1, limit.meter, quota.mode.value, quota.window.value)
+        handler.log_refusal(self, 429, "quota_exceeded", meter=limit.meter, quota=quota.name)
+        self.used = decision.used
+        now = handler.now_ms()
+        status, headers, body = responses.quota_exceeded(limit, decision.used[decision.refusing], now, handler.policy.upgrade_url)
+        self.answer(status, headers + self._limits(), body)
+
+    def _limits(self) -> responses.Headers:
+        if self.charge is None or not self.used:
+            return []
+        legacy = self.world.config.x_ratelimit_headers
+        return responses.rate_limit_headers(self.charge, self.used, self.handler.now_ms(), legacy=legacy)
+
+    # --- forward -----------------------------------------------------------------------------------------------------
+    def _forward(self, route: Route) -> None:
+        self.to_service = self.handler.to_service(self)
+        self.world.relay.begin(self, route)
+
+    def to_client(self) -> tuple[AddedNames, bytes]:
+        limits = self._limits()
+        lines = b"\r\nX-Request-Id: %b\r\ntraceparent: %b" % (self.rid, self.trace)
+        return (b"X-Request-Id", b"traceparent", *names_of(limits)), lines + lines_of(limits)
+
+    def progressed(self) -> None:
+        if self.metered is not None:
+            self.metered.progress(self.charge_now(), self.request.body_bytes, self.bytes_out)
+
+    def charge_now(self) -> Charge:
+        """The charge that holds now; windows turn under a long exchange."""
+        charge, caller, route = self.charge, self.caller, self.route
+        assert charge is not None
+        now = self.handler.now_ms()
+        if charge.from_ms <= now < charge.until_ms or caller is None or route is None:
+            return charge
+        self.charge = charge = self.handler.charge_of(caller, route, self.request.method)
+        return charge
+
+    # --- settle ------------------------------------------------------------------------------------------------------
+    def client_gone(self) -> None:
+        """The client left, or broke the rules in its body. Whoever decides about this call now learns it from `gone`."""
+        self.gone = True
+        if self.waiting:
+            self.waiting = False
+            self._over(0)
+        elif self.to_service:
+            super().client_gone()
+
+    def left(self) -> None:
+        """The client went while somebody was asked: never forwarded, so never charged."""
+        self._over(0)
+
+    def finished(self) -> None:
+        handler, route = self.handler, self.route
+        assert route is not None
+        handler.metrics.upstream_duration.observe(self.upstream_ms / 1000, route.upstream)
+        status = self._status_seen()
+        metered = self.metered
+        if metered is not None:
+            elapsed_ms = round((handler.monotonic() - self.started) * 1000)
+            metered.end(self.charge_now(), self, status, elapsed_ms, cause_of_return(route, self))
+        if status and not self.first_byte_sent and self.ended != "complete":
+            self._answer_for_service()
+        self._over(status)
+
+    def _status_seen(self) -> int:
+        """The status that the client sees (0: it sees none)."""
+        if self.status is not None and (self.first_byte_sent or self.ended == "complete"):
+            return self.status
+        return 0 if self.ended == "client_gone" else _UPSTREAM_ERRORS[self.ended].http_status
+
+    def _answer_for_service(self) -> None:
+        error = _UPSTREAM_ERRORS[self.ended]()
+        self.handler.log_refusal(self, error.http_status, error.code)
+        status, headers, body = responses.error_answer(error)
+        self.request.respond(status, [*headers, *self._limits(), *self._own_lines()], body)
+
+    # --- answer ------------------------------------------------------------------------------------------------------
+    def reject(self, error: WeighbridgeError) -> None:
+        """Refuse before any quota was asked, or because none can be."""
+        self.handler.metrics.rejected.add(1, error.code)
+        self.handler.log_refusal(self, error.http_status, error.code)
+        self.answer(*responses.error_answer(error))
+
+    def answer(self, status: int, headers: responses.Headers, body: bytes) -> None:
+        """Answer without having forwarded anything."""
+        self.request.respond(status, [*headers, *self._own_lines()], body)
+        self._over(status)
+
+    def _own_lines(self) -> responses.Headers:
+        cors = responses.readable_by_browser(self.request.header(b"origin"))
+        return [(b"X-Request-Id", self.rid), (b"traceparent", self.trace), *cors]
+
+    def _over(self, status: int) -> None:
+        metrics, label = self.handler.metrics, self.route_label
+        metrics.requests.add(1, label, STATUS_CLASSES[status // 100])
+        metrics.duration.observe(self.handler.monotonic() - self.started, label)
+        self.client.end(self.request)
+
+    @property
+    def route_label(self) -> str:
+        return self.route.path if self.route else UNMATCHED
+
+
+def preflight_for(request: Request) -> str | None:
+    """The method that a CORS preflight asks about. With a body a request is none, else bytes would pass unweighed."""
+    if request.chunked or request.content_length:
+        return None
+    wanted = request.header(b"access-control-request-method")
+    return wanted.decode("latin-1") if wanted else None
