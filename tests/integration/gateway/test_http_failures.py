@@ -446,6 +446,7 @@ async def test_going_down_ends_idle_connections_and_lets_work_finish(serve, gate
         writer.write(OK)
 
     front = await gateway(await serve(script))
+    front.runner._shutdown_timeout = 10
     idle, busy = await connect(front), await connect(front)
     busy.send(GET)
     await eventually(lambda: front.server.in_flight == 1)
