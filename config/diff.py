@@ -15,6 +15,7 @@ from .gateway import Cost, Fixed, GatewayConfig, HeaderEdit, Route, Weighed
 from .load import Configuration
 from .orgs import OrgSpec
 from .plans import OverrideSpec
+from .upstreams import upstream_facts
 
 Kind = Literal["added", "removed", "changed"]
 
@@ -85,8 +86,7 @@ def _things(config: Configuration) -> Iterator[tuple[str, _Thing]]:
 
 def _gateway_things(gateway: GatewayConfig, meters: Mapping[str, Meter]) -> Iterator[tuple[str, _Thing]]:
     for name, upstream in gateway.upstreams.items():
-        facts = {"targets": ", ".join(upstream.targets), "host": upstream.host, "health": upstream.health or "none"}
-        yield f"upstreams.{name}", _Thing(facts, facts["targets"])
+        yield f"upstreams.{name}", _Thing(upstream_facts(upstream), ", ".join(upstream.targets))
     for route in gateway.routes:
         spelled = " ".join(filter(None, (",".join(sorted(route.methods or ())), ",".join(route.hosts) + route.path)))
         facts = _route_facts(route, meters)

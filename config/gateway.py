@@ -12,6 +12,7 @@ from metering.model.quota import CLOSED, Concurrency, FailureRule, Quota, Rate
 DEFAULT_UPSTREAM = "app"
 
 HostHeader = Literal["preserve", "upstream"]
+Balance = Literal["round_robin", "least_connections"]
 Failure = Literal["unreachable", "5xx", "timeout"]
 
 
@@ -40,12 +41,63 @@ Cost = Fixed | Weighed | FromHeader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a target is asked whether it is well: GET `path`; an answer from `lowest_status` to `highest_status` is a yes."""
+
+    path: str
+    interval_s: float = 5.0
+    timeout_s: float = 2.0
+    healthy: int = 2
+    unhealthy: int = 3
+    lowest_status: int = 200
+    highest_status: int = 399
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ejection:
+    """When calls themselves show that a target is not well: so many failures in a row, and it is left out for a while."""
+
+    failures: int = 5
+    base_s: float = 10.0
+    most_s: float = 300.0
+    count_5xx: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """Calls that wait for one of a target's connections. `timeout_s` None: as long as the route waits to connect."""
+
+    most: int = 1_000
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """How https targets are verified, and what we show them. Files are PEM; `ca` None: the machine's trusted certificates."""
+
+    ca: str | None = None
+    server_name: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """A service behind the gateway. `targets` are origins such as http://127.0.0.1:9000."""
+    """A service behind the gateway. `targets` are origins such as http://127.0.0.1:9000, or unix:/run/app.sock.
+
+    `weights` stand beside the targets; none: all the same. `max_connections` bounds each target, in each worker.
+    """
 
     name: str
     targets: tuple[str, ...]
-    health: str | None = None
+    weights: tuple[int, ...] = ()
+    balance: Balance = "round_robin"
+    health: Health | None = None
+    ejection: Ejection | None = Ejection()
+    max_connections: int = 512
+    queue: Queue = Queue()
+    tls: Tls = Tls()
     host: HostHeader = "preserve"
 
 
@@ -132,5 +184,5 @@ def with_targets(config: GatewayConfig, targets: Sequence[str], *, upstream: str
     The rest of the file stands. Raises KeyError where there is no such upstream.
     """
     name = upstream or config.default_upstream
-    changed = replace(config.upstreams[name], targets=tuple(targets))
+    changed = replace(config.upstreams[name], targets=tuple(targets), weights=())
     return replace(config, upstreams={**config.upstreams, name: changed})

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import Field, PlainValidator, StrictBool, WithJsonSchema, WrapValidator
 
@@ -13,6 +12,7 @@ from .gateway import Cost, Fixed, FromHeader, Weighed
 from .paths import check_template
 from .quotas import FailureRuleWord, QuotaShape
 from .shape import Lenient, Shape
+from .upstreams import UpstreamShape
 from .words import Amount, HeaderName, SecondsWord, SizeWord, SomeSecondsWord, SomeSizeWord, amount, header_name, named, one_of, shown
 
 FILE = "gateway.yaml"
@@ -24,22 +24,6 @@ _NAME = r"[a-z][a-z0-9_-]{0,62}"
 _FRAMING = frozenset(
     ("connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-connection", "host", "via")
 )
-
-
-def origin(value: Any) -> str:
-    """http://127.0.0.1:9000: scheme, host and port, nothing behind."""
-    parts = urlsplit(value) if isinstance(value, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{shown(value)} is no target; write it like http://127.0.0.1:9000")
-    try:
-        _ = parts.port
-    except ValueError as error:
-        raise ValueError(f"{value} has no such port; a port is 1 to 65535") from error
-    if parts.username or parts.password:
-        raise ValueError("a target carries no user and password; let the gateway add a header: request_headers: {add: …}")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(f"{value} has a path behind the host; a target is scheme, host and port, the path comes from the request")
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _method(value: Any) -> str:
@@ -68,12 +52,6 @@ def _prefix(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or value.rstrip("/") == "" or "{" in value or "*" in value:
         raise ValueError(f"{shown(value)} is no prefix; write it like /v1")
     return value.rstrip("/")
-
-
-def _health(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise ValueError(f"{shown(value)} is no path; write it like /health")
-    return value
 
 
 def _key_source(value: Any) -> str:
@@ -217,17 +195,6 @@ class RouteShape(Common):
         for word in ("methods", "hosts"):
             if table.get(word) == []:
                 report.fault(table, word, f"an empty list matches nothing; leave `{word}` out to match all")
-
-
-class UpstreamShape(Shape):
-    """A service behind the gateway."""
-
-    not_built: ClassVar[dict[str, str]] = {"balance": "targets take turns", "weight": "targets take turns", "tls": "leave it out"}
-    misplaced: ClassVar[dict[str, str]] = {"target": "write a list: targets: [http://127.0.0.1:9000]"}
-
-    targets: list[_text(origin, pattern="^https?://")] = Field(min_length=1, description='["http://127.0.0.1:9000"]')  # type: ignore[valid-type]
-    health: _text(_health) | None = Field(None, description="A path that answers 2xx while the service is well.")  # type: ignore[valid-type]
-    host: one_of(("preserve", "upstream")) = Field("preserve", description="Which Host the service sees.")  # type: ignore[valid-type]
 
 
 class ApiKeyShape(Shape):

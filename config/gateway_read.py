@@ -30,15 +30,15 @@ from .gateway import (
     Limits,
     Route,
     Timeouts,
-    Upstream,
     Weighed,
     with_targets,
 )
-from .gateway_file import Common, GatewayFile, HeadersShape, RouteShape, TimeoutsShape, origin
+from .gateway_file import Common, GatewayFile, HeadersShape, RouteShape, TimeoutsShape
 from .paths import segments_of, shape_of
 from .quotas import make_quotas
 from .shape import read_shape
 from .units import BYTE, base_units
+from .upstreams import make_upstream, origin
 from .words import Amount
 
 _ALL_FAILURES: frozenset[Failure] = frozenset(("unreachable", "5xx", "timeout"))
@@ -122,11 +122,8 @@ class _Resolver:
         self._defaults = file.defaults or Common()
         written = file.table.get("upstreams")
         self._names = list(written) if isinstance(written, Table) else []
-        self._upstreams = {
-            name: Upstream(name=name, targets=tuple(u.targets), health=u.health, host=cast(HostHeader, u.host))
-            for name, u in file.upstreams.items()
-            if u is not None
-        }
+        made = {name: make_upstream(name, shape) for name, shape in file.upstreams.items() if shape is not None}
+        self._upstreams = {name: upstream for name, upstream in made.items() if upstream is not None}
 
     def config(self) -> GatewayConfig:
         self._check_upstream(self._defaults)

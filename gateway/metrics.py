@@ -97,7 +97,9 @@ class GatewayMetrics:
         self.journal_oldest_age = gauge("journal_oldest_age_seconds", "Age of the oldest record not yet in Postgres", mode="livemax")
         self.journal_free = gauge("journal_free_bytes", "Free space where the journal lies", mode="livemin")
         self.in_flight = gauge("in_flight", "Exchanges under way", ("kind",))
-        self.upstream_healthy = gauge("upstream_healthy", "1 while the target takes connections", ("upstream", "target"), "livemin")
+        self.upstream_retries = counter("upstream_retries_total", "Calls sent once more, their kept connection having died", ("upstream",))
+        self.upstream_ejections = counter("upstream_ejections_total", "Targets left out for failed calls", ("upstream",))
+        self.upstream_healthy = gauge("upstream_healthy", "1 while the target takes its turns", ("upstream", "target"), "livemin")
         self.bypass_active = gauge("bypass_active", "Bypasses in force: limits that refuse nobody now", ("scope",), "livemax")
         self.config_version = gauge("config_version", "The configuration in force, as a number", mode="livemax")
 

@@ -18,7 +18,7 @@ from config.gateway import Route
 from gateway.headers import Passage, TrustedProxies
 from gateway.service import UpstreamConnection
 from gateway.transfer import Transfer
-from gateway.upstream import ConnectTimedOut, Target, Unreachable, UpstreamPool
+from gateway.upstream import ConnectTimedOut, Target, Unreachable, UpstreamPool, verdict
 from metering.model.clock import Clock
 
 __all__ = ["Relay"]
@@ -73,6 +73,7 @@ class Relay:
         request = transfer.request
         trusted = self.trusted.trusts(request.peer)
         transfer.target = target
+        target.begun()
         head = transfer.passage.request(
             request, request.peer, request.scheme, trusted, target.authority, target.base_path, transfer.to_service
         )
@@ -94,7 +95,7 @@ class Relay:
                     self._start(transfer, target, connection)
                     return
                 if others is None:
-                    others = iter([each for each in self._pool.order(route.upstream) if each is not chosen])
+                    others = iter([each for each in self._pool.order(route.upstream, chosen) if each is not chosen])
                 target = next(others, None)
         except asyncio.CancelledError:
             transfer.cancel()
@@ -103,12 +104,14 @@ class Relay:
 
     def again(self, transfer: Transfer, head: bytes) -> None:
         """The kept connection had died: once more, over a new one."""
-        self._pool.retries += 1
-        transfer.client.run(self._reconnect(transfer, head))
+        target = transfer.target
+        assert target is not None
+        target.retried()
+        transfer.client.run(self._reconnect(transfer, target, head))
 
-    async def _reconnect(self, transfer: Transfer, head: bytes) -> None:
+    async def _reconnect(self, transfer: Transfer, target: Target, head: bytes) -> None:
         try:
-            connection = await transfer.target.take(transfer.connect_seconds, fresh=True)
+            connection = await target.take(transfer.connect_seconds, fresh=True)
         except Unreachable as error:
             self._not_connected(transfer, error)
         except asyncio.CancelledError:
@@ -124,6 +127,9 @@ class Relay:
     def over(self, transfer: Transfer) -> None:
         """It has ended: nothing more to watch."""
         self._under_way.discard(transfer)
+        target = transfer.target
+        if target is not None:
+            target.ended(verdict(transfer.ended, transfer.status, target.count_5xx))
 
     def passage(self, route: Route) -> Passage:
         """The route's rules for header fields."""

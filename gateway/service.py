@@ -2,7 +2,7 @@
 
 The common answer, its head whole in the first read and its body counted by Content-Length, is read by gateway/reply.py and counted here.
 Every other goes through llhttp, which holds the grammar; what it lets pass and we cannot pass on is found by `_fault`. Whose connection
-it is, and whether it is kept, is decided in gateway/upstream.py; what becomes of the bytes in gateway/transfer.py.
+it is, and whether it is kept, is decided in gateway/target.py; what becomes of the bytes in gateway/transfer.py.
 """
 
 import asyncio
@@ -18,11 +18,24 @@ _WRITE_HIGH_WATER_BYTES = 65_536
 
 
 class Owner(Protocol):
-    """Who keeps connections; gateway.upstream.Target."""
+    """Who keeps connections; gateway.target.Target."""
 
     def put_back(self, connection: "UpstreamConnection") -> None: ...
     def forget_idle(self, connection: "UpstreamConnection") -> None: ...
     def closed(self, connection: "UpstreamConnection") -> None: ...
+
+
+class _Nobody:
+    """Owns what its opener has given up."""
+
+    def put_back(self, connection: "UpstreamConnection") -> None:
+        connection.release(False)
+
+    def forget_idle(self, connection: "UpstreamConnection") -> None:
+        """It keeps nothing."""
+
+    def closed(self, connection: "UpstreamConnection") -> None:
+        """It counts nothing."""
 
 
 class ResponseTaker(Protocol):
@@ -33,6 +46,9 @@ class ResponseTaker(Protocol):
     def upstream_faulty(self, why: str) -> None: ...
     def upstream_paused(self) -> None: ...
     def upstream_resumed(self) -> None: ...
+
+
+_NOBODY = _Nobody()
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -275,6 +291,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser = None  # it still waits for the body that HEAD never brings
         self.reused = True
         self._owner.put_back(self)
+
+    def abandon(self) -> None:
+        """Its opening was given up, so it is nobody's, even if it comes to stand for a moment."""
+        self._owner = _NOBODY
 
     def _drop(self) -> None:
         self.lost = True

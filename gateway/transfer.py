@@ -56,7 +56,6 @@ class Transfer(Outcome):
     passage: Passage
     relay: "Relay"
     route: Route | None
-    target: Target
 
     def __init__(self, request: Request) -> None:
         self.status: int | None = None
@@ -68,6 +67,7 @@ class Transfer(Outcome):
         self.request = request
         self.client = request.client
         self.route = None
+        self.target: Target | None = None
         self.to_service = b""  # lines to add to the request, each with CRLF before it
         self.over = False
         self._connection: UpstreamConnection | None = None

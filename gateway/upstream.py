@@ -1,257 +1,147 @@
-"""HTTP to the service: connections, kept and shared out per target.
+"""The way to the services: every upstream's targets, kept through changes of the configuration.
 
-A pool keeps, for each target of each upstream, the connections that may be used again, opens new ones up to a bound, and lets
-callers wait a bounded time beyond it. Targets take turns; one that refused a connection is passed over for a moment while others
-can serve. What is done with a connection: gateway/exchange.py.
+Who is next is decided in gateway/balance.py, who is well in gateway/health.py and gateway/probes.py; a target's connections are kept
+in gateway/target.py. What is done with a connection: gateway/transfer.py.
 """
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
-from gateway.service import UpstreamConnection
+from config.gateway import Health, Tls, Upstream
+from gateway.balance import Group
+from gateway.dial import Address, context
+from gateway.health import verdict
+from gateway.probes import Probed, Probes
+from gateway.target import ConnectTimedOut, QueueFull, Target, Unreachable
 from metering.model.clock import Clock
 
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 10.0
-_MAX_WAITERS = 1_000  # per target; beyond it a caller is refused at once
+__all__ = ["ConnectTimedOut", "QueueFull", "Target", "Unreachable", "UpstreamPool", "verdict"]
 
+_REMEMBERED_SECONDS = 600.0  # a call that was routed before its upstream was removed has found its connection by then
 
-class Unreachable(Exception):
-    """No connection to the upstream could be had."""
-
-
-class ConnectTimedOut(Unreachable):
-    """No connection to the upstream could be had in time."""
-
-
-class Upstream(Protocol):
-    """What the pool needs to know of one; config.gateway.Upstream."""
-
-    @property
-    def targets(self) -> tuple[str, ...]: ...
-
-
-class Target:
-    """One address of an upstream and its connections."""
-
-    def __init__(self, url: str, bound: int, clock: Clock, tls: ssl.SSLContext | None, on_open: Callable[[], None] = lambda: None) -> None:
-        """`url`: http://host:port, https://host, with or without a path that goes before the request's, or unix:/path/to/socket."""
-        self.url = url
-        self.base_path = b""
-        self._clock = clock
-        self._bound = bound
-        self._on_open = on_open
-        self._tls: ssl.SSLContext | None = None
-        self._unix: str | None = None
-        if url.startswith("unix:"):
-            self._unix = unquote(url.removeprefix("unix:").removeprefix("//"))
-            self.authority = b"localhost"
-        else:
-            self._read_url(url, tls)
-        self.open = 0
-        self.idle: list[UpstreamConnection] = []
-        self.waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
-        self.down_until = 0.0
-        self._failures = 0
-
-    def _read_url(self, url: str, tls: ssl.SSLContext | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"not an upstream's address: {url!r}")
-        if parts.scheme == "https":
-            self._tls = tls or ssl.create_default_context()
-        self.host = parts.hostname
-        self.port = parts.port or (443 if self._tls else 80)
-        self.authority = parts.netloc.rpartition("@")[2].encode()
-        self.base_path = parts.path.rstrip("/").encode()
-
-    @property
-    def is_down(self) -> bool:
-        """Whether it failed to take a connection a moment ago."""
-        return self.down_until > 0.0 and self._clock.monotonic() < self.down_until
-
-    @property
-    def has_room(self) -> bool:
-        return bool(self.idle) or self.open < self._bound
-
-    def take_idle(self) -> UpstreamConnection | None:
-        """The one used last, which is the least likely to be closed on us."""
-        while self.idle:
-            connection = self.idle.pop()
-            if not connection.lost:
-                return connection
-        return None
-
-    async def take(self, seconds: float, *, fresh: bool = False) -> UpstreamConnection:
-        """An idle connection, or a new one, or one that comes back within `seconds`. `fresh` passes the idle ones over.
-
-        Raises Unreachable, ConnectTimedOut.
-        """
-        if fresh and self.idle and self.open >= self._bound:
-            self.idle[0].release(False)
-        elif not fresh and (connection := self.take_idle()):
-            return connection
-        if self.open >= self._bound:
-            waited = await self._wait(seconds)
-            if waited is not None:
-                return waited
-        else:
-            self.open += 1
-        return await self._connect(seconds)
-
-    async def _wait(self, seconds: float) -> UpstreamConnection | None:
-        """None is the right to open a connection, already counted in `open`."""
-        if len(self.waiters) >= _MAX_WAITERS:
-            raise Unreachable("too many requests wait for a connection")
-        waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
-        self.waiters.append(waiter)
-        try:
-            async with asyncio.timeout(seconds):
-                return await waiter
-        except BaseException as error:
-            self._stop_waiting(waiter)
-            if isinstance(error, TimeoutError):
-                raise ConnectTimedOut("all connections are busy") from error
-            raise
-
-    def _stop_waiting(self, waiter: "asyncio.Future[UpstreamConnection | None]") -> None:
-        """Pass on what came in the very turn in which the waiting was given up."""
-        if waiter in self.waiters:
-            self.waiters.remove(waiter)
-        elif waiter.done() and not waiter.cancelled():
-            connection = waiter.result()
-            if connection is None:
-                self._give_up_place()
-            else:
-                self.put_back(connection)
-
-    async def _connect(self, seconds: float) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        connection: UpstreamConnection
-        try:
-            async with asyncio.timeout(seconds):
-                if self._unix is not None:
-                    _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self), self._unix)
-                else:
-                    name = self.host if self._tls else None
-                    _, connection = await loop.create_connection(
-                        lambda: UpstreamConnection(self), self.host, self.port, ssl=self._tls, server_hostname=name
-                    )
-        except (OSError, TimeoutError) as error:
-            self._opening_failed()
-            if isinstance(error, TimeoutError):
-                raise ConnectTimedOut(f"no connection within {seconds:g} s") from error
-            raise Unreachable(str(error)) from error
-        except BaseException:
-            self._give_up_place()
-            raise
-        self.down_until, self._failures = 0.0, 0
-        self._on_open()
-        return connection
-
-    def _opening_failed(self) -> None:
-        self._give_up_place()
-        self._failures += 1
-        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1))
-        self.down_until = self._clock.monotonic() + pause
-
-    def put_back(self, connection: UpstreamConnection) -> None:
-        while self.waiters:
-            waiter = self.waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
-        connection.sweeps_idle = 0
-        self.idle.append(connection)
-
-    def forget_idle(self, connection: UpstreamConnection) -> None:
-        if connection in self.idle:
-            self.idle.remove(connection)
-
-    def closed(self, connection: UpstreamConnection) -> None:
-        self.forget_idle(connection)
-        self._give_up_place()
-
-    def _give_up_place(self) -> None:
-        """One connection less; who waits may open another."""
-        while self.waiters:
-            waiter = self.waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self.open -= 1
-
-    def close_idle(self, sweeps: int) -> None:
-        """Close what was idle for so many sweeps, counting this one."""
-        for connection in list(self.idle):
-            connection.sweeps_idle += 1
-            if connection.sweeps_idle > sweeps:
-                connection.release(False)
+_Kept = dict[tuple[str, str], Target]
 
 
 class UpstreamPool:
-    """The targets of all upstreams, and whose turn it is."""
+    """The targets of all upstreams."""
 
     def __init__(
         self,
         upstreams: Mapping[str, Upstream],
         clock: Clock,
         *,
-        max_connections: int = 512,
         keepalive_seconds: float = 4.0,
-        tls: ssl.SSLContext | None = None,
+        on_retry: Callable[[str], None] = lambda upstream: None,
+        on_ejection: Callable[[str, str], None] = lambda upstream, target: None,
     ) -> None:
-        """`max_connections` bounds each target, per worker. Kept connections are closed after `keepalive_seconds` without use, a
-        little before servers do (uvicorn and node: 5 s), since a request that meets a closing connection may be lost. `tls` is for
-        https targets; without it, the machine's trusted certificates decide.
+        """Kept connections are closed after `keepalive_seconds` without use, a little before servers do (uvicorn and node: 5 s),
+        since a request that meets a closing connection may be lost. `on_retry` and `on_ejection` are told when, and of whom.
+
+        Raises ValueError for an address or a certificate that is none.
         """
         self._clock = clock
-        self._bound = max_connections
         self._sweep_seconds = min(1.0, keepalive_seconds / 4)
         self._sweeps = round(keepalive_seconds / self._sweep_seconds)
-        self._tls = tls
-        self._targets: dict[str, Sequence[Target]] = {}
-        self._turn: dict[str, int] = {}
+        self._told_retry, self._told_ejection = on_retry, on_ejection
+        self._groups: dict[str, Group] = {}
+        self._tls: dict[str, Tls] = {}
+        self._gone: dict[str, tuple[Group, float]] = {}
+        self._probes = Probes()
         self._sweeper: asyncio.TimerHandle | None = None
         self.retries = 0
         self.update(upstreams)
 
-    def update(self, upstreams: Mapping[str, Upstream]) -> None:
-        """Take over a new configuration; targets that stay keep their connections, others finish what they are at.
-
-        Raises ValueError for an address that is none; then nothing has changed.
-        """
-        old = {target.url: target for targets in self._targets.values() for target in targets}
-        new: dict[str, Target] = {}
-        for upstream in upstreams.values():
-            for url in upstream.targets:
-                new[url] = new.get(url) or old.get(url) or Target(url, self._bound, self._clock, self._tls, self._watch)
-        self._targets = {name: [new[url] for url in upstream.targets] for name, upstream in upstreams.items()}
-        self._turn = dict.fromkeys(self._targets, 0)
-        for url in old.keys() - new.keys():
-            old[url].close_idle(0)
-
     def choose(self, upstream: str) -> Target | None:
-        """The target whose turn it is."""
-        targets = self.order(upstream)
-        return targets[0] if targets else None
+        """The target of the next call; None where there is no such upstream.
 
-    def order(self, upstream: str) -> Sequence[Target]:
-        """The targets to try, the one whose turn it is first; those that are down or full come last."""
-        targets = self._targets.get(upstream, ())
-        if len(targets) < 2:
-            return targets
-        turn = self._turn[upstream]
-        self._turn[upstream] = (turn + 1) % len(targets)
-        rotated = [*targets[turn:], *targets[:turn]]
-        return sorted(rotated, key=lambda target: (target.is_down, not target.has_room))
+        An upstream that was removed a moment ago still serves the calls that were routed to it before.
+        """
+        group = self._groups.get(upstream)
+        if group is None:
+            group = self._gone[upstream][0] if upstream in self._gone else None
+            return group.choose() if group is not None else None
+        return group.only or group.choose()
+
+    def order(self, upstream: str, first: Target | None = None) -> Sequence[Target]:
+        """The targets to try, `first` (or the one whose turn it is) leading; those that are out or full come last."""
+        group = self._groups.get(upstream) or (self._gone[upstream][0] if upstream in self._gone else None)
+        return group.order(first) if group is not None else ()
 
     def targets(self, upstream: str) -> Sequence[Target]:
         """All targets of an upstream, for those who show their health."""
-        return self._targets.get(upstream, ())
+        group = self._groups.get(upstream)
+        return group.targets if group is not None else ()
+
+    async def probe(self) -> None:
+        """Ask the targets whether they are well, as the configuration says, for ever."""
+        await self._probes.run()
+
+    # A new configuration
+
+    def update(self, upstreams: Mapping[str, Upstream]) -> None:
+        """Take over a new configuration. Targets that stay keep their connections, their health and their counts; others finish what
+        they are at.
+
+        Raises ValueError for an address or a certificate that is none; then nothing has changed.
+        """
+        now = self._clock.monotonic()
+        old = {(name, target.url): target for name, group in self._groups.items() for target in group.targets}
+        new: _Kept = {}
+        for name, upstream in upstreams.items():
+            self._make(name, upstream, old, new)
+        self._gone = {name: kept for name, kept in self._gone.items() if name not in upstreams and now < kept[1]}
+        self._gone |= {name: (group, now + _REMEMBERED_SECONDS) for name, group in self._groups.items() if name not in upstreams}
+        for place, target in old.items():
+            if new.get(place) is not target:
+                target.retire()
+        self._groups = {name: self._group(name, upstream, new) for name, upstream in upstreams.items()}
+        self._tls = {name: upstream.tls for name, upstream in upstreams.items()}
+        self._ask(upstreams)
+
+    def _make(self, name: str, upstream: Upstream, old: _Kept, new: _Kept) -> None:
+        """The upstream's targets, into `new`. A connection made under other rules of TLS is of no more use."""
+        same = self._tls.get(name) == upstream.tls
+        tls: ssl.SSLContext | None = None
+        for url in upstream.targets:
+            kept = old.get((name, url)) if same or not url.startswith("https:") else None
+            if kept is None and tls is None and url.startswith("https:"):
+                tls = context(upstream.tls)
+            new[(name, url)] = kept or Target(Address(url, tls, upstream.tls.server_name), self._clock, self._watch)
+
+    def _group(self, name: str, upstream: Upstream, kept: _Kept) -> Group:
+        targets = [kept[(name, url)] for url in upstream.targets]
+        weights = upstream.weights or (1,) * len(targets)
+        for target, weight in zip(targets, weights, strict=True):
+            target.weight = weight
+        group = Group(targets, upstream.balance, upstream.ejection, self._clock, lambda target: self._told_ejection(name, target.url))
+        counts_5xx = upstream.ejection is not None and upstream.ejection.count_5xx
+        for target in targets:
+            target.apply(
+                bound=upstream.max_connections,
+                queue=upstream.queue,
+                count_5xx=counts_5xx,
+                changed=group.changed,
+                on_failure=group.failed,
+                on_retry=lambda: self._retried(name),
+            )
+        return group
+
+    def _ask(self, upstreams: Mapping[str, Upstream]) -> None:
+        asked: dict[Probed, Health] = {}
+        for name, upstream in upstreams.items():
+            for target in self._groups[name].targets:
+                if upstream.health is not None:
+                    asked[target] = upstream.health
+                else:
+                    target.unwatched()
+        self._probes.set(asked)
+
+    def _retried(self, upstream: str) -> None:
+        self.retries += 1
+        self._told_retry(upstream)
+
+    # Kept connections
 
     def _watch(self) -> None:
         if self._sweeper is None:
@@ -260,8 +150,8 @@ class UpstreamPool:
     def _sweep(self) -> None:
         """Close connections unused for too long; goes on while any are open."""
         self._sweeper = None
-        for targets in self._targets.values():
-            for target in targets:
+        for group in self._groups.values():
+            for target in group.targets:
                 target.close_idle(self._sweeps)
                 if target.open:
                     self._watch()

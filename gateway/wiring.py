@@ -20,7 +20,7 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 
 from config.files import FileSet
-from config.gateway import GatewayConfig, with_targets
+from config.gateway import GatewayConfig, Upstream, with_targets
 from config.gateway_read import gateway_of
 from config.settings import Settings
 from metering.model.clock import SystemClock
@@ -102,7 +102,7 @@ class Worker:
         self._directory = Directory(self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic)
         self._bypasses = Bypasses(self._link, self._directory.forget_charges)
         config, version = read_config(start.config, settings.upstream)
-        self._pool = UpstreamPool(config.upstreams, SystemClock())
+        self._pool = self._upstream_pool(config)
         policy = Policy(
             upgrade_url=settings.upgrade_url,
             signing_secret=settings.signing_secret.encode() if settings.signing_secret else None,
@@ -119,6 +119,22 @@ class Worker:
         self._metrics.config_version.set(int(version[:12], 16))
         identities = Identities(config, self._directory, relay.trusted)
         return World(config=config, router=Router(config), relay=relay, identities=identities, version=version)
+
+    def _upstream_pool(self, config: GatewayConfig) -> UpstreamPool:
+        metrics = self._metrics
+        try:
+            return UpstreamPool(
+                config.upstreams,
+                SystemClock(),
+                on_retry=lambda upstream: metrics.upstream_retries.add(1, upstream),
+                on_ejection=self._ejected,
+            )
+        except ValueError as error:
+            raise ConfigFaulty(f"upstreams: {error}") from error
+
+    def _ejected(self, upstream: str, target: str) -> None:
+        log.warning("target %s of upstream %s is left out for a while: its calls fail", target, upstream)
+        self._metrics.upstream_ejections.add(1, upstream)
 
     def _rejected(self, reason: str) -> None:
         self._metrics.rejected.add(1, reason)
@@ -150,7 +166,12 @@ class Worker:
             loop.add_signal_handler(number, self._stopping.set)
         self._metrics.store_up.set(0)
         self._link.start()
-        for work in (self.pulse.run(), listen(self._redis_url, self._heard, self._directory.forget_all), self._measure()):
+        for work in (
+            self.pulse.run(),
+            listen(self._redis_url, self._heard, self._directory.forget_all),
+            self._measure(),
+            self._pool.probe(),
+        ):
             self._tasks.append(loop.create_task(work))
         await self._first_contact()
         runner = GatewayRunner(self._server, shutdown_timeout=self._settings.drain_seconds)
@@ -218,6 +239,12 @@ class Worker:
                     self._metrics.upstream_healthy.labels(upstream, target.url).set(0 if target.is_down else 1)
             await asyncio.sleep(_GAUGES_SECONDS)
 
+    def _forget_health(self, before: Mapping[str, Upstream], config: GatewayConfig) -> None:
+        """A target that is gone is no alarm: its gauge, which cannot be taken off a page of several processes, stays at 1."""
+        for name, upstream in before.items():
+            for url in set(upstream.targets) - set(config.upstreams[name].targets if name in config.upstreams else ()):
+                self._metrics.upstream_healthy.labels(name, url).set(1)
+
     # --- the supervisor --------------------------------------------------------------------------------------------
     async def _obey(self) -> None:
         """One JSON object a line: what the supervisor wants, and what came of it."""
@@ -239,9 +266,11 @@ class Worker:
         """Take a new configuration for the calls to come; those under way keep theirs."""
         try:
             config, version = read_config(path, self._settings.upstream)
+            before = self._handler.world.config.upstreams
+            self._pool.update(config.upstreams)
         except (ConfigFaulty, OSError, ValueError) as exc:
             return {"op": "config", "ok": False, "error": str(exc)}
-        self._pool.update(config.upstreams)
+        self._forget_health(before, config)
         self._handler.world = self._world(config, version)
         self._server.limits = config.limits
         self._directory.forget_charges()

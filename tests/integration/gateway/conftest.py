@@ -159,12 +159,13 @@ async def gateway() -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
             handler: Any = None,
             limits: Limits | None = None,
             pool: Any = None,
+            upstream: Any = None,
             trusted: tuple[str, ...] = (),
             **route_facts: Any,
         ) -> Gateway:
             clock = SystemClock()
             urls = tuple(target if isinstance(target, str) else target.url for target in targets)
-            upstreams = UpstreamPool({"app": Upstream(name="app", targets=urls)}, clock, **(pool or {}))
+            upstreams = UpstreamPool({"app": Upstream(name="app", targets=urls, **(upstream or {}))}, clock, **(pool or {}))
             relay = Relay(upstreams, clock, trusted_proxies=trusted)
             route = replace(Route(id=1, path="/*", upstream="app", timeouts=Timeouts(connect_s=2, idle_s=5)), **route_facts)
             outcomes: list[Outcome] = []

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from config.gateway import Timeouts
+from config.gateway import Timeouts, Tls
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GET = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -357,7 +357,7 @@ async def test_connections_to_a_target_are_bounded_and_the_wait_for_one_too(serv
             writer.write(OK)
 
     service = await serve(script)
-    front = await gateway(service, pool={"max_connections": 1}, timeouts=Timeouts(connect_s=0.3, idle_s=9))
+    front = await gateway(service, upstream={"max_connections": 1}, timeouts=Timeouts(connect_s=0.3, idle_s=9))
     clients = [await connect(front) for _ in range(3)]
     for client in clients:
         client.send(GET.replace(b"/ ", b"/short "))
@@ -414,8 +414,7 @@ def listening(certificate):
 async def test_a_service_over_tls_is_reached_if_its_certificate_is_trusted(certificate, listening, serve, gateway, connect):
     service = await serve(OK, ssl=listening)
     url = service.url.replace("127.0.0.1", "localhost")
-    trusting = ssl.create_default_context(cafile=certificate / "cert")
-    client = await connect(await gateway(url, pool={"tls": trusting}))
+    client = await connect(await gateway(url, upstream={"tls": Tls(ca=str(certificate / "cert"))}))
     for _ in range(2):
         assert (await client.ask(GET))[1] == b"ok"
     assert service.connections == 1
@@ -425,8 +424,7 @@ async def test_a_service_over_tls_is_reached_if_its_certificate_is_trusted(certi
 async def test_a_service_whose_certificate_is_not_trusted_is_unreachable(reason, certificate, listening, serve, gateway, connect):
     service = await serve(OK, ssl=listening)
     url = service.url.replace("127.0.0.1", "localhost") if reason == "unknown issuer" else service.url
-    pool = {} if reason == "unknown issuer" else {"tls": ssl.create_default_context(cafile=certificate / "cert")}
-    front = await gateway(url, pool=pool)
+    front = await gateway(url, upstream={} if reason == "unknown issuer" else {"tls": Tls(ca=str(certificate / "cert"))})
     assert (await (await connect(front)).ask(GET))[0].startswith(b"HTTP/1.1 502 ")
     outcome = await front.outcome()
     assert outcome.ended == "unreachable"

@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-from config.gateway import ApiKeyIdentity, Fixed, FromHeader, GatewayConfig, HeaderEdit, Limits, Route, Timeouts, Weighed
+from config.gateway import ApiKeyIdentity, Fixed, FromHeader, GatewayConfig, HeaderEdit, Health, Limits, Route, Timeouts, Weighed
 from config.gateway_read import gateway_of, parse_gateway
 from metering.model.errors import ConfigFaulty
 from metering.model.quota import CLOSED, OPEN, FailureRule, Mode, Per, Window
@@ -130,7 +130,7 @@ def test_other_targets_replace_those_of_the_default_upstream() -> None:
     gateway = gateway_with(upstreams=two, defaults="  charge: {api: 1}\n  upstream: app")
     found = gateway_of(files(gateway).with_targets("http://10.0.0.1:9000/"))
     assert (found.upstreams["app"].targets, found.upstreams["app"].health, found.upstreams["two"].targets) == (
-        ("http://10.0.0.1:9000",), "/h", ("http://b",),
+        ("http://10.0.0.1:9000",), Health(path="/h"), ("http://b",),
     )  # fmt: skip
 
 
