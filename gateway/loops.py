@@ -4,10 +4,9 @@ Every gateway writes itself into Via (RFC 9110 §7.6.3), so a request that has p
 kind, is in a circle. It is answered 508 before anybody is asked, counted or charged. Pure.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
-
+from gateway.fields import Fields
 from gateway.headers import VIA
+from gateway.http1 import RequestHead
 from metering.model.errors import WeighbridgeError
 
 MOST_HOPS = 3
@@ -22,22 +21,23 @@ class LoopDetected(WeighbridgeError):
     code, http_status = "loop_detected", 508
 
 
-class Head(Protocol):
-    """A request's head; gateway.http1.RequestHead."""
+def loops(head: RequestHead, own: bytes = VIA) -> bool:
+    """Whether this request has been here. `own`: what this installation writes into Via; one that names no installation is counted.
 
-    @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
-    @property
-    def names(self) -> Sequence[bytes]: ...
+    Worked out once for equal fields.
+    """
+    fields = head.fields
+    if b"via" not in fields.first:
+        return False
+    key = (loops, own)
+    known: bool | None = fields.memo.get(key)
+    if known is None:
+        known = fields.memo[key] = _has_been_here(fields, own)
+    return known
 
 
-def loops(head: Head, own: bytes = VIA) -> bool:
-    """Whether this request has been here. `own`: what this installation writes into Via; one that names no installation is counted."""
-    return b"via" in head.names and _has_been_here(head, own)
-
-
-def _has_been_here(head: Head, own: bytes) -> bool:
-    values = [value for (_, value), name in zip(head.headers, head.names, strict=True) if name == b"via"]
+def _has_been_here(fields: Fields, own: bytes) -> bool:
+    values = [value for (_, value), name in zip(fields.headers, fields.names, strict=True) if name == b"via"]
     passed = [_pseudonym(hop) for hop in b",".join(values).split(b",")]
     me = _pseudonym(own)
     if me != _KIND and me in passed:
