@@ -16,6 +16,7 @@ from .directory import Caller
 from .downstream import Request
 from .exchange import Metered, cause_of_return
 from .headers import AddedNames, lines_of, names_of
+from .loops import LoopDetected, loops
 from .metrics import UNMATCHED
 from .transfer import Transfer
 
@@ -81,6 +82,8 @@ class Call(Transfer):
         self.route = route = world.router.match(asks_for or request.method, request.host, request.path)
         if route is None:
             raise NotFound("no route matches this method, host and path")
+        if b"via" in request.fields.first and loops(request):
+            raise LoopDetected
         if route.auth == "none" or (asks_for is not None and route.preflight == "free"):
             self._forward(route)
             return

@@ -72,8 +72,9 @@ class Relay:
     def _start(self, transfer: Transfer, target: Target, connection: UpstreamConnection) -> None:
         request = transfer.request
         trusted = self.trusted.trusts(request.peer)
-        transfer.target = target
-        target.begun()
+        if not transfer.over:  # else its client left while we connected
+            transfer.target = target
+            target.begun()
         head = transfer.passage.request(
             request, request.peer, request.scheme, trusted, target.authority, target.base_path, transfer.to_service
         )
