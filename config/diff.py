@@ -1,6 +1,6 @@
 """What would change between two configurations. Pure; who prints it adds how many organizations each change touches."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from billing.model.plan import PlanSpec
 from metering.model.clock import isoformat
 from metering.model.entitlement import rule_to_json
 from metering.model.meter import Meter
-from metering.model.quota import FailureRule, Per, Quota
+from metering.model.quota import Concurrency, FailureRule, Per, Quota, Rate
 
 from .gateway import Cost, Fixed, GatewayConfig, HeaderEdit, Route, Weighed
 from .load import Configuration
@@ -100,7 +100,7 @@ def _route_facts(route: Route, meters: Mapping[str, Meter]) -> dict[str, str]:
         "upstream": route.upstream,
         "auth": route.auth,
         "charge": ", ".join(f"{meter}: {_cost(cost)}" for meter, cost in sorted(route.charge.items())) or "none",
-        **{f"quotas.{_quota_name(quota)}": _quota(quota, meters) for quota in route.quotas},
+        **_limit_facts(route.quotas, route.rates, route.concurrency, meters),
         "return_on": ", ".join(sorted(route.return_on)) or "none",
         "on_store_failure": _rule(route.on_store_failure),
         "strip_prefix": route.strip_prefix or "none",
@@ -126,15 +126,15 @@ def _plan_facts(plan: PlanSpec, meters: Mapping[str, Meter]) -> dict[str, str]:
         "trial_days": str(plan.trial_days),
         "rollout": plan.rollout.value,
         "discount_label": plan.discount_label or "none",
-        **{f"quotas.{_quota_name(quota)}": _quota(quota, meters) for quota in plan.quotas},
+        **_limit_facts(plan.quotas, plan.rates, plan.concurrency, meters),
         **{f"prices.{meter}": _plain(price.to_json(), meters.get(meter)) for meter, price in plan.prices.items()},
         **{f"features.{feature.key}": feature.label for feature in plan.features},
     }
 
 
 def _override_facts(override: OverrideSpec, meters: Mapping[str, Meter]) -> dict[str, str]:
-    quotas = {f"quotas.{_quota_name(quota)}": _quota(quota, meters) for quota in override.quotas}
-    return {"reason": override.reason, "until": isoformat(override.until_ms), **quotas}
+    limits = _limit_facts(override.quotas, override.rates, override.concurrency, meters)
+    return {"reason": override.reason, "until": isoformat(override.until_ms), **limits}
 
 
 def _org_facts(org: OrgSpec) -> dict[str, str]:
@@ -142,13 +142,38 @@ def _org_facts(org: OrgSpec) -> dict[str, str]:
     return {"id": org.id, "name": org.name, "plan": org.plan, "anchor": isoformat(org.anchor_ms), **keys}
 
 
+def _limit_facts(
+    quotas: Iterable[Quota], rates: Iterable[Rate], concurrency: Iterable[Concurrency], meters: Mapping[str, Meter]
+) -> dict[str, str]:
+    facts = {f"quotas.{_quota_name(quota)}": _quota(quota, meters) for quota in quotas}
+    facts |= {f"rates.{rate.meter or 'calls'}.{rate.per}{_by(rate.by)}": _rate(rate, meters) for rate in rates}
+    return facts | {f"concurrency{_by(each.by)}": f"{each.limit:,} in flight{_shadow(each.shadow)}" for each in concurrency}
+
+
+def _by(by: Per) -> str:
+    return "" if by is Per.ORG else f".by_{by}"
+
+
+def _shadow(shadow: bool) -> str:
+    return ", shadow" if shadow else ""
+
+
+def _rate(rate: Rate, meters: Mapping[str, Meter]) -> str:
+    meter = meters.get(rate.meter) if rate.meter else None
+    burst = f", burst {shown_amount(rate.burst, meter)}" if rate.burst is not None else ""
+    return f"{shown_amount(rate.limit, meter)} a {rate.per}{burst}{_shadow(rate.shadow)}"
+
+
 def _quota_name(quota: Quota) -> str:
     return f"{quota.meter}.{quota.window}" + ("" if quota.per is Per.ORG else f".per_{quota.per}")
 
 
 def _quota(quota: Quota, meters: Mapping[str, Meter]) -> str:
+    meter = meters.get(quota.meter)
+    then = f", then {shown_amount(quota.then.limit, meter)} by the {quota.then.window}" if quota.then else ""
+    stop = f", stops at {shown_amount(quota.stop_at, meter)}" if quota.stop_at is not None else ""
     rule = f", {_rule(quota.on_store_failure)} while the store is away" if quota.on_store_failure else ""
-    return f"{shown_amount(quota.limit, meters.get(quota.meter))} {quota.mode}{rule}"
+    return f"{shown_amount(quota.limit, meter)} {quota.mode}{then}{stop}{_shadow(quota.shadow)}{rule}"
 
 
 def shown_amount(base_units: int | None, meter: Meter | None) -> str:

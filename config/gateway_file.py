@@ -9,6 +9,7 @@ from pydantic import Field, PlainValidator, StrictBool, WithJsonSchema, WrapVali
 from .document import Table
 from .faults import Report, unavailable
 from .gateway import Cost, Fixed, FromHeader, Weighed
+from .limits import ConcurrencyWord, RateShape, RatesWord
 from .paths import check_template
 from .quotas import FailureRuleWord, QuotaShape
 from .shape import Lenient, Shape
@@ -134,14 +135,13 @@ class HeadersShape(Shape):
 class Common(Shape):
     """Words that a route has and `defaults` sets for all."""
 
-    not_built: ClassVar[dict[str, str]] = {
-        "rate": "use a quota with window: hour",
-        "rates": "use a quota with window: hour",
-        "concurrency": "leave it out",
-        "shadow": "leave it out",
-        "spend_cap": "leave it out",
-    }
+    not_built: ClassVar[dict[str, str]] = {"spend_cap": "leave it out"}
     misplaced: ClassVar[dict[str, str]] = {
+        "rate": "a rate stands on a route, or in a plan",
+        "rates": "rates stand on a route, or in a plan",
+        "concurrency": "calls in flight are limited on a route, or in a plan",
+        "quotas": "quotas stand on a route, or in a plan",
+        "shadow": "write it on the quota, the rate or the concurrency that is to count and never block",
         "price": "prices stand in plans.yaml; a route says what a call weighs (`charge`)",
         "prices": "prices stand in plans.yaml; a route says what a call weighs (`charge`)",
         "method": "write a list: methods: [GET]",
@@ -177,12 +177,18 @@ class Common(Shape):
 class RouteShape(Common):
     """One route. The most specific wins, wherever it stands in the file."""
 
-    misplaced: ClassVar[dict[str, str]] = {**Common.misplaced, "limits": "write the limits of a route under `quotas`"}
+    misplaced: ClassVar[dict[str, str]] = {
+        **Common.misplaced,
+        "limits": "write the limits of a route under `quotas`, `rates` or `concurrency`",
+    }
 
     path: _text(_template, pattern="^/") = Field(description="/v1/chat, /v1/reports/{id}, /docs/*, /*")  # type: ignore[valid-type]
     methods: list[_text(_method)] | None = Field(None, description="[GET, POST]; GET includes HEAD. Default: every method.")  # type: ignore[valid-type]
     hosts: list[_text(_host)] | None = Field(None, description="[api.example.com]. Default: every host.")  # type: ignore[valid-type]
     quotas: list[Lenient[QuotaShape]] = Field(default_factory=list, description="Beside the plan's; all pass or none is charged.")
+    rate: Lenient[RateShape] = Field(None, description="How fast: {limit: 5, per: second, burst: 10}")
+    rates: RatesWord = Field(default_factory=list, description="Several of them.")
+    concurrency: ConcurrencyWord = Field(default_factory=list, description="Calls in flight: 2, {limit: 2, by: key}, or a list.")
     strip_prefix: _text(_prefix) | None = Field(None, description="/v1: taken off the path that the service sees.")  # type: ignore[valid-type]
     host: one_of(("preserve", "upstream")) | None = Field(None, description="Which Host the service sees. Default: its upstream's.")  # type: ignore[valid-type]
 
@@ -192,6 +198,8 @@ class RouteShape(Common):
         host = table.get("host")
         if isinstance(host, str) and "." in host:
             report.fault(table, "host", "`host` says which Host the service sees; to match a host, write hosts: [" + host + "]")
+        if "rate" in table and "rates" in table:
+            report.fault(table, "rate", "write them all under `rates`")
         for word in ("methods", "hosts"):
             if table.get(word) == []:
                 report.fault(table, word, f"an empty list matches nothing; leave `{word}` out to match all")

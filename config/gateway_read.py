@@ -34,8 +34,10 @@ from .gateway import (
     with_targets,
 )
 from .gateway_file import Common, GatewayFile, HeadersShape, RouteShape, TimeoutsShape
+from .limits import make_concurrency
 from .paths import segments_of, shape_of
 from .quotas import make_quotas
+from .route_limits import check_callers, open_charge, route_rates
 from .shape import read_shape
 from .units import BYTE, base_units
 from .upstreams import make_upstream, origin
@@ -165,6 +167,7 @@ class _Resolver:
         upstream = self._upstreams.get(name)
         host = shape.host or (upstream.host if upstream else "preserve")
         failures = _first(shape.return_on, base.return_on)
+        check_callers(shape, is_open=_first(shape.auth, base.auth) == "none", report=self._report)
         return Route(
             id=route_id,
             path=shape.path,
@@ -174,6 +177,8 @@ class _Resolver:
             auth=_first(shape.auth, base.auth) or "required",
             charge=charge,
             quotas=self._quotas(shape, charge),
+            rates=route_rates(shape, charge, self._report),
+            concurrency=make_concurrency(shape.concurrency, shape.table, self._report, source="route"),
             return_on=_ALL_FAILURES if failures is None else frozenset(failures),
             on_store_failure=shape.on_store_failure or base.on_store_failure or CLOSED,
             strip_prefix=self._strip_prefix(shape),
@@ -206,12 +211,7 @@ class _Resolver:
                 merged.pop(meter, None)
                 if resolved is not None and resolved != Fixed(0):
                     merged[meter] = resolved
-        if _first(shape.auth, self._defaults.auth) == "none" and merged:
-            self._report.fault(
-                shape.table, "charge" if "charge" in shape.table else "auth",
-                f"an open route has nobody to charge for {', '.join(merged)}; write charge: none, or auth: required",
-            )  # fmt: skip
-        return merged
+        return open_charge(shape, merged, self._report) if _first(shape.auth, self._defaults.auth) == "none" else merged
 
     def _cost(self, layer: Common, meter_name: str, cost: Fixed | Weighed | FromHeader | Amount | None) -> Cost | None:
         meter = self._report.meter(meter_name)

@@ -17,6 +17,7 @@ from .gateway import GatewayConfig
 from .gateway_read import load, parse_gateway
 from .orgs import OrgSet
 from .plans import PlanSet
+from .together import worth_a_look
 
 __all__ = [
     "ConfigMissing", "Configuration", "Fault", "FileSet", "Parsed",
@@ -70,7 +71,10 @@ def parse(files: FileSet) -> Parsed:
         config = Configuration(
             gateway=first.config, meters=first.meters, plans=found, orgs=organizations, version=files.version, texts=files.texts
         )
-    return Parsed(config=config, faults=faults, warnings=sorted([*first.warnings, *(w for report in reports for w in report.warnings)]))
+    warnings = [*first.warnings, *(w for report in reports for w in report.warnings)]
+    if config is not None:
+        warnings += worth_a_look(config.gateway, config.plans)
+    return Parsed(config=config, faults=faults, warnings=sorted(warnings))
 
 
 def _orgs(files: FileSet, report: Report, plans_report: Report, written: object, found: PlanSet) -> OrgSet:

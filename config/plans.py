@@ -10,10 +10,11 @@ from billing.model.plan import Feature, Interval, PerUnit, PlanSpec, Price, Roll
 from billing.model.pricing.per_unit import decimals
 from metering.model.errors import BadInput
 from metering.model.meter import Meter
-from metering.model.quota import Mode, Quota, Window, replace_quotas
+from metering.model.quota import Concurrency, Mode, Per, Quota, Rate, Window, replace_concurrency, replace_quotas, replace_rates
 
 from .document import Table
 from .faults import Report, did_you_mean
+from .limits import make_concurrency, make_rates
 from .plans_file import CONTACT_SALES, FeatureShape, OverrideShape, PlansFile, PlanShape
 from .quotas import make_quotas
 from .shape import read_shape
@@ -22,12 +23,14 @@ from .units import at_stripe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverrideSpec:
-    """Quotas of one organization in place of its plan's, until an instant."""
+    """Limits of one organization in place of its plan's, until an instant."""
 
     slug: str
     reason: str
     until_ms: int
-    quotas: tuple[Quota, ...]
+    quotas: tuple[Quota, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,25 @@ def _override(slug: str, shape: OverrideShape, report: Report) -> OverrideSpec:
     for quota in shape.quotas:
         if quota is not None and quota.mode == Mode.OVERAGE:
             report.warn(quota.table, "mode", "what goes beyond is billed at the price of the organization's plan; without one it is soft")
-    return OverrideSpec(slug=slug, reason=shape.reason, until_ms=shape.until, quotas=make_quotas(shape.quotas, report, source="override"))
+    known_callers(shape, report)
+    return OverrideSpec(
+        slug=slug,
+        reason=shape.reason,
+        until_ms=shape.until,
+        quotas=make_quotas(shape.quotas, report, source="override"),
+        rates=make_rates(shape.rates, report, source="override"),
+        concurrency=make_concurrency(shape.concurrency, shape.table, report, source="override"),
+    )
+
+
+def known_callers(shape: PlanShape | OverrideShape, report: Report) -> None:
+    """Who has a plan is known, whatever address it calls from."""
+    by_address = [(each.table, "per") for each in shape.quotas if each is not None and each.per == Per.ADDRESS]
+    by_address += [(each.table, "by") for each in shape.rates or () if each is not None and each.by == Per.ADDRESS]
+    by_address += [(shape.table, "concurrency") for each in shape.concurrency or () if each is not None and each.by == Per.ADDRESS]
+    for table, word in by_address:
+        said = "concurrency: {limit: 2, by: key}" if word == "concurrency" else f"{word}: key"
+        report.fault(table, word, f"`address` is for routes that anybody may call (auth: none); who has a plan is known: write {said}")
 
 
 class _Plans:
@@ -101,6 +122,7 @@ class _Plans:
     def _resolved(self, name: str, shape: PlanShape, source: PlanSpec | None) -> PlanSpec:
         base = source or PlanSpec(name=name)
         own_quotas = make_quotas(shape.quotas, self._report, source="plan")
+        known_callers(shape, self._report)
         prices = {**base.prices, **self._prices(shape)}
         quotas = replace_quotas(base.quotas, own_quotas)
         self._check_prices(shape, quotas, prices)
@@ -111,12 +133,25 @@ class _Plans:
             interval=Interval(shape.interval) if shape.interval else base.interval,
             trial_days=base.trial_days if shape.trial_days is None else shape.trial_days,
             quotas=quotas,
+            rates=self._rates(shape, base),
+            concurrency=self._concurrency(shape, base),
             prices=prices,
             features=base.features if shape.features is None else self._features(shape),
             copy_from=shape.copy_from,
             rollout=Rollout(shape.rollout) if shape.rollout else base.rollout,
             discount_label=shape.discount_label,
         )
+
+    def _rates(self, shape: PlanShape, base: PlanSpec) -> tuple[Rate, ...]:
+        """Beside those that are copied, or, with `none`, not even those."""
+        if not shape.rates:
+            return base.rates if shape.rates is None else ()
+        return replace_rates(base.rates, make_rates(shape.rates, self._report, source="plan"))
+
+    def _concurrency(self, shape: PlanShape, base: PlanSpec) -> tuple[Concurrency, ...]:
+        if not shape.concurrency:
+            return base.concurrency if shape.concurrency is None else ()
+        return replace_concurrency(base.concurrency, make_concurrency(shape.concurrency, shape.table, self._report, source="plan"))
 
     def _base_price(self, name: str, shape: PlanShape, source: PlanSpec | None) -> Mapping[str, Decimal]:
         price: Mapping[str, Decimal] | None = shape.price

@@ -12,9 +12,10 @@ from metering.model.clock import to_ms
 
 from .document import Items, Table
 from .faults import Report
+from .limits import ConcurrencyWord, RatesWord
 from .quotas import QuotaShape
 from .shape import Lenient, Shape
-from .words import CURRENCY, FEATURE_KEY, Currency, FeatureKey, MoneyWord, PlanName, Slug, money, one_of, shown
+from .words import CURRENCY, FEATURE_KEY, Currency, FeatureKey, MoneyWord, NoneIsEmpty, PlanName, Slug, money, one_of, shown
 
 FILE = "plans.yaml"
 CONTACT_SALES = "contact sales"
@@ -136,8 +137,6 @@ class PlanShape(Shape):
     """One plan."""
 
     not_built: ClassVar[dict[str, str]] = {
-        "rates": "use a quota with window: hour",
-        "concurrency": "leave it out",
         "spend_cap": "leave it out; a hard quota ends use at its limit",
         "minimum": "put it into the base price",
         "commitment": "put it into the base price",
@@ -146,6 +145,7 @@ class PlanShape(Shape):
     misplaced: ClassVar[dict[str, str]] = {
         "overage": "write the overage prices under `prices`, and mode: overage on the quota",
         "charge": "what a call weighs stands in gateway.yaml",
+        "rate": "write a list: rates: [{meter: api, limit: 5, per: second}]",
         "discount": "write discount_label, a text for people; the price itself says what is due",
     }
 
@@ -157,6 +157,12 @@ class PlanShape(Shape):
     interval: one_of(("month", "year")) | None = Field(None, description="How often the price is due. Default month.")  # type: ignore[valid-type]
     trial_days: Annotated[int, Field(ge=0, le=730)] | None = Field(None, description="Default 0.")
     quotas: list[Lenient[QuotaShape]] = Field(default_factory=list, description="One for each meter and window.")
+    rates: Annotated[RatesWord, NoneIsEmpty()] | None = Field(
+        None, description="How fast: [{meter: api, limit: 5, per: second, burst: 10}]. none: not even those of copy_from."
+    )
+    concurrency: Annotated[ConcurrencyWord, NoneIsEmpty()] | None = Field(
+        None, description="Calls in flight: 2, {limit: 2, by: key}, or a list. none: not even those of copy_from."
+    )
     prices: dict[str, Lenient[PriceShape]] = Field(default_factory=dict, description='Meter: {each: "0.0003"}')
     features: list[FeatureWord] | None = Field(None, description="Replaces those of copy_from as a whole.")
     rollout: one_of(("new", "renewal", "now")) | None = Field(  # type: ignore[valid-type]
@@ -188,7 +194,14 @@ class OverrideShape(Shape):
 
     reason: str = Field(min_length=1, max_length=200, description="Why; it shows wherever the override does.")
     until: InstantWord = Field(description="2027-01-01T00:00:00Z")
-    quotas: list[Lenient[QuotaShape]] = Field(min_length=1)
+    quotas: list[Lenient[QuotaShape]] = Field(default_factory=list)
+    rates: RatesWord = Field(default_factory=list)
+    concurrency: ConcurrencyWord = Field(default_factory=list)
+
+    @classmethod
+    def contradictions(cls, table: Table, report: Report) -> None:
+        if not any(table.get(word) for word in ("quotas", "rates", "concurrency")):
+            report.fault(table, None, "it overrides nothing; write quotas, rates or concurrency")
 
 
 class PlansFile(Shape):

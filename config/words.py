@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from metering.model.meter import UNIT_SIZES
 
@@ -143,6 +145,16 @@ def one_of(words: tuple[str, ...], not_built: Mapping[str, str] | None = None) -
         raise ValueError(f"{shown(value)} is none of {_either(words)}{near}")
 
     return Annotated[str, PlainValidator(check), WithJsonSchema({"type": "string", "enum": list(words)})]
+
+
+class NoneIsEmpty:
+    """An annotation: the word `none` stands for an empty list."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(lambda value, inner: [] if value == "none" else inner(value), handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"const": "none"}, handler(core)]}
 
 
 def _either(words: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ _HOURS = {Window.HOUR: 1, Window.DAY: 24, Window.PERIOD: 31 * 24, Window.MONTH: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstCase:
-    """One hard quota on one route. `calls` is the most that passes in one of its windows before 503, None without an end.
+    """One quota that blocks, on one route. `calls` is the most that passes in one of its windows before 503, None without an end.
 
     `whose` is a plan's name, an override's slug, or empty for a route's own quota.
     """
@@ -32,7 +32,7 @@ class WorstCase:
 
 
 def worst_cases(config: Configuration, workers: int) -> list[WorstCase]:
-    """For every plan, override and route: what its hard quotas let pass while the store is away.
+    """For every plan, override and route: what its quotas that block let pass while the store is away.
 
     Quota > route > defaults says each quota's rule; of all quotas that a call meets, the strictest rule decides.
     """
@@ -49,14 +49,14 @@ def worst_cases(config: Configuration, workers: int) -> list[WorstCase]:
 
 
 def _of_call(whose: str, route: Route, quotas: tuple[Quota, ...], workers: int) -> list[WorstCase]:
-    met = [quota for quota in (*quotas, *route.quotas) if quota.meter in route.charge and quota.limit is not None]
+    met = [q for q in (*quotas, *route.quotas) if q.meter in route.charge and q.limit is not None and not q.shadow]
     rules = {quota: quota.on_store_failure or route.on_store_failure for quota in met}
     decides = strictest(list(rules.values()))
     own = quotas if whose else route.quotas
     return [
         WorstCase(whose=whose, route=route.path, quota=quota, rule=rules[quota], calls=_most(quota, decides, rules, workers))
         for quota in met
-        if quota in own and quota.mode is Mode.HARD
+        if quota in own and (quota.mode in (Mode.HARD, Mode.THROTTLE) or quota.stop_at is not None)
     ]
 
 

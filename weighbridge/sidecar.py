@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from billing.model.organization import Organization
 from billing.services.entitlements import compile_entitlement
 from config.load import Configuration
+from config.plans import OverrideSpec
 from metering.model import entitlement as entitlements
 from metering.model import keys
 from metering.model.apikey import KeyRecord, record_from_json
@@ -43,13 +44,19 @@ def compiled(config: Configuration, now_ms: int) -> Published:
     for org in config.orgs.orgs.values():
         held = Organization(id=org.id, slug=org.slug, name=org.name, version=0)
         override = config.plans.overrides.get(org.slug)
-        overrides = [Override(quotas=override.quotas, until_ms=override.until_ms, reason=override.reason)] if override else []
+        overrides = [_override(override)] if override else []
         entitlement = compile_entitlement(held, config.plans.plans[org.plan], 0, overrides, org.anchor_ms, 0, now_ms)
         records = {
             key.sha256: KeyRecord(key_id=key.key_id, org_id=org.id, expires_at_ms=key.expires_at_ms, test=key.test) for key in org.keys
         }
         result[org.id] = (entitlement, records)
     return result
+
+
+def _override(spec: OverrideSpec) -> Override:
+    return Override(
+        quotas=spec.quotas, rates=spec.rates, concurrency=spec.concurrency, until_ms=spec.until_ms, reason=spec.reason
+    )  # fmt: skip
 
 
 class Sidecar:

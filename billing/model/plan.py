@@ -10,9 +10,16 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from billing.model.limits import (
+    concurrency_from_json,
+    concurrency_to_json,
+    quota_from_json,
+    quota_to_json,
+    rate_from_json,
+    rate_to_json,
+)
 from billing.model.pricing import PerUnit, Price, price_from_json, price_to_json
-from metering.model.entitlement import rule_from_json, rule_to_json
-from metering.model.quota import Mode, Per, Quota, Window
+from metering.model.quota import Concurrency, Quota, Rate
 
 __all__ = ["Feature", "Interval", "PerUnit", "PlanSpec", "Price", "Rollout", "from_json", "same_terms", "to_json"]
 
@@ -56,6 +63,8 @@ class PlanSpec:
     interval: Interval = Interval.MONTH
     trial_days: int = 0
     quotas: tuple[Quota, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
     prices: Mapping[str, Price] = field(default_factory=dict)
     features: tuple[Feature, ...] = ()
     copy_from: str | None = None
@@ -76,7 +85,9 @@ def to_json(spec: PlanSpec) -> dict[str, Any]:
         "price": {currency: _plain(spec.price[currency]) for currency in sorted(spec.price)},
         "interval": spec.interval.value,
         "trial_days": spec.trial_days,
-        "quotas": [_quota_to_json(q) for q in sorted(spec.quotas, key=lambda q: (q.meter, q.window, q.per))],
+        "quotas": [quota_to_json(q) for q in sorted(spec.quotas, key=lambda q: (q.meter, q.window, q.per))],
+        "rates": [rate_to_json(r) for r in sorted(spec.rates, key=lambda r: (r.meter or "", r.per, r.by))],
+        "concurrency": [concurrency_to_json(c) for c in sorted(spec.concurrency, key=lambda c: c.by)],
         "prices": {meter: price_to_json(spec.prices[meter]) for meter in sorted(spec.prices)},
         "features": [{"key": f.key, "label": f.label, "number": f.number} for f in spec.features],
         "copy_from": spec.copy_from,
@@ -86,14 +97,16 @@ def to_json(spec: PlanSpec) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> PlanSpec:
-    """The inverse of `to_json`. Raises UnknownPricingModel."""
+    """The inverse of `to_json`; what was stored before there were rates has none. Raises UnknownPricingModel."""
     return PlanSpec(
         name=value["name"],
         title=value["title"],
         price={currency: Decimal(amount) for currency, amount in value["price"].items()},
         interval=Interval(value["interval"]),
         trial_days=value["trial_days"],
-        quotas=tuple(_quota_from_json(q) for q in value["quotas"]),
+        quotas=tuple(quota_from_json(q) for q in value["quotas"]),
+        rates=tuple(rate_from_json(r) for r in value.get("rates", ())),
+        concurrency=tuple(concurrency_from_json(c) for c in value.get("concurrency", ())),
         prices={meter: price_from_json(p) for meter, p in value["prices"].items()},
         features=tuple(Feature(key=f["key"], label=f["label"], number=f["number"]) for f in value["features"]),
         copy_from=value["copy_from"],
@@ -115,26 +128,3 @@ def _terms(spec: PlanSpec) -> dict[str, Any]:
 
 def _plain(number: Decimal) -> str:
     return format(number.normalize(), "f")
-
-
-# The stored form of a quota is the billing schema's own: plan versions outlive whatever Redis holds.
-def _quota_to_json(q: Quota) -> dict[str, Any]:
-    return {
-        "meter": q.meter,
-        "limit": q.limit,
-        "window": q.window.value,
-        "mode": q.mode.value,
-        "per": q.per.value,
-        "on_store_failure": rule_to_json(q.on_store_failure),
-    }
-
-
-def _quota_from_json(value: Mapping[str, Any]) -> Quota:
-    return Quota(
-        meter=value["meter"],
-        limit=value["limit"],
-        window=Window(value["window"]),
-        mode=Mode(value["mode"]),
-        per=Per(value["per"]),
-        on_store_failure=rule_from_json(value["on_store_failure"]),
-    )

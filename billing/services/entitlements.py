@@ -34,7 +34,7 @@ def compile_entitlement(
 ) -> Entitlement:
     """What the gateway is told. Pure. `plan` None: nothing is allowed (402).
 
-    An overage quota on a meter without a price warns only: there is nothing to charge. Overrides that have ended are
+    An overage quota on a meter without a price warns only (up to its stop): there is nothing to charge. Overrides that have ended are
     left out; those that will end carry their instant, and the gateway obeys it by itself.
     """
     prices = plan.prices if plan else {}
@@ -48,11 +48,18 @@ def compile_entitlement(
         anchor_ms=anchor_ms,
         quotas=tuple(_chargeable(q, prices) for q in plan.quotas) if plan else (),
         overrides=tuple(
-            replace(o, quotas=tuple(replace(_chargeable(q, prices), source="override") for q in o.quotas))
+            replace(
+                o,
+                quotas=tuple(replace(_chargeable(q, prices), source="override") for q in o.quotas),
+                rates=tuple(replace(r, source="override") for r in o.rates),
+                concurrency=tuple(replace(c, source="override") for c in o.concurrency),
+            )
             for o in overrides
             if o.until_ms is None or o.until_ms > now_ms
         ),
         refused=None if plan else ENDED,
+        rates=plan.rates if plan else (),
+        concurrency=plan.concurrency if plan else (),
     )
 
 

@@ -11,7 +11,7 @@ from billing.model.subscription import Event, Subscription, after
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.keys import Keys
-from billing.services.ports import Books, Cut, PlanRow, QuotaRow, Unit, cut_nothing
+from billing.services.ports import Books, Cut, LimitRow, PlanRow, QuotaRow, Unit, cut_nothing
 from metering.model.clock import Clock
 from metering.model.errors import BadInput, Conflict, NotFound
 from metering.model.meter import Meter
@@ -48,7 +48,7 @@ class OrganizationView:
     subscription: Subscription | None
     spec: PlanSpec | None
     keys: tuple[ApiKey, ...]
-    overrides: tuple[QuotaRow, ...]
+    overrides: tuple[QuotaRow | LimitRow, ...]
 
 
 class Orgs:
@@ -129,7 +129,8 @@ class Orgs:
             org = await lookup.organization(unit, ref)
             subscription = await unit.subscriptions.of_org(org.id)
             spec = await unit.plans.version(subscription.plan, subscription.plan_version) if subscription else None
-            keys, overrides = await unit.keys.of_org(org.id), await unit.quotas.of_org(org.id)
+            keys = await unit.keys.of_org(org.id)
+            overrides: list[QuotaRow | LimitRow] = [*await unit.quotas.of_org(org.id), *await unit.limits.of_org(org.id)]
         return OrganizationView(org=org, subscription=subscription, spec=spec, keys=tuple(keys), overrides=tuple(overrides))
 
     async def delete(self, ref: str) -> tuple[Organization, bool]:

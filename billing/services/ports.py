@@ -13,7 +13,7 @@ from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement, Override
 from metering.model.errors import DependencyUnavailable
-from metering.model.quota import Quota, Window
+from metering.model.quota import Concurrency, Quota, Rate, Window
 
 FILE, API = "file", "api"  # who made a plan or an override, and so may change it
 
@@ -49,6 +49,17 @@ class QuotaRow:
 
     org_id: str
     quota: Quota
+    reason: str
+    until_ms: int | None
+    managed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRow:
+    """One overridden rate of one organization, or how many of its calls may be in flight."""
+
+    org_id: str
+    limit: Rate | Concurrency
     reason: str
     until_ms: int | None
     managed_by: str
@@ -200,6 +211,18 @@ class QuotaRows(Protocol):
     async def put(self, row: QuotaRow, now_ms: int) -> None: ...
 
 
+class LimitRows(Protocol):
+    """As QuotaRows."""
+
+    async def managed(self, managed_by: str) -> list[LimitRow]: ...
+
+    async def of_org(self, org_id: str) -> list[LimitRow]: ...
+
+    async def replace(self, org_ids: Sequence[str], managed_by: str, rows: Sequence[LimitRow], now_ms: int) -> None: ...
+
+    async def put(self, row: LimitRow, now_ms: int) -> None: ...
+
+
 class BypassRows(Protocol):
     async def insert(self, row: BypassRow) -> int:
         """Its number."""
@@ -263,6 +286,8 @@ class Unit(Protocol):
     def subscriptions(self) -> SubscriptionRows: ...
     @property
     def quotas(self) -> QuotaRows: ...
+    @property
+    def limits(self) -> LimitRows: ...
     @property
     def bypasses(self) -> BypassRows: ...
     @property

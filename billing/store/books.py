@@ -11,7 +11,7 @@ from billing.store.keys import KeyTable
 from billing.store.orgs import OrgTable
 from billing.store.outbox import CustomerTable, OutboxTable
 from billing.store.plans import PlanTable
-from billing.store.quotas import QuotaTable
+from billing.store.quotas import LimitTable, QuotaTable
 from billing.store.subscriptions import SubscriptionTable
 from billing.store.usage import UsageTable
 from metering.store.postgres import out_of_reach
@@ -26,6 +26,7 @@ class PostgresUnit:
         self.plans = PlanTable(connection)
         self.subscriptions = SubscriptionTable(connection)
         self.quotas = QuotaTable(connection)
+        self.limits = LimitTable(connection)
         self.bypasses = BypassTable(connection)
         self.customers = CustomerTable(connection)
         self.outbox = OutboxTable(connection)

@@ -18,6 +18,7 @@ _SQL = Queries.load("billing.store", "orgs.sql")
 _INSERT, _FIND, _FIND_LOCKED, _LIVING = _SQL["insert"], _SQL["find"], _SQL["find_locked"], _SQL["living"]
 _BY_SLUGS, _BY_IDS, _RAISE, _DELETE = _SQL["by_slugs"], _SQL["by_ids"], _SQL["raise_versions"], _SQL["mark_deleted"]
 _ACCOUNTS, _LOCK, _KEYS, _QUOTAS = _SQL["accounts"], _SQL["lock"], _SQL["account_keys"], _SQL["account_quotas"]
+_LIMITS = _SQL["account_limits"]
 _UNPUBLISHED, _IDS_AFTER = _SQL["unpublished"], _SQL["ids_after"]
 _MARK_PUBLISHED, _MARK_WITHDRAWN = _SQL["mark_published"], _SQL["mark_withdrawn"]
 
@@ -59,9 +60,10 @@ class OrgTable:
         found = await self._connection.fetch(_ACCOUNTS, ids)
         keys = rows.grouped(await self._connection.fetch(_KEYS, ids, all_revoked), rows.api_key)
         quotas = rows.grouped(await self._connection.fetch(_QUOTAS, ids), rows.override)
+        limits = rows.grouped(await self._connection.fetch(_LIMITS, ids), rows.limit_override)
         specs = {text: plans.from_json(rows.from_jsonb(text)) for text in {row["spec"] for row in found if row["spec"]}}
         return [
-            _account(row, specs.get(row["spec"]), keys.get(org_id, []), quotas.get(org_id, []))
+            _account(row, specs.get(row["spec"]), keys.get(org_id, []), [*quotas.get(org_id, []), *limits.get(org_id, [])])
             for row, org_id in ((row, str(row["id"])) for row in found)
         ]
 

@@ -75,8 +75,15 @@ ORDER BY id
 -- account_quotas --
 -- Those of the files first: what the API sets is stronger.
 -- $1 ids[]
-SELECT org_id, meter, limit_units, time_window, mode, per, on_store_failure, reason, until, managed_by
+SELECT org_id, meter, limit_units, time_window, mode, per, on_store_failure, terms, reason, until, managed_by
 FROM billing.quotas
+WHERE org_id = ANY($1::uuid[])
+ORDER BY org_id, managed_by DESC, id
+
+-- account_limits --
+-- As the quotas. $1 ids[]
+SELECT org_id, kind, terms, reason, until, managed_by
+FROM billing.override_limits
 WHERE org_id = ANY($1::uuid[])
 ORDER BY org_id, managed_by DESC, id
 

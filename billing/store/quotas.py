@@ -1,16 +1,18 @@
-"""Overridden quotas in Postgres. The SQL is in quotas.sql."""
+"""Overridden quotas, rates and calls in flight in Postgres. The SQL is in quotas.sql."""
 
 from collections.abc import Sequence
 
 import asyncpg
 
-from billing.services.ports import QuotaRow
+from billing.services.ports import LimitRow, QuotaRow
 from billing.store import rows as r
 from metering.model.clock import to_datetime
 from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "quotas.sql")
 _MANAGED, _OF_ORG, _REMOVE, _PUT = _SQL["managed"], _SQL["of_org"], _SQL["remove"], _SQL["put"]
+_LIMITS_MANAGED, _LIMITS_OF_ORG = _SQL["limits_managed"], _SQL["limits_of_org"]
+_LIMITS_REMOVE, _LIMITS_PUT = _SQL["limits_remove"], _SQL["limits_put"]
 
 
 class QuotaTable:
@@ -29,3 +31,21 @@ class QuotaTable:
 
     async def put(self, row: QuotaRow, now_ms: int) -> None:
         await self._connection.execute(_PUT, *r.quota_values(row), to_datetime(now_ms))
+
+
+class LimitTable:
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def managed(self, managed_by: str) -> list[LimitRow]:
+        return [r.limit_row(row) for row in await self._connection.fetch(_LIMITS_MANAGED, managed_by)]
+
+    async def of_org(self, org_id: str) -> list[LimitRow]:
+        return [r.limit_row(row) for row in await self._connection.fetch(_LIMITS_OF_ORG, org_id)]
+
+    async def replace(self, org_ids: Sequence[str], managed_by: str, rows: Sequence[LimitRow], now_ms: int) -> None:
+        await self._connection.execute(_LIMITS_REMOVE, list(org_ids), managed_by)
+        await self._connection.executemany(_LIMITS_PUT, [(*r.limit_values(row), to_datetime(now_ms)) for row in rows])
+
+    async def put(self, row: LimitRow, now_ms: int) -> None:
+        await self._connection.execute(_LIMITS_PUT, *r.limit_values(row), to_datetime(now_ms))

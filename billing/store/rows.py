@@ -7,13 +7,21 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from billing.model.limits import (
+    concurrency_from_json,
+    concurrency_to_json,
+    rate_from_json,
+    rate_to_json,
+    terms_from_json,
+    terms_to_json,
+)
 from billing.model.organization import ApiKey, Organization
 from billing.model.plan import Interval
 from billing.model.subscription import State, Subscription
-from billing.services.ports import QuotaRow
+from billing.services.ports import LimitRow, QuotaRow
 from metering.model.clock import to_datetime, to_ms
 from metering.model.entitlement import Override, rule_from_json, rule_to_json
-from metering.model.quota import Mode, Per, Quota, Window
+from metering.model.quota import Concurrency, Mode, Per, Quota, Rate, Window
 
 T = TypeVar("T")
 
@@ -89,6 +97,7 @@ def quota_row(row: asyncpg.Record) -> QuotaRow:
         per=Per(row["per"]),
         on_store_failure=rule_from_json(from_jsonb(row["on_store_failure"])) if row["on_store_failure"] else None,
         source="override",
+        **terms_from_json(from_jsonb(row["terms"])),
     )
     return QuotaRow(org_id=str(row["org_id"]), quota=quota, reason=row["reason"], until_ms=ms(row["until"]), managed_by=row["managed_by"])
 
@@ -104,6 +113,26 @@ def quota_values(row: QuotaRow) -> tuple[Any, ...]:
     quota = row.quota
     rule = None if quota.on_store_failure is None else jsonb(rule_to_json(quota.on_store_failure))
     return (
-        row.org_id, quota.meter, quota.limit, quota.window.value, quota.mode.value, quota.per.value, rule, row.reason,
-        instant(row.until_ms), row.managed_by,
+        row.org_id, quota.meter, quota.limit, quota.window.value, quota.mode.value, quota.per.value, rule, jsonb(terms_to_json(quota)),
+        row.reason, instant(row.until_ms), row.managed_by,
     )  # fmt: skip
+
+
+def limit_row(row: asyncpg.Record) -> LimitRow:
+    read = rate_from_json if row["kind"] == "rate" else concurrency_from_json
+    limit: Rate | Concurrency = read(from_jsonb(row["terms"]), source="override")
+    return LimitRow(org_id=str(row["org_id"]), limit=limit, reason=row["reason"], until_ms=ms(row["until"]), managed_by=row["managed_by"])
+
+
+def limit_override(row: asyncpg.Record) -> Override:
+    """As `override`."""
+    found = limit_row(row)
+    rates, concurrency = ((found.limit,), ()) if isinstance(found.limit, Rate) else ((), (found.limit,))
+    return Override(rates=rates, concurrency=concurrency, until_ms=found.until_ms, reason=found.reason)
+
+
+def limit_values(row: LimitRow) -> tuple[Any, ...]:
+    """The columns of billing.override_limits, org_id to managed_by, in the order of quotas.sql."""
+    limit = row.limit
+    kind, terms = ("rate", rate_to_json(limit)) if isinstance(limit, Rate) else ("concurrency", concurrency_to_json(limit))
+    return (row.org_id, kind, limit.name, jsonb(terms), row.reason, instant(row.until_ms), row.managed_by)

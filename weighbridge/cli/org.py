@@ -4,8 +4,11 @@ import argparse
 import sys
 from typing import Any
 
+from billing.model.limits import concurrency_to_json, rate_to_json, terms_to_json
 from billing.model.organization import ApiKey
+from billing.services.ports import LimitRow, QuotaRow
 from metering.model.clock import isoformat
+from metering.model.quota import Rate
 
 from .context import Context, add_folders
 from .output import add_format, say, show, show_rows
@@ -101,7 +104,7 @@ async def show_org(options: argparse.Namespace, context: Context) -> int:
         "keys": [key_row(key, now_ms) for key in view.keys],
         "overrides": [
             {
-                "quota": row.quota.name, "limit": row.quota.limit, "mode": row.quota.mode.value, "reason": row.reason,
+                **override_facts(row), "reason": row.reason,
                 "until": isoformat(row.until_ms) if row.until_ms is not None else None, "managed_by": row.managed_by,
             }
             for row in view.overrides
@@ -159,3 +162,12 @@ def key_row(key: ApiKey, now_ms: int) -> dict[str, Any]:
         "created": isoformat(key.created_at_ms),
         "expires": isoformat(key.expires_at_ms) if key.expires_at_ms is not None else None,
     }
+
+
+def override_facts(row: QuotaRow | LimitRow) -> dict[str, Any]:
+    """What stands in for the plan's."""
+    if isinstance(row, QuotaRow):
+        return {"quota": row.quota.name, "limit": row.quota.limit, "mode": row.quota.mode.value, **terms_to_json(row.quota)}
+    if isinstance(row.limit, Rate):
+        return {"quota": row.limit.name, "mode": "rate", **rate_to_json(row.limit)}
+    return {"quota": row.limit.name, "mode": "in flight", **concurrency_to_json(row.limit)}

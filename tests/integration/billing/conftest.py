@@ -13,7 +13,7 @@ from billing.model.plan import PerUnit, PlanSpec
 from billing.wiring import Billing, open_billing
 from metering.model.clock import FrozenClock, to_ms
 from metering.model.meter import Meter
-from metering.model.quota import Mode, Quota
+from metering.model.quota import Concurrency, Mode, Quota, Rate
 from metering.store.postgres import open_pool
 
 METERS = {
@@ -34,7 +34,9 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class OverrideTerms:
-    quotas: tuple[Quota, ...]
+    quotas: tuple[Quota, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
     reason: str = "launch week"
     until_ms: int | None = None
 

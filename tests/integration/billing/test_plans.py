@@ -11,7 +11,7 @@ from billing.services.orgs import NoSuchPlan
 from billing.services.plans import ManagedElsewhere
 from metering.model import entitlement, keys
 from metering.model.errors import BadInput
-from metering.model.quota import Mode, Quota, Window
+from metering.model.quota import Concurrency, Mode, Per, Quota, Rate, Then, Window
 from tests.integration.billing.conftest import FREE, PRO, Desk, OverrideTerms
 
 DAY = 86_400
@@ -122,6 +122,68 @@ async def test_an_override_by_api_is_stronger_than_the_files_and_survives_them(s
     assert [q.limit for q in (await allowed(sold, "acme")).quotas_at(0)] == [7]
     await sold.billing.overrides.reset("acme")
     assert [q.limit for q in (await allowed(sold, "acme")).quotas_at(0)] == [9]
+
+
+LIMITED = PlanSpec(
+    name="limited",
+    price={"usd": Decimal("0")},
+    quotas=(
+        Quota(meter="api", limit=10, mode=Mode.THROTTLE, then=Then(limit=2, window=Window.DAY)),
+        Quota(meter="bandwidth", limit=10**9, mode=Mode.OVERAGE, stop_at=10**12),
+        Quota(meter="api", limit=5, window=Window.HOUR, shadow=True),
+    ),
+    prices={"bandwidth": PerUnit(each=Decimal("0.05"), per_unit_size=10**9)},
+    rates=(Rate(meter="api", limit=5, per="second", burst=10), Rate(meter=None, limit=60, per="minute", by=Per.KEY, shadow=True)),
+    concurrency=(Concurrency(limit=2, by=Per.KEY),),
+)
+
+
+async def test_every_kind_of_limit_is_stored_with_the_plan_and_told_to_the_gateways(desk: Desk) -> None:
+    await desk.billing.plans.apply({"limited": LIMITED}, {})
+    assert (await desk.billing.plans.apply({"limited": LIMITED}, {})).changes_nothing
+    await desk.billing.orgs.create("Acme", plan="limited")
+    entry = await allowed(desk, "acme")
+    assert (set(entry.quotas), set(entry.rates), entry.concurrency) == (set(LIMITED.quotas), set(LIMITED.rates), LIMITED.concurrency)
+
+
+async def test_an_edited_rate_makes_a_version_and_reaches_the_gateways_at_once(desk: Desk) -> None:
+    await desk.billing.plans.apply({"limited": LIMITED}, {})
+    await desk.billing.orgs.create("Acme", plan="limited")
+    before = await allowed(desk, "acme")
+    faster = replace(LIMITED, rates=(Rate(meter="api", limit=50, per="second"),), concurrency=(), rollout=Rollout.NOW)
+    (change,) = (await desk.billing.plans.apply({"limited": faster}, {})).plans
+    entry = await allowed(desk, "acme")
+    assert (change.version, entry.plan_version, entry.rates, entry.concurrency) == (2, 2, faster.rates, ())
+    assert entry.version > before.version
+
+
+async def test_an_override_carries_every_kind_of_limit_and_the_api_stands_above_the_files(desk: Desk) -> None:
+    await desk.billing.plans.apply({"limited": LIMITED}, {})
+    await desk.billing.orgs.create("Acme", plan="limited")
+    terms = OverrideTerms(
+        quotas=(Quota(meter="api", limit=20, mode=Mode.THROTTLE, then=Then(limit=9, window=Window.DAY)),),
+        rates=(Rate(meter="api", limit=50, per="second"),), concurrency=(Concurrency(limit=20, by=Per.KEY),),
+    )  # fmt: skip
+    for what in (["set"], []):
+        applied = await desk.billing.plans.apply({"limited": LIMITED}, {"acme": terms})
+        assert [c.what for c in applied.overrides] == what
+    entry = await allowed(desk, "acme")
+    assert [(r.limit, r.source) for r in entry.rates_at(0) if r.per == "second"] == [(50, "override")]
+    assert [(q.limit, q.then) for q in entry.quotas_at(0) if q.mode is Mode.THROTTLE] == [(20, Then(limit=9, window=Window.DAY))]
+    await desk.billing.overrides.put("acme", concurrency=[Concurrency(limit=99, by=Per.KEY)], reason="a test", until_ms=None)
+    assert [c.limit for c in (await allowed(desk, "acme")).concurrency_at(0)] == [99]
+    await desk.billing.overrides.reset("acme")
+    assert [c.limit for c in (await allowed(desk, "acme")).concurrency_at(0)] == [20]
+    shown = (await desk.billing.orgs.show("acme")).overrides
+    assert len(shown) == 3
+    await desk.billing.plans.apply({"limited": LIMITED}, {})
+    assert (await allowed(desk, "acme")).overrides == ()
+
+
+async def test_a_plan_stored_before_there_were_rates_has_none(desk: Desk) -> None:
+    await desk.billing.plans.apply({"free": FREE}, {})
+    await desk.pool.execute("UPDATE billing.plan_versions SET spec = spec - 'rates' - 'concurrency'")
+    assert (await desk.billing.plans.apply({"free": FREE}, {})).changes_nothing
 
 
 async def test_an_override_for_nobody_is_named_and_the_rest_is_applied(sold: Desk) -> None:

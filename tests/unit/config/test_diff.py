@@ -25,6 +25,28 @@ OLD = load_good(files())
             {"plans": PLANS.replace("limit: 10_000}", "limit: 10_000}, {meter: bandwidth, limit: 5 GB}")},
             ["+ plans.free.quotas.bandwidth.period: 5 GB hard"],
         ),
+        (
+            {"plans": PLANS.replace("limit: 10_000}]", "limit: 10_000, mode: throttle, then: {limit: 100, window: day}}]")},
+            ["~ plans.free.quotas.api.period: 10,000 hard → 10,000 throttle, then 100 by the day"],
+        ),
+        (
+            {"plans": PLANS.replace("mode: overage", "mode: overage, stop_at: 2_000_000")},
+            ["~ plans.pro.quotas.api.period: 200,000 overage → 200,000 overage, stops at 2,000,000"],
+        ),
+        (
+            {"plans": PLANS.replace("limit: 10_000}]", "limit: 10_000, shadow: true}]")},
+            ["~ plans.free.quotas.api.period: 10,000 hard → 10,000 hard, shadow"],
+        ),
+        (
+            {"plans": PLANS.replace("limit: 10_000}]", "limit: 10_000}]\n    rates: [{meter: api, limit: 5, per: second, burst: 10},"
+             " {limit: 60, per: minute, by: key, shadow: true}]\n    concurrency: [{limit: 2}, {limit: 1, by: key, shadow: true}]")},
+            ["+ plans.free.concurrency: 2 in flight", "+ plans.free.concurrency.by_key: 1 in flight, shadow",
+             "+ plans.free.rates.api.second: 5 a second, burst 10", "+ plans.free.rates.calls.minute.by_key: 60 a minute, shadow"],
+        ),
+        (
+            {"gateway": GATEWAY.replace("{path: /*}", "{path: /*, rate: {limit: 5, per: second}, concurrency: 9}")},
+            ["+ routes[/*].concurrency: 9 in flight", "+ routes[/*].rates.calls.second: 5 a second"],
+        ),
         ({"gateway": GATEWAY.replace("api: 1,", "api: 2,")}, ["~ routes[/*].charge: api: 1, bandwidth: bytes → api: 2, bandwidth: bytes"]),
         ({"gateway": GATEWAY + "  - {path: /new, methods: [POST, GET]}\n"}, ["+ routes[GET,POST /new]: api: 1, bandwidth: bytes"]),
         ({"meters": METERS.replace("report: MB", "report: GB", 1)}, ["~ meters.bandwidth.report: MB → GB",
@@ -67,6 +89,10 @@ def worst(quotas: str, rule: str, routes: str = "  - {path: /*}", workers: int =
         ("{meter: api, limit: 10, on_store_failure: closed}", "open", {"/* api-period": 0}),
         ("{meter: api, limit: 10, on_store_failure: {grace: 10}}", "open", {"/* api-period": 10}),
         ("{meter: api, limit: 10, mode: soft}", "{grace: 200}", {}),  # nothing to pass beyond
+        ("{meter: api, limit: 10, shadow: true, on_store_failure: closed}", "{grace: 200}", {}),  # nor here, and its rule has no say
+        ("{meter: api, limit: 10, mode: throttle, then: {limit: 1, window: day}}", "{grace: 200}", {"/* api-period": 200}),
+        ("{meter: api, limit: 10, mode: overage, stop_at: 20}", "{grace: 200}", {"/* api-period": 200}),
+        ("{meter: api, limit: 10, mode: overage}", "{grace: 200}", {}),
         ("{meter: storage, limit: 1 GB}", "{grace: 200}", {}),  # no route charges it
         ("{meter: api, limit: unlimited}", "closed", {}),
         # the strictest rule of all that a call meets decides

@@ -149,21 +149,14 @@ def test_a_plan_without_a_price_says_how_to_write_one() -> None:
 
 
 NOT_BUILT_IN_PLANS = [
-    ("quotas: [{meter: api, limit: 1, mode: throttle, then: {limit: 1}}]", ["quotas[0].mode", "quotas[0].then"]),
-    ("quotas: [{meter: api, limit: 1, stop_at: 5}]", ["quotas[0].stop_at"]),
-    ("quotas: [{meter: api, limit: 1, shadow: true}]", ["quotas[0].shadow"]),
     ("quotas: [{meter: bandwidth, limit: 1 GB, at_limit: cut}]", ["quotas[0].at_limit"]),
-    ("quotas: [{meter: api, limit: 1, per: address}]", ["quotas[0].per"]),
-    ("rates: [{meter: api, limit: 5, per: second}]", ["rates"]),
-    ("concurrency: 2", ["concurrency"]),
+    ("quotas: [{meter: api, limit: 1, per: tenant}]", ["quotas[0].per"]),
     ("spend_cap: {usd: '500'}", ["spend_cap"]),
     ("prices: {api: {model: graduated, tiers: [], each: '1'}}", ["prices.api.model", "prices.api.tiers"]),
     ("prices: {api: {model: volume, tiers: []}}", ["prices.api.model", "prices.api.tiers"]),
     ("prices: {api: {model: package, size: 10, free: 5, each: '1'}}", ["prices.api.free", "prices.api.model", "prices.api.size"]),
 ]
 NOT_BUILT_ON_ROUTES = [
-    ("rate: {limit: 5, per: second, by: address}", ["rate"]),
-    ("concurrency: 5", ["concurrency"]),
     ("charge: {pages: {reserve: 2000, settle: 'sse:/usage'}}", ["charge.pages"]),
     ("charge: {pages: 'sse:/usage/total'}", ["charge.pages"]),
     ("hosts: ['*.example.com']", ["hosts[0]"]),
@@ -319,13 +312,17 @@ routes:
   - {path: "/v1/{id}", methods: [GET], hosts: [a.example.com], charge: {pages: "header:X-P"}, strip_prefix: /v1,
      quotas: [{meter: api, limit: 5, per: key, window: day, on_store_failure: {grace: 5}}], request_headers: {add: {A: b}, remove: [C]}}
   - {path: /health, auth: none, charge: none}
+  - {path: /slow, rates: [{meter: api, limit: 5, per: second, burst: 10, by: key, shadow: true}], concurrency: [{limit: 2, by: key}]}
+  - {path: /docs/*, auth: none, rate: {limit: 5, per: minute, by: address}, quotas: [{meter: api, limit: 9, per: address, window: day}]}
 """
 FULL_PLANS = """
 plans:
   pro: {price: {usd: "1.00"}, quotas: [{meter: api, limit: 5, mode: overage}], prices: {api: {each: "1"}},
     features: [sso, {key: seats, number: 5}]}
-  annual: {copy_from: pro, interval: year, trial_days: 3, rollout: now}
-overrides: {acme: {reason: r, until: "2027-01-01T00:00:00Z", quotas: [{meter: api, limit: 5}]}}
+  annual: {copy_from: pro, interval: year, trial_days: 3, rollout: now, concurrency: {limit: 3}, rates: none,
+    quotas: [{meter: pages, limit: 5, mode: throttle, then: {limit: 1, window: day}}, {meter: api, limit: 5, mode: overage, stop_at: 9}]}
+overrides: {acme: {reason: r, until: "2027-01-01T00:00:00Z", quotas: [{meter: api, limit: 5}],
+  rates: [{limit: 5, per: second}], concurrency: 2}}
 """
 
 
