@@ -1,7 +1,9 @@
 # make up     everything, in the foreground; UPSTREAM=http://… puts your own service behind it
 # make test   lint and the core suite, against real Postgres and Valkey
 # make lint   ruff and strict types
-# make bench  the gateway beside other proxies; BENCH='--rounds 3 --seconds 2' passes options
+# make bench  the gateway against its goals and beside other proxies; BENCH='--rounds 3 --seconds 2' passes options
+# make bench-gate  instructions a request against the accepted number; GATE=--accept accepts the new one
+# make profile     where a worker under load spends its time
 # Needs Python >= 3.11 and a package index; PYTHON=… names another interpreter.
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export UPSTREAM
 
-.PHONY: up test lint bench clean-venv
+.PHONY: up test lint bench bench-gate profile clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -25,6 +27,12 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.benchmarks.run $(BENCH)
+
+bench-gate: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.benchmarks.gate $(GATE)
+
+profile: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.benchmarks.profile $(PROFILE)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

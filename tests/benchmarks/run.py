@@ -1,7 +1,6 @@
-"""python -m tests.benchmarks.run: the gateway beside other proxies, in paired rounds; table on stdout, JSON in a file.
+"""python -m tests.benchmarks.run: the gateway beside other proxies, held against its goals; tables on stdout, in the docs, and as JSON.
 
-In each round every proxy is loaded once, one after the other, so that whatever the machine is doing meets all of them.
-A row that this machine cannot run is named with its reason and skipped.
+A row that this machine cannot run is named with its reason and skipped. Only a run of everything is written into the docs.
 """
 
 import argparse
@@ -9,110 +8,148 @@ import json
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tests.benchmarks import load, report
-from tests.benchmarks.bench import CannotRun, Stage, organizations, pinned, service
-from tests.benchmarks.proxies import PROXIES, REFERENCE, Proxy
+from tests.benchmarks import experiments, figures, gate, load, memory, report
+from tests.benchmarks.bench import CannotRun, Stage, echo_service, organizations, pinned, service
+from tests.benchmarks.experiments import Bench, say
+from tests.benchmarks.native import built
+from tests.benchmarks.proxies import PROXIES, REFERENCE
 
-_WARM_UP_SECONDS = 1.0
-
-
-def say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+_PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+_EXPERIMENTS = ("calls", "differing", "half", "large", "two-workers", "echo", "idle", "many", "gate")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.run", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3, help="load for each proxy in each round (default: 3)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--orgs", default="1,100,10000", help="numbers of organizations that call (default: 1,100,10000)")
+    parser.add_argument("--orgs", default="1,100,10000", help="numbers of organizations that call (default: %(default)s)")
     parser.add_argument("--only", default="", help="names of proxies, by comma: " + ", ".join(proxy.name for proxy in PROXIES))  # type: ignore[attr-defined]
+    parser.add_argument("--what", default=",".join(_EXPERIMENTS), help="experiments, by comma (default: %(default)s)")
+    parser.add_argument("--idle", type=int, default=10_000, help="idle connections (default: %(default)s)")
+    parser.add_argument("--many", type=int, default=1_000_000, help="organizations that call once (default: %(default)s)")
     parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"), help="where the figures go (default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=_PAGE, help="the page whose figures a run of everything replaces")
     options = parser.parse_args()
     if not (0 < options.seconds <= 60 and 0 < options.rounds <= 50):
         parser.error("the load is bounded: at most 60 seconds a run and 50 rounds")
+    options.numbers = sorted({int(number) for number in options.orgs.split(",")})
+    options.chosen = set(filter(None, options.only.split(",")))
+    options.wanted = set(options.what.split(","))
+    options.whole = not options.chosen and options.wanted == set(_EXPERIMENTS) and options.numbers == [1, 100, 10_000]
     return options
 
 
-def started(proxies: list[Proxy], stage: Stage, stack: ExitStack) -> dict[str, str]:
-    """Start them all; name → why not, for those that cannot run here."""
-    absent = {}
-    for proxy in proxies:
-        stack.callback(proxy.stop)
-        try:
-            proxy.start(stage)
-            say(f"  {proxy.name:<16} ready  {proxy.url}")
-        except CannotRun as exc:
-            proxy.stop()
-            absent[proxy.name] = str(exc)
-            say(f"  {proxy.name:<16} not run: {exc}")
-    return absent
+def opened(options: argparse.Namespace, stack: ExitStack) -> Bench:
+    """The stage and the load. Raises CannotRun with what is missing."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wb-bench-")))
+    folder.chmod(0o755)
+    load.load_generator()
+    generator, echo = built("load", folder), built("echo", folder)
+    service_url = stack.enter_context(service(folder / "service"))
+    echo_url = stack.enter_context(echo_service(folder / "echo-service", echo))
+    stage = Stage(folder, organizations(max(100, options.numbers[-1])), service_url, echo_url)
+    stack.callback(stage.stop)
+    return Bench(stage, folder, load.Generator(generator), echo, options.seconds, options.rounds)
 
 
-def key_files(folder: Path, stage: Stage, numbers: list[int]) -> dict[int, Path]:
-    files = {}
-    for number in numbers:
-        files[number] = folder / f"keys-{number}.txt"
-        files[number].write_text("".join(f"{org.key}\n" for org in stage.orgs[:number]))
-    return files
+def against_others(bench: Bench, options: argparse.Namespace, stack: ExitStack) -> dict[str, report.Count]:
+    """All experiments with proxies side by side; then what the stores hold against what the load saw pass."""
+    bench.started([make for make in PROXIES if not options.chosen or make.name in options.chosen], stack)  # type: ignore[attr-defined]
+    counting = [proxy for proxy in bench.running(*bench.proxies) if proxy.counts]
+    before = {proxy.name: proxy.counted() or 0 for proxy in counting}
+    few = [number for number in options.numbers if number < 10_000]
+    steps = [("calls", partial(experiments.calls, bench, number)) for number in options.numbers]
+    steps += [("differing", partial(experiments.differing, bench))]
+    steps += [("half", partial(experiments.half_load, bench, number)) for number in few]
+    steps += [("large", partial(experiments.large, bench, stack)), ("two-workers", partial(experiments.two_workers, bench, stack))]
+    for name, step in steps:
+        if name in options.wanted:
+            step()
+    counts = {}
+    for proxy in counting:
+        counted = (proxy.counted() or 0) - before[proxy.name]
+        counts[proxy.name] = report.Count(counted, report.answered(bench.blocks, proxy.name), report.runs(bench.blocks, proxy.name))
+    if "echo" in options.wanted:
+        experiments.echo(bench)
+    return counts
 
 
-def loaded(proxy: Proxy, keys_file: Path, seconds: float) -> load.Seen:
-    used = proxy.cpu_seconds()
-    seen = load.run(proxy.url, keys_file, seconds)
-    return replace(seen, cpu_us_a_call=(proxy.cpu_seconds() - used) * 1e6 / max(1, seen.requests))
+def gated(wanted: set[str]) -> list[gate.Verdict]:
+    try:
+        return gate.judged(gate.measure(list(gate.CASES))) if "gate" in wanted else []
+    except CannotRun as exc:
+        say(f"  instructions are not counted: {exc}")
+        return []
 
 
-def measure(proxies: list[Proxy], absent: dict[str, str], files: dict[int, Path], options: argparse.Namespace) -> list[report.Row]:
-    rows: list[report.Row] = []
-    for number, keys_file in files.items():
-        block = {p.name: report.Row(p.name, p.title, number, absent=absent.get(p.name, "")) for p in proxies}
-        running = [proxy for proxy in proxies if proxy.name not in absent]
-        for proxy in running:
-            block[proxy.name].warm_up = load.run(proxy.url, keys_file, _WARM_UP_SECONDS)
-        for turn in range(options.rounds):
-            for proxy in running:
-                block[proxy.name].rounds.append(loaded(proxy, keys_file, options.seconds))
-            told = "  ".join(f"{proxy.name} {block[proxy.name].rounds[-1].per_second:,.0f}/s" for proxy in running)
-            say(f"  {number:>6} orgs, round {turn + 1}: {told}")
-        rows += block.values()
-    return rows
+@dataclass(frozen=True)
+class Measured:
+    """All that one run found."""
+
+    options: argparse.Namespace
+    facts: dict[str, Any]
+    bench: Bench
+    counts: dict[str, report.Count]
+    memory: list[memory.Held]
+    gate: list[gate.Verdict]
+
+    @property
+    def sound(self) -> bool:
+        return all(count.holds for count in self.counts.values()) and not any(verdict.grew for verdict in self.gate)
+
+    def tables(self) -> str:
+        options, blocks = self.options, self.bench.blocks
+        texts = [f"{report.described(self.facts, options.seconds, options.rounds)} {report.disturbed(blocks)}"]
+        texts += [figures.table(self.bench.figures)]
+        texts += [memory.table(self.memory)] if self.memory else []
+        texts += [gate.table(self.gate)] if self.gate else []
+        texts += [report.table(blocks, REFERENCE), "\n".join(f"- {count.sentence(name)}" for name, count in self.counts.items())]
+        return "\n\n".join(filter(None, texts))
+
+    def as_json(self) -> dict[str, Any]:
+        found = report.as_json(self.bench.blocks, REFERENCE, self.counts, self.facts, self.options.seconds)
+        found["figures"] = [{**asdict(figure), "verdict": figure.verdict} for figure in self.bench.figures]
+        found["memory"], found["instructions"] = [asdict(held) for held in self.memory], [asdict(verdict) for verdict in self.gate]
+        return found
+
+
+def measured(options: argparse.Namespace) -> Measured:
+    """Raises CannotRun where there is no load or no service to be had."""
+    facts, wanted, held = report.machine(), options.wanted, list[memory.Held]()
+    with ExitStack() as stack:
+        bench = opened(options, stack)
+        if not pinned():
+            say("  this machine has not the two cores to keep proxy and load apart; figures are not comparable with pinned ones")
+        with ExitStack() as beside:
+            counts = against_others(bench, options, beside)
+        if "idle" in wanted:
+            held += memory.idle(bench, options.idle)
+        if "many" in wanted:
+            held += memory.many(bench, options.many)
+    return Measured(options, facts, bench, counts, held, gated(wanted))
 
 
 def main() -> int:
     options = arguments()
-    numbers = sorted({int(number) for number in options.orgs.split(",")})
-    chosen = set(filter(None, options.only.split(",")))
-    proxies = [make() for make in PROXIES]
-    proxies = [proxy for proxy in proxies if not chosen or proxy.name in chosen]
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wb-bench-")))
-        folder.chmod(0o755)
-        try:
-            load.load_generator()
-            stage = Stage(folder, organizations(numbers[-1]), stack.enter_context(service(folder / "service")))
-        except CannotRun as exc:
-            say(f"nothing is measured: {exc}")
-            return 1
-        stack.callback(stage.stop)
-        say(
-            ""
-            if pinned()
-            else "  this machine has not the two cores to keep proxy and load apart; figures are not comparable with pinned ones"
-        )
-        absent = started(proxies, stage, stack)
-        before = {proxy.name: proxy.counted() or 0 for proxy in proxies if proxy.counts and proxy.name not in absent}
-        facts = report.machine()
-        rows = measure(proxies, absent, key_files(folder, stage, numbers), options)
-        after = {proxy.name: proxy.counted() or 0 for proxy in proxies if proxy.name in before}
-    counts = {name: report.Count(after[name] - before[name], report.answered(rows, name), report.runs(rows, name)) for name in before}
-    sys.stdout.write(report.table(rows, REFERENCE) + "\n\n" + "\n".join(count.sentence(name) for name, count in counts.items()) + "\n")
+    try:
+        found = measured(options)
+    except CannotRun as exc:
+        say(f"nothing is measured: {exc}")
+        return 1
+    tables = found.tables()
+    sys.stdout.write(tables + "\n")
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(report.as_json(rows, REFERENCE, counts, facts, options.seconds), indent=1) + "\n")
+    options.json.write_text(json.dumps(found.as_json(), indent=1) + "\n")
     say(f"  figures: {options.json}")
-    return 0 if all(count.holds for count in counts.values()) else 1
+    if options.whole:
+        options.page.write_text(report.put_into_page(options.page.read_text(), tables))
+        say(f"  and in {options.page}")
+    return 0 if found.sound else 1
 
 
 if __name__ == "__main__":
