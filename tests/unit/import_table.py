@@ -60,6 +60,7 @@ PARTS_OF = {
 }
 WORKS_BY_BEING_INSTALLED = {
     "mypy": "make lint",
+    "py-spy": "make profile",
     "ruff": "make lint",
     "pytest-aiohttp": "brings asyncio_mode, which pyproject.toml sets",
     "pytest-timeout": "brings timeout, which pyproject.toml sets",
