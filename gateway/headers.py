@@ -100,8 +100,8 @@ class Passage:
         "_strip",
     )
 
-    def __init__(self, route: Route, credentials: Iterable[bytes] = ()) -> None:
-        """`credentials`: lower-case names of the fields an API key comes in; dropped if the route hides them."""
+    def __init__(self, route: Route, credentials: Iterable[bytes] = (), via: bytes = VIA) -> None:
+        """`credentials`: lower-case names of the fields an API key comes in; dropped if the route hides them. `via`: who we are."""
         edit = route.request_headers
         drop = _HOP_BY_HOP | _IDENTITY | {b"expect"} | _names(edit) | (frozenset(credentials) if route.hide_credentials else frozenset())
         self._host_of_upstream = route.host == "upstream"
@@ -110,8 +110,8 @@ class Passage:
         self._drop_response = _HOP_BY_HOP | _names(route.response_headers)
         self._request = {trusted: self._request_lines(trusted) for trusted in (False, True)}
         self._responses: dict[tuple[bytes, ...], _Lines] = {}
-        self._added_request = b"\r\n".join([b"", *_lines(edit.add), b"Via: " + VIA])
-        self._added_response = b"\r\n".join([b"", *_lines(route.response_headers.add), b"Via: " + VIA])
+        self._added_request = b"\r\n".join([b"", *_lines(edit.add), b"Via: " + via])
+        self._added_response = b"\r\n".join([b"", *_lines(route.response_headers.add), b"Via: " + via])
         self._strip = route.strip_prefix.rstrip("/").encode() if route.strip_prefix else b""
 
     def _request_lines(self, trusted: bool, named: Iterable[bytes] = ()) -> "_Lines":

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from config.gateway import Health
 from gateway.dial import Address
-from gateway.headers import VIA
 from gateway.health import Streak
 
 log = logging.getLogger("weighbridge.gateway")
@@ -33,7 +32,9 @@ class Probed(Protocol):
 class Probes:
     """Asks every target that it is `set` to, until `run` is cancelled."""
 
-    def __init__(self) -> None:
+    def __init__(self, via: bytes) -> None:
+        """`via`: who we are, so that a gateway that is asked knows itself."""
+        self._via = via
         self._wanted: dict[Probed, Health] = {}
         self._tasks: dict[Probed, tuple[Health, asyncio.Task[None]]] = {}
         self._running = False
@@ -64,7 +65,7 @@ class Probes:
                 del self._tasks[target]
         for target, health in self._wanted.items():
             if target not in self._tasks:
-                task = asyncio.get_running_loop().create_task(_ask_for_ever(target, health))
+                task = asyncio.get_running_loop().create_task(_ask_for_ever(target, health, self._via))
                 task.add_done_callback(self._done)
                 self._tasks[target] = (health, task)
 
@@ -73,11 +74,11 @@ class Probes:
             self._broken.set_exception(task.exception() or RuntimeError("a probe ended by itself"))
 
 
-async def _ask_for_ever(target: Probed, health: Health) -> None:
+async def _ask_for_ever(target: Probed, health: Health, via: bytes) -> None:
     streak = Streak(health.healthy, health.unhealthy)
     said: str | None = None
     while True:
-        fault = await ask(target.address, health)
+        fault = await ask(target.address, health, via)
         well = streak.heard(not fault)
         target.probed(well, not fault)
         if well is False:
@@ -88,7 +89,7 @@ async def _ask_for_ever(target: Probed, health: Health) -> None:
         await asyncio.sleep(health.interval_s * random.uniform(1 - _SPREAD, 1 + _SPREAD))
 
 
-async def ask(address: Address, health: Health) -> str:
+async def ask(address: Address, health: Health, via: bytes) -> str:
     """What is wrong with the answer of the service at `address`; empty if nothing is."""
     reader = asyncio.StreamReader(limit=_LONGEST_LINE)
     request = b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: weighbridge-health\r\nVia: %b\r\nAccept: */*\r\nConnection: close\r\n\r\n"
@@ -97,7 +98,7 @@ async def ask(address: Address, health: Health) -> str:
         async with asyncio.timeout(health.timeout_s):
             protocol = await address.open(lambda: _Asking(reader), health.timeout_s)
             transport = protocol.transport
-            protocol.transport.write(request % (address.base_path + health.path.encode(), address.authority, VIA))
+            protocol.transport.write(request % (address.base_path + health.path.encode(), address.authority, via))
             status = await _status(reader)
     except TimeoutError:
         return f"no answer within {health.timeout_s:g} s"

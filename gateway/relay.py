@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Iterable
 
 from config.gateway import Route
-from gateway.headers import Passage, TrustedProxies
+from gateway.headers import VIA, Passage, TrustedProxies
 from gateway.service import UpstreamConnection
 from gateway.transfer import Transfer
 from gateway.upstream import ConnectTimedOut, Target, Unreachable, UpstreamPool, verdict
@@ -38,14 +38,16 @@ class Relay:
         *,
         trusted_proxies: Iterable[str] = (),
         credential_headers: Iterable[str] = ("X-API-Key", "Authorization"),
+        via: bytes = VIA,
     ) -> None:
         """`trusted_proxies`: whose X-Forwarded-* is believed, as CIDR blocks. `credential_headers`: what a route that hides
-        credentials does not pass on.
+        credentials does not pass on. `via`: who we are to those before and behind us.
         """
         self._pool = pool
         self.monotonic = clock.monotonic
         self.trusted = TrustedProxies(trusted_proxies)
         self._credentials = [name.lower().encode() for name in credential_headers]
+        self.via = via
         self._passages: dict[int, tuple[Route, Passage]] = {}
         self._under_way: set[Transfer] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -138,7 +140,7 @@ class Relay:
         if known is None or known[0] is not route:
             if len(self._passages) >= _PASSAGES_REMEMBERED:
                 self._passages.clear()
-            known = self._passages[id(route)] = (route, Passage(route, self._credentials))
+            known = self._passages[id(route)] = (route, Passage(route, self._credentials, self.via))
         return known[1]
 
     def _sweep(self) -> None:

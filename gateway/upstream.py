@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from config.gateway import Health, Tls, Upstream
 from gateway.balance import Group
 from gateway.dial import Address, context
+from gateway.headers import VIA
 from gateway.health import verdict
 from gateway.probes import Probed, Probes
 from gateway.target import ConnectTimedOut, QueueFull, Target, Unreachable
@@ -34,9 +35,11 @@ class UpstreamPool:
         keepalive_seconds: float = 4.0,
         on_retry: Callable[[str], None] = lambda upstream: None,
         on_ejection: Callable[[str, str], None] = lambda upstream, target: None,
+        via: bytes = VIA,
     ) -> None:
         """Kept connections are closed after `keepalive_seconds` without use, a little before servers do (uvicorn and node: 5 s),
         since a request that meets a closing connection may be lost. `on_retry` and `on_ejection` are told when, and of whom.
+        `via`: who we are when we ask how a target is.
 
         Raises ValueError for an address or a certificate that is none.
         """
@@ -47,7 +50,7 @@ class UpstreamPool:
         self._groups: dict[str, Group] = {}
         self._tls: dict[str, Tls] = {}
         self._gone: dict[str, tuple[Group, float]] = {}
-        self._probes = Probes()
+        self._probes = Probes(via)
         self._sweeper: asyncio.TimerHandle | None = None
         self.retries = 0
         self.update(upstreams)

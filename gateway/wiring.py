@@ -28,7 +28,7 @@ from metering.model.errors import ConfigFaulty, DependencyUnavailable
 from metering.store import journal as journals
 from metering.store.redis.link import Link, Server
 
-from . import responses, scripts
+from . import pseudonym, responses, scripts
 from .admission import Admission
 from .bypasses import Bypasses
 from .channel import listen
@@ -102,6 +102,7 @@ class Worker:
         self._directory = Directory(self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic)
         self._bypasses = Bypasses(self._link, self._directory.forget_charges)
         config, version = read_config(start.config, settings.upstream)
+        self._via = pseudonym.via(start.data_dir / "gateway")
         self._pool = self._upstream_pool(config)
         policy = Policy(
             upgrade_url=settings.upgrade_url,
@@ -115,7 +116,7 @@ class Worker:
 
     def _world(self, config: GatewayConfig, version: str) -> World:
         trusted = [str(network) for network in self._settings.trusted_proxies]
-        relay = Relay(self._pool, SystemClock(), trusted_proxies=trusted, credential_headers=credential_headers(config))
+        relay = Relay(self._pool, SystemClock(), trusted_proxies=trusted, credential_headers=credential_headers(config), via=self._via)
         self._metrics.config_version.set(int(version[:12], 16))
         identities = Identities(config, self._directory, relay.trusted)
         return World(config=config, router=Router(config), relay=relay, identities=identities, version=version)
@@ -128,6 +129,7 @@ class Worker:
                 SystemClock(),
                 on_retry=lambda upstream: metrics.upstream_retries.add(1, upstream),
                 on_ejection=self._ejected,
+                via=self._via,
             )
         except ValueError as error:
             raise ConfigFaulty(f"upstreams: {error}") from error
