@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from .parties import Client, Origin, Way
-from .rig import Rig, certificate, start_rig, way_to
+from .rig import Payer, Rig, certificate, start_rig, way_to
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +43,11 @@ async def direct(rig: Rig) -> AsyncIterator[Way]:
 async def behind_nginx(rig: Rig) -> AsyncIterator[Way]:
     async with way_to(rig, "nginx") as found:
         yield found
+
+
+@pytest.fixture
+def payer(rig: Rig) -> Payer:
+    return rig.payer()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from metering.model.apikey import mint
 
 SECONDS = 10.0  # no test waits longer for anything
 KEY = mint(b"weighbridge rules key 0000").encode()
+HOP = "127.0.0.8"  # the one address that is a trusted proxy; nginx speaks to the gateway from it
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -305,12 +306,12 @@ def request(*lines: bytes, start: bytes = b"GET / HTTP/1.1", body: bytes = b"", 
     return b"\r\n".join([start, b"Host: " + host, b"X-API-Key: " + key, *lines, b"", body])
 
 
-def get(target: bytes = b"/", *lines: bytes) -> bytes:
-    return request(*lines, start=b"GET " + target + b" HTTP/1.1")
+def get(target: bytes = b"/", *lines: bytes, key: bytes = KEY) -> bytes:
+    return request(*lines, start=b"GET " + target + b" HTTP/1.1", key=key)
 
 
-def post(body: bytes, *lines: bytes, target: bytes = b"/") -> bytes:
-    return request(b"Content-Length: %d" % len(body), *lines, start=b"POST " + target + b" HTTP/1.1", body=body)
+def post(body: bytes, *lines: bytes, target: bytes = b"/", key: bytes = KEY) -> bytes:
+    return request(b"Content-Length: %d" % len(body), *lines, start=b"POST " + target + b" HTTP/1.1", body=body, key=key)
 
 
 def chunked(*pieces: bytes, trailers: tuple[bytes, ...] = ()) -> bytes:
@@ -319,11 +320,14 @@ def chunked(*pieces: bytes, trailers: tuple[bytes, ...] = ()) -> bytes:
     return b"".join([*parts, b"0\r\n", *(line + b"\r\n" for line in trailers), b"\r\n"])
 
 
-async def until(fact: Callable[[], Any]) -> Any:
-    """Wait for a fact; what it was."""
-    async with asyncio.timeout(SECONDS):
-        while not (value := fact()):
-            await asyncio.sleep(0.005)
+async def until(fact: Callable[[], Any], shown: Callable[[], Any] | None = None) -> Any:
+    """Wait for a fact; what it was. `shown` tells how things stand where it never came."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            while not (value := fact()):
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(shown() if shown else "it never came") from None
     return value
 
 

@@ -5,7 +5,6 @@ Rig tells what calls were charged and how much memory the worker holds. Who spea
 
 import contextlib
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -25,11 +24,10 @@ from metering.model.quota import Window
 from tests.integration.nginx.conftest import Nginx, command, free_port, laid_out
 from weighbridge.embedded import ValkeyServer, start_valkey
 
-from .parties import Way
+from .parties import HOP, Way, until
 
 ORG = "00000000-0000-4000-8000-0000000000{:02x}"
-KEYS = [mint(b"weighbridge rules key %04d" % number) for number in range(8)]  # one organization each
-HOP = "127.0.0.8"  # the one address that is a trusted proxy; nginx speaks to the gateway from it
+KEYS = [mint(b"weighbridge rules key %04d" % number) for number in range(128)]  # one organization each; the first is everybody's
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _ANCHOR = "2026-01-01T00:00:00Z"
 _ANCHOR_MS = 1_767_225_600_000
@@ -107,6 +105,7 @@ class Rig:
     process: subprocess.Popen[bytes]
     environ: dict[str, str]
     nginx: Nginx | None = None
+    _fresh: int = 0
     nginx_process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -144,9 +143,10 @@ class Rig:
             page = b"".join(iter(lambda: sock.recv(65_536), b"")).decode()
         return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
 
-    async def drain(self) -> None:
-        """Tell the worker's supervisor to go down."""
-        self.process.send_signal(signal.SIGTERM)
+    def payer(self) -> "Payer":
+        """An organization that has not called yet."""
+        self._fresh += 1
+        return Payer(self, self._fresh, KEYS[self._fresh].encode())
 
     def stop(self) -> None:
         for process in (self.nginx_process, self.process):
@@ -156,6 +156,22 @@ class Rig:
         self.store.stop()
         self.service.close()
         self.tls_service.close()
+
+
+@dataclass
+class Payer:
+    """An organization of one test's own: what it was charged is what that test's calls were charged."""
+
+    rig: Rig
+    org: int
+    key: bytes
+
+    def counter(self, meter: str = "api") -> int:
+        return self.rig.counter(meter, self.org)
+
+    async def pays(self, **units: int) -> None:
+        """Wait until the meters stand at these numbers. What is weighed, and what goes back, is counted within a second or so."""
+        await until(lambda: {meter: self.counter(meter) for meter in units} == units, lambda: {m: self.counter(m) for m in units})
 
 
 def start_rig(
@@ -217,6 +233,9 @@ def _until_it_decides(rig: Rig) -> None:
         except OSError:
             pass
         assert rig.process.poll() is None, rig.log
+        assert time.monotonic() < deadline, rig.log
+        time.sleep(0.05)
+    while any(rig.counter(org=org) for org in range(len(KEYS))):  # these units go back
         assert time.monotonic() < deadline, rig.log
         time.sleep(0.05)
 
