@@ -12,11 +12,10 @@ The bytes are moved in gateway/transfer.py, from protocol to protocol; here are 
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from config.gateway import Route
 from gateway.headers import VIA, Passage, TrustedProxies
-from gateway.service import UpstreamConnection
 from gateway.transfer import Transfer
 from gateway.upstream import ConnectTimedOut, Target, Unreachable, UpstreamPool, verdict
 from metering.model.clock import Clock
@@ -65,67 +64,69 @@ class Relay:
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
         target = self._pool.choose(route.upstream)
-        connection = target.take_idle() if target is not None else None
-        if target is None or connection is None:
+        if target is None:
+            transfer.end("unreachable", "the configuration has no such upstream")
+            return
+        transfer.target = target
+        target.begun()
+        connection = target.take_idle()
+        if connection is None:
             transfer.client.run(self._connect(transfer, route, target))
         else:
-            self._start(transfer, target, connection)
+            transfer.start(connection, self._head(transfer, target))
 
-    def _start(self, transfer: Transfer, target: Target, connection: UpstreamConnection) -> None:
+    def _head(self, transfer: Transfer, target: Target) -> bytes:
         request = transfer.request
         trusted = self.trusted.trusts(request.peer)
-        if not transfer.over:  # else its client left while we connected
-            transfer.target = target
-            target.begun()
-        head = transfer.passage.request(
+        return transfer.passage.request(
             request, request.peer, request.scheme, trusted, target.authority, target.base_path, transfer.to_service
         )
-        transfer.start(connection, head)
 
-    async def _connect(self, transfer: Transfer, route: Route, chosen: Target | None) -> None:
-        """Nothing was sent yet, so a target that cannot be reached costs only the time to notice: the next one is asked."""
+    async def _connect(self, transfer: Transfer, route: Route, chosen: Target, *, fresh: bool = False) -> None:
+        """Nothing was sent yet, or nothing arrived, so a target that cannot be reached costs only the time to notice: the next is asked."""
         failure: Unreachable | None = None
         try:
-            target = chosen
-            others = None
-            while target is not None:
+            for target in self._tries(route, chosen):
+                if target is not chosen:
+                    self._pass_on(transfer, target)
                 try:
-                    connection = await target.take(route.timeouts.connect_s)
+                    connection = await target.take(route.timeouts.connect_s, fresh=fresh)
                 except Unreachable as error:
                     failure = error
+                    if transfer.over:  # its client left meanwhile
+                        return
                 else:
                     transfer.connected(self.monotonic())
-                    self._start(transfer, target, connection)
+                    transfer.start(connection, self._head(transfer, target))
                     return
-                if others is None:
-                    others = iter([each for each in self._pool.order(route.upstream, chosen) if each is not chosen])
-                target = next(others, None)
         except asyncio.CancelledError:
             transfer.cancel()
             raise
-        self._not_connected(transfer, failure or Unreachable("the configuration has no such upstream"))
+        self._pass_on(transfer, None)
+        transfer.end("timeout" if isinstance(failure, ConnectTimedOut) else "unreachable", str(failure))
 
-    def again(self, transfer: Transfer, head: bytes) -> None:
-        """The kept connection had died: once more, over a new one."""
-        target = transfer.target
-        assert target is not None
-        target.retried()
-        transfer.client.run(self._reconnect(transfer, target, head))
-
-    async def _reconnect(self, transfer: Transfer, target: Target, head: bytes) -> None:
-        try:
-            connection = await target.take(transfer.connect_seconds, fresh=True)
-        except Unreachable as error:
-            self._not_connected(transfer, error)
-        except asyncio.CancelledError:
-            transfer.cancel()
-            raise
-        else:
-            transfer.start(connection, head)
+    def _tries(self, route: Route, chosen: Target) -> Iterator[Target]:
+        yield chosen
+        for target in self._pool.order(route.upstream, chosen):
+            if target is not chosen:
+                yield target
 
     @staticmethod
-    def _not_connected(transfer: Transfer, failure: Unreachable) -> None:
-        transfer.end("timeout" if isinstance(failure, ConnectTimedOut) else "unreachable", str(failure))
+    def _pass_on(transfer: Transfer, target: Target | None) -> None:
+        """From one target, which has counted its failure itself, to the next, or to none."""
+        before, transfer.target = transfer.target, target
+        if before is not None:
+            before.ended(None)
+        if target is not None:
+            target.begun()
+
+    def again(self, transfer: Transfer) -> None:
+        """The kept connection had died: once more, over a new one."""
+        target, route = transfer.target, transfer.route
+        assert target is not None
+        assert route is not None
+        target.retried()
+        transfer.client.run(self._connect(transfer, route, target, fresh=True))
 
     def over(self, transfer: Transfer) -> None:
         """It has ended: nothing more to watch."""

@@ -30,8 +30,8 @@ class QueueFull(Unreachable):
 class Target:
     """One address of an upstream and its connections. It belongs to one upstream, whose rules `apply` gives it.
 
-    A call goes `take_idle` or `await take`, then `begun`, then `ended` when its exchange has. `in_flight`: calls at work here, those
-    that wait for a connection included. `failures`: failed calls in a row.
+    A call that comes here says `begun`, then asks for a connection (`take_idle`, `await take`), and says `ended` once its exchange has,
+    or once it goes elsewhere. `in_flight`: the calls between the two. `failures`: failed calls in a row.
     """
 
     __slots__ = (
@@ -95,7 +95,7 @@ class Target:
     # What its calls say
 
     def begun(self) -> None:
-        """A call is at work here."""
+        """A call is at work here, or waits for a connection."""
         self.in_flight += 1
 
     def ended(self, ok: bool | None) -> None:
@@ -157,7 +157,8 @@ class Target:
 
     async def take(self, seconds: float, *, fresh: bool = False) -> UpstreamConnection:
         """An idle connection, or a new one, or one that comes back. `seconds` to open one; and to wait, if the queue has no time of
-        its own. `fresh` passes the idle ones over. A failure to connect is counted here.
+        its own. `fresh` passes the idle ones over. A failure to connect is counted here, so `ended(None)` is
+        enough after it.
 
         Raises Unreachable, ConnectTimedOut, QueueFull.
         """
@@ -165,15 +166,11 @@ class Target:
             self.idle[0].release(False)
         elif not fresh and (connection := self.take_idle()):
             return connection
-        self.in_flight += 1
-        try:
-            if self.open < self.bound:
-                self.open += 1
-            elif (waited := await self._wait(self._queue.timeout_s or seconds)) is not None:
-                return waited
-            return await self._connect(seconds)
-        finally:
-            self.in_flight -= 1
+        if self.open < self.bound:
+            self.open += 1
+        elif (waited := await self._wait(self._queue.timeout_s or seconds)) is not None:
+            return waited
+        return await self._connect(seconds)
 
     async def _wait(self, seconds: float) -> UpstreamConnection | None:
         """None is the right to open a connection, already counted in `open`."""

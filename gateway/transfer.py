@@ -73,7 +73,7 @@ class Transfer(Outcome):
         self._connection: UpstreamConnection | None = None
         self._moved = False
         self._paused_by_client = self._paused_by_upstream = False
-        self._replay = b""
+        self._replay: bytes | None = None  # the body, as it was sent
         self._unsent = 0
 
     # What a subclass says
@@ -110,9 +110,9 @@ class Transfer(Outcome):
             return
         self._connection = connection
         connection.begin(self, request.method == "HEAD")
-        if self._replay:
+        if self._replay is not None:
             client.attach(request)
-            connection.transport.write(self._replay)
+            connection.transport.write(head + self._replay)
             return
         pieces = client.attach(request)
         first = b"".join((head, *self._frame(pieces, request.body_ended))) if pieces or request.chunked else head
@@ -121,7 +121,7 @@ class Transfer(Outcome):
             client.go_on(request)
             return
         if connection.reused and request.method in _IDEMPOTENT and len(first) <= _REPLAYED_BYTES:
-            self._replay = first
+            self._replay = first[len(head) :] if first is not head else b""
         connection.transport.write(first)
 
     def _frame(self, pieces: list[bytes], ended: bool) -> list[bytes]:
@@ -131,10 +131,6 @@ class Transfer(Outcome):
         if ended:
             parts.append(last_chunk(pass_trailers(self.request.trailers)))
         return parts
-
-    @property
-    def connect_seconds(self) -> float:
-        return self._timeouts.connect_s
 
     # From the client
 
@@ -234,10 +230,10 @@ class Transfer(Outcome):
             return
         if not connection.status:
             self._connection = None
-            if connection.silent and connection.reused and self._replay and not self.retried:
+            if connection.silent and connection.reused and self._replay is not None and not self.retried:
                 self.retried = True
                 self.client.detach()
-                self.relay.again(self, self._replay)
+                self.relay.again(self)
             else:
                 self.end("upstream_reset", "it closed the connection without a response")
         elif clean_end and connection.ends_with_connection:

@@ -106,6 +106,31 @@ async def test_a_target_that_is_killed_and_revived_costs_no_call(serve, gateway,
         server.close()
 
 
+async def test_calls_at_work_on_a_target_that_dies_go_on_at_another(serve, gateway, connect, eventually):
+    held = asyncio.Event()
+
+    async def dying(reader, writer, number):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await reader.readuntil(b"\r\n\r\n")
+        held.set()
+        await reader.read()
+
+    dies, lives = await serve(dying), await serve(naming("b"))
+    front = await gateway(dies, lives, host="upstream")
+    client = await connect(front)
+    assert [(await client.ask(GET))[1] for _ in range(2)] == [b"ok", b"b"]
+    client.send(GET)
+    await held.wait()
+    dies.server.close()
+    for writer in dies.writers:
+        writer.transport.abort()
+    assert (await client.answer())[1] == b"b"
+    assert lives.heads[-1].startswith(b"GET / HTTP/1.1\r\nHost: " + lives.url.removeprefix("http://").encode())
+    assert front.pool.retries == 1
+    assert [target.in_flight for target in front.pool.targets("app")] == [0, 0]
+
+
 async def _serve(script, reader, writer):
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         await script(reader, writer, 1)

@@ -94,8 +94,10 @@ async def test_9110_7_6_1_naming_our_own_fields_in_connection_takes_none_of_them
 async def test_9110_7_6_3_via_is_added_behind_those_that_came(way: Way, origin: Origin) -> None:
     origin.says(b"HTTP/1.1 200 OK\r\nVia: 1.0 barney\r\nContent-Length: 2\r\n\r\nok")
     answered = await way.ask(get(b"/", b"Via: 1.0 fred"))
-    assert origin.calls[0].all(b"via") == [b"1.0 fred", b"1.1 weighbridge"]
-    assert answered.all(b"via") == [b"1.0 barney", b"1.1 weighbridge"]
+    *came, ours = origin.calls[0].all(b"via")
+    assert came == [b"1.0 fred"]
+    assert ours.startswith(b"1.1 weighbridge-")
+    assert answered.all(b"via") == [b"1.0 barney", ours]
 
 
 async def test_9110_7_6_2_max_forwards_and_others_that_mean_nothing_to_us_pass(direct: Way, origin: Origin) -> None:
