@@ -11,6 +11,7 @@ from metering.model.entitlement import rule_to_json
 from metering.model.meter import Meter
 from metering.model.quota import Concurrency, FailureRule, Per, Quota, Rate
 
+from . import identity
 from .gateway import Cost, Fixed, GatewayConfig, HeaderEdit, Route, Weighed
 from .load import Configuration
 from .orgs import OrgSpec
@@ -91,7 +92,7 @@ def _gateway_things(gateway: GatewayConfig, meters: Mapping[str, Meter]) -> Iter
         spelled = " ".join(filter(None, (",".join(sorted(route.methods or ())), ",".join(route.hosts) + route.path)))
         facts = _route_facts(route, meters)
         yield f"routes[{spelled}]", _Thing(facts, facts["charge"])
-    yield "identity", _Thing({str(number): ", ".join(each.sources) for number, each in enumerate(gateway.identity)})
+    yield "identity", _Thing({str(number): identity.facts(each) for number, each in enumerate(gateway.identity)})
     yield "limits", _Thing({f.name: str(getattr(gateway.limits, f.name)) for f in fields(gateway.limits)})
 
 
@@ -111,6 +112,7 @@ def _route_facts(route: Route, meters: Mapping[str, Meter]) -> dict[str, str]:
         + (f"total {route.timeouts.total_s:g}s" if route.timeouts.total_s else "total none"),
         "preflight": route.preflight,
         "hide_credentials": str(route.hide_credentials).lower(),
+        "scopes": ", ".join(sorted(route.scopes)) or "none",
     }
 
 

@@ -138,6 +138,32 @@ class ApiKeyIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JwtIdentity:
+    """Whose tokens are taken, as `Authorization: Bearer …`. With `secret_env` they are signed with that secret (HS…), else with a
+    key that `jwks_url` names; never both."""
+
+    issuer: str
+    audience: tuple[str, ...]
+    org_claim: str = "org_id"
+    jwks_url: str | None = None
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    secret_env: str | None = None
+    skew_s: float = 30.0
+    tenant_claim: str | None = None
+    scopes_claim: str = "scope"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCertIdentity:
+    """The field in which a trusted proxy passes the client's certificate: its SHA-256 fingerprint, or the certificate as PEM."""
+
+    header: str
+
+
+Identity = ApiKeyIdentity | JwtIdentity | ClientCertIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One route. `methods` None is every method, no `hosts` every host; `charge` is empty where nothing is charged.
 
@@ -172,7 +198,7 @@ class GatewayConfig:
 
     upstreams: Mapping[str, Upstream]
     routes: tuple[Route, ...]
-    identity: tuple[ApiKeyIdentity, ...] = (ApiKeyIdentity(),)
+    identity: tuple[Identity, ...] = (ApiKeyIdentity(),)
     limits: Limits = Limits()
     x_ratelimit_headers: bool = False
     default_upstream: str = DEFAULT_UPSTREAM

@@ -9,6 +9,7 @@ from pydantic import Field, PlainValidator, StrictBool, WithJsonSchema, WrapVali
 from .document import Table
 from .faults import Report, unavailable
 from .gateway import Cost, Fixed, FromHeader, Weighed
+from .identity import IdentityShape, ScopeWord
 from .limits import ConcurrencyWord, RateShape, RatesWord
 from .paths import check_template
 from .quotas import FailureRuleWord, QuotaShape
@@ -53,12 +54,6 @@ def _prefix(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/") or value.rstrip("/") == "" or "{" in value or "*" in value:
         raise ValueError(f"{shown(value)} is no prefix; write it like /v1")
     return value.rstrip("/")
-
-
-def _key_source(value: Any) -> str:
-    if isinstance(value, str) and value.partition(":")[0] in ("query", "cookie"):
-        raise ValueError(unavailable(value, "name a header, or bearer"))
-    return "bearer" if value == "bearer" else header_name(value)
 
 
 def _header_value(value: Any) -> str:
@@ -161,6 +156,7 @@ class Common(Shape):
     preflight: one_of(("free", "charged")) | None = Field(None, description="CORS preflights: free (default) or charged.")  # type: ignore[valid-type]
     timeouts: TimeoutsShape | None = None
     hide_credentials: StrictBool | None = Field(None, description="true: the service does not see the API key. Default false.")
+    scopes: list[ScopeWord] | None = Field(None, description="What a caller's key or token must carry, each of them. Default: nothing.")
     request_headers: HeadersShape | None = Field(None, description="Towards the service.")
     response_headers: HeadersShape | None = Field(None, description="Towards the client.")
 
@@ -203,27 +199,6 @@ class RouteShape(Common):
         for word in ("methods", "hosts"):
             if table.get(word) == []:
                 report.fault(table, word, f"an empty list matches nothing; leave `{word}` out to match all")
-
-
-class ApiKeyShape(Shape):
-    """An API key."""
-
-    sources: list[_text(_key_source)] = Field(  # type: ignore[valid-type]
-        default=["X-API-Key", "bearer"], alias="from", min_length=1, description="Header names, or bearer; the first present decides."
-    )
-
-
-class IdentityShape(Shape):
-    """One way to say who calls."""
-
-    not_built: ClassVar[dict[str, str]] = dict.fromkeys(("jwt", "mtls", "client_certificate", "basic"), "use api_key")
-
-    api_key: ApiKeyShape | None = None
-
-    @classmethod
-    def contradictions(cls, table: Table, report: Report) -> None:
-        if table.get("api_key") is None and not any(word in cls.not_built for word in table):
-            report.fault(table, None, "say how callers are known: api_key: {from: [X-API-Key, bearer]}")
 
 
 class LimitsShape(Shape):

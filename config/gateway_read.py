@@ -19,7 +19,6 @@ from .faults import Fault, Report, did_you_mean
 from .files import FileSet
 from .gateway import (
     DEFAULT_UPSTREAM,
-    ApiKeyIdentity,
     Cost,
     Failure,
     Fixed,
@@ -34,6 +33,7 @@ from .gateway import (
     with_targets,
 )
 from .gateway_file import Common, GatewayFile, HeadersShape, RouteShape, TimeoutsShape
+from .identity import read_identity
 from .limits import make_concurrency
 from .paths import segments_of, shape_of
 from .quotas import make_quotas
@@ -129,8 +129,7 @@ class _Resolver:
 
     def config(self) -> GatewayConfig:
         self._check_upstream(self._defaults)
-        ways = [each.api_key for each in self._file.identity or () if each is not None]
-        identity = tuple(ApiKeyIdentity(sources=tuple(way.sources)) for way in ways if way is not None) or (ApiKeyIdentity(),)
+        identity = read_identity(self._file.identity or (), self._report)
         shapes = [shape for shape in self._file.routes if shape is not None]
         ids = self._ids(shapes)
         routes = tuple(self._route(shape, ids[index]) for index, shape in enumerate(shapes))
@@ -188,7 +187,14 @@ class _Resolver:
             timeouts=_timeouts(base.timeouts, shape.timeouts),
             preflight=_first(shape.preflight, base.preflight) or "free",
             hide_credentials=bool(_first(shape.hide_credentials, base.hide_credentials)),
+            scopes=self._scopes(shape),
         )
+
+    def _scopes(self, shape: RouteShape) -> frozenset[str]:
+        """The route's own in place of the defaults'. An open route has nobody to ask for a scope."""
+        if shape.scopes and _first(shape.auth, self._defaults.auth) == "none":
+            self._report.fault(shape.table, "scopes", "an open route knows no caller to ask for a scope; leave it out")
+        return frozenset(_first(shape.scopes, self._defaults.scopes) or ()) if shape.auth != "none" else frozenset()
 
     def _upstream_of(self, shape: RouteShape) -> str:
         self._check_upstream(shape)

@@ -16,6 +16,7 @@ from .directory import Caller
 from .downstream import Request
 from .exchange import Metered, cause_of_return
 from .headers import AddedNames, lines_of, names_of
+from .identity import check_scopes
 from .loops import LoopDetected, loops
 from .metrics import UNMATCHED
 from .transfer import Transfer
@@ -96,11 +97,13 @@ class Call(Transfer):
     def identified(self, caller: Caller) -> None:
         """Who calls is known. Raises WeighbridgeError."""
         self.caller = caller
+        route = self.route
+        assert route is not None
+        if route.scopes:
+            check_scopes(caller, route)
         refused = caller.org.entitlement.refused
         if refused:
             raise PaymentRequired(refused, upgrade_url=self.handler.policy.upgrade_url)
-        route = self.route
-        assert route is not None
         if route.charge:
             self.ask(caller, route)
         else:

@@ -1,37 +1,41 @@
-"""Who is calling: API keys and entitlements, fetched on first sight, kept by LRU, dropped when control says so.
+"""Who is calling: keys, certificates and entitlements, fetched on first sight, kept by LRU, dropped when control says so.
 
 Nothing here is O(organizations). A wrong entitlement never does harm: admission names the version it used, and a
 version that is not the current one answers `stale`, which comes back here as `refresh`.
 """
 
 import asyncio
-import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import hiredis
 import orjson
 
+from config.gateway import Route
 from metering.model import apikey, entitlement, keys
-from metering.model.apikey import KeyRecord
+from metering.model.apikey import KeyRecord, Kind
 from metering.model.entitlement import Entitlement
-from metering.model.errors import StoreUnavailable, Unauthorized, WeighbridgeError
+from metering.model.errors import StoreUnavailable, Unauthorized
 from metering.store.redis.link import Link, LinkLost
 
 from .charges import Charge
+from .strangers import Strangers
 
 MISS_WAIT_SECONDS = 0.3  # control answers a miss within milliseconds, or is away
 NEGATIVE_SECONDS = 5.0
-MISSES_PER_SECOND, MISS_BURST = 10.0, 20.0
+UNKNOWN_REMEMBERED = 10_000
 ASKED_AT_MOST = 10_000
 _SECOND_CHANCES = 100
-
-
-class TooManyUnknownKeys(WeighbridgeError):
-    """Too many unknown API keys from this address; try again in a second."""
-
-    code, http_status, retryable = "too_many_unknown_keys", 429, True
+_EXPIRED = {
+    Kind.KEY: "the API key has expired",
+    Kind.CERTIFICATE: "the client certificate has expired",
+    Kind.TOKEN: "the token has expired",
+}
+_UNKNOWN = {
+    Kind.KEY: "the API key is unknown, revoked or expired",
+    Kind.CERTIFICATE: "the client certificate is unknown, revoked or expired",
+}
 
 
 class Org:
@@ -47,13 +51,27 @@ class Org:
 
 
 class Caller:
-    """An active key and its organization. `valid` until the directory lets go of either; then it must be looked up anew."""
+    """Whoever presents one active key, certificate or token, and the organization called for.
 
-    __slots__ = ("key", "org", "sha256_hex", "valid", "young")
+    `valid` until the directory lets go of either; then it must be looked up anew. `tenant`: whom of the organization's own customers
+    the token names. `name` is what the directory keeps it under.
+    """
 
-    def __init__(self, sha256_hex: str, key: KeyRecord, org: Org) -> None:
-        self.sha256_hex, self.key, self.org = sha256_hex, key, org
+    __slots__ = ("key", "name", "org", "tenant", "valid", "young")
+
+    def __init__(self, name: str, key: KeyRecord, org: Org, tenant: str | None = None) -> None:
+        self.name, self.key, self.org, self.tenant = name, key, org, tenant
         self.valid = self.young = False
+
+    def may(self, route: Route) -> bool:
+        """Whether it carries every scope that the route asks for."""
+        return route.scopes <= self.key.scopes
+
+    def refuse_expired(self, now_ms: int) -> None:
+        """Raises Unauthorized."""
+        expires = self.key.expires_at_ms
+        if expires is not None and expires <= now_ms:
+            raise Unauthorized(_EXPIRED[self.key.kind])
 
 
 class Directory:
@@ -64,22 +82,29 @@ class Directory:
     """
 
     def __init__(self, link: Link, *, now_ms: Callable[[], int], monotonic: Callable[[], float], most: int = 100_000) -> None:
-        self._link, self._now_ms, self._monotonic, self._most = link, now_ms, monotonic, most
+        self._link, self.now_ms, self._monotonic, self._most = link, now_ms, monotonic, most
+        self.strangers = Strangers(monotonic)
         self._callers: OrderedDict[str, Caller] = OrderedDict()
         self._orgs: OrderedDict[str, Org] = OrderedDict()
-        self._unknown: OrderedDict[str, float] = OrderedDict()  # hash -> until when it is known to be unknown
-        self._fetching: dict[str, asyncio.Task[Caller]] = {}
+        self._by_slug: dict[str, Org] = {}
+        self._unknown: OrderedDict[str, float] = OrderedDict()  # what was asked for -> until when it is known to be unknown
+        self._fetching: dict[str, asyncio.Task[Any]] = {}
         self._answers: dict[str, asyncio.Event] = {}
-        self._misses: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> (tokens, since)
 
     # --- the hot path ----------------------------------------------------------------------------------------------
     def known(self, credential: str) -> Caller | None:
         """The caller, if this worker has seen the key before. No waiting."""
-        caller = self._callers.get(apikey.sha256_hex(credential))
-        if caller is None:
-            return None
-        self.touch(caller)
-        self._refuse_expired(caller)
+        return self.kept(_name(Kind.KEY, apikey.sha256_hex(credential)))
+
+    def known_certificate(self, sha256_hex: str) -> Caller | None:
+        """The same for a client certificate by its fingerprint."""
+        return self.kept(_name(Kind.CERTIFICATE, sha256_hex))
+
+    def kept(self, name: str) -> Caller | None:
+        caller = self._callers.get(name)
+        if caller is not None:
+            self.touch(caller)
+            caller.refuse_expired(self.now_ms())
         return caller
 
     @staticmethod
@@ -87,65 +112,104 @@ class Directory:
         """It was used just now."""
         caller.young = caller.org.young = True
 
+    # --- who is it -------------------------------------------------------------------------------------------------
     async def caller(self, credential: str, address: str) -> Caller:
         """Who presents this key; asks the store when it is new here."""
-        found = self.known(credential)
+        if apikey.malformed(credential):
+            self.strangers.refused(address)
+            raise Unauthorized("the API key is malformed")
+        return await self._caller(Kind.KEY, apikey.sha256_hex(credential), address)
+
+    async def certificate(self, sha256_hex: str, address: str) -> Caller:
+        """Who presents the client certificate of this fingerprint."""
+        return await self._caller(Kind.CERTIFICATE, sha256_hex, address)
+
+    async def _caller(self, kind: Kind, sha256_hex: str, address: str) -> Caller:
+        name = _name(kind, sha256_hex)
+        found = self.kept(name)
         if found is not None:
             return found
-        if not credential or apikey.checksum_fails(credential):
-            raise Unauthorized("the API key is malformed")
-        sha256_hex = apikey.sha256_hex(credential)
-        if self._unknown.get(sha256_hex, 0.0) > self._monotonic():
-            raise Unauthorized("the API key is unknown, revoked or expired")
-        task = self._fetching.get(sha256_hex)
-        if task is None:
-            self._refuse_flood(address)
-            task = self._begin_fetch(sha256_hex)
-        try:
-            return await asyncio.shield(task)
-        except Unauthorized:
-            self._spend_miss(address)
-            raise
+        if self._is_unknown(name):
+            self.strangers.refused(address)
+            raise Unauthorized(_UNKNOWN[kind])
+        made: Caller = await self._once(name, lambda: self._look(kind, sha256_hex, address))
+        return made
+
+    async def member(self, ref: str, address: str) -> Org:
+        """The organization of this id or slug, which somebody trusted has named. Raises Unauthorized where there is none."""
+        found = self._orgs.get(ref) or self._by_slug.get(ref)
+        if found is not None:
+            return found
+        name = f"org {ref}"
+        if self._is_unknown(name):
+            self.strangers.refused(address)
+            raise Unauthorized("there is no such organization")
+        org: Org = await self._once(name, lambda: self._look_for_org(name, ref, address))
+        return org
+
+    def keep(self, caller: Caller) -> Caller:
+        """Remember a caller whom another has identified."""
+        caller.refuse_expired(self.now_ms())
+        self._keep_caller(caller)
+        return caller
 
     async def refresh(self, caller: Caller) -> Caller:
         """Read the entitlement and the key again: admission said that they changed."""
-        sha256_hex = caller.sha256_hex
-        newer = self._callers.get(sha256_hex)
+        newer = self._callers.get(caller.name)
         if newer is not None and newer.org is not caller.org:
             return newer  # another call has done it
         if self._orgs.get(caller.key.org_id) is caller.org:
             self._drop_org(caller.key.org_id)
-        self._drop_caller(sha256_hex)
-        return await asyncio.shield(self._fetching.get(sha256_hex) or self._begin_fetch(sha256_hex))
+        self._drop_caller(caller.name)
+        made: Caller = await self._once(caller.name, lambda: self._reread(caller))
+        return made
 
-    def _begin_fetch(self, sha256_hex: str) -> "asyncio.Task[Caller]":
-        """One fetch a key at a time, however many calls wait for it."""
-        task = self._fetching[sha256_hex] = asyncio.ensure_future(self._fetch(sha256_hex))
-        task.add_done_callback(lambda done: (self._fetching.pop(sha256_hex, None), done.cancelled() or done.exception()))
-        return task
-
-    def _refuse_expired(self, caller: Caller) -> None:
-        expires = caller.key.expires_at_ms
-        if expires is not None and expires <= self._now_ms():
-            raise Unauthorized("the API key has expired")
+    async def _once(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """One fetch of a thing at a time, however many calls wait for it; a client that leaves does not end it."""
+        task = self._fetching.get(name)
+        if task is None:
+            task = self._fetching[name] = asyncio.ensure_future(work())
+            task.add_done_callback(lambda done: (self._fetching.pop(name, None), done.cancelled() or done.exception()))
+        return await asyncio.shield(task)
 
     # --- fetching --------------------------------------------------------------------------------------------------
-    async def _fetch(self, sha256_hex: str) -> Caller:
+    async def _look(self, kind: Kind, sha256_hex: str, address: str) -> Caller:
+        async with self.strangers.look(address):
+            return await self._fetch(kind, sha256_hex)
+
+    async def _look_for_org(self, name: str, ref: str, address: str) -> Org:
+        async with self.strangers.look(address):
+            try:
+                org: Org = await self._store_says(self._read_member(ref))
+            except Unauthorized:
+                self._remember_unknown(name)
+                raise
+        return org
+
+    async def _reread(self, caller: Caller) -> Caller:
+        if caller.key.kind is not Kind.TOKEN:
+            return await self._fetch(caller.key.kind, caller.name.partition(":")[2])
+        org = await self._store_says(self._read_org(caller.key.org_id))
+        return self.keep(Caller(caller.name, caller.key, org, caller.tenant))
+
+    async def _fetch(self, kind: Kind, sha256_hex: str) -> Caller:
+        name = _name(kind, sha256_hex)
+        key = await self._store_says(self._read_key(name, kind, sha256_hex))
+        return self.keep(Caller(name, key, await self._store_says(self._read_org(key.org_id))))
+
+    async def _store_says(self, reading: Awaitable[Any]) -> Any:
         try:
-            key = await self._read_key(sha256_hex)
-            caller = Caller(sha256_hex, key, await self._read_org(key.org_id))
+            return await reading
         except (LinkLost, hiredis.ReplyError) as exc:  # away, or full, loading, demoted: it cannot say
             raise StoreUnavailable("this key is not known here yet, and the store that knows it is away", rule="closed") from exc
-        self._refuse_expired(caller)
-        self._keep_caller(caller)
-        return caller
 
-    async def _read_key(self, sha256_hex: str) -> KeyRecord:
+    async def _read_key(self, name: str, kind: Kind, sha256_hex: str) -> KeyRecord:
         value = await self._get_or_ask(keys.api_key(sha256_hex), f"key {sha256_hex}", 0)
-        if value is None:
-            self._remember(self._unknown, sha256_hex, self._monotonic() + NEGATIVE_SECONDS, 10_000)
-            raise Unauthorized("the API key is unknown, revoked or expired")
-        return apikey.record_from_json(value)
+        record = apikey.record_from_json(value) if value is not None else None
+        if record is None or record.kind is not kind:  # what is registered as a certificate is not to be had by a text, nor the reverse
+            self._remember_unknown(name)
+            raise Unauthorized(_UNKNOWN[kind])
+        return record
 
     async def _read_org(self, org_id: str) -> Org:
         org = self._orgs.get(org_id)
@@ -153,8 +217,16 @@ class Directory:
             value = await self._get_or_ask(keys.entitlement(org_id), f"org {org_id}", keys.bucket_of(org_id))
             if value is None:
                 raise Unauthorized("the organization of this API key no longer exists")
-            org = Org(entitlement.from_json(orjson.loads(value)))
-            self._keep_org(org)
+            org = self._keep_org(Org(entitlement.from_json(orjson.loads(value))))
+        return org
+
+    async def _read_member(self, ref: str) -> Org:
+        if entitlement.is_org_id(ref):
+            return await self._read_org(ref)
+        value = await self._get_or_ask(keys.slug(ref), f"slug {ref}", 0)
+        org = await self._read_org(value.decode()) if value is not None else None
+        if org is None or org.entitlement.slug != ref:  # a slug may be left behind by an organization that is gone
+            raise Unauthorized("there is no such organization")
         return org
 
     async def _get_or_ask(self, key: str, question: str, bucket: int) -> bytes | None:
@@ -185,9 +257,13 @@ class Directory:
         """A message of the `changed` channel."""
         if kind in ("org", "noorg"):
             self._drop_org(name)
+            self._unknown.pop(f"org {name}", None)
+        elif kind in ("slug", "noslug"):
+            self._unknown.pop(f"org {name}", None)
         elif kind in ("key", "nokey"):
-            self._drop_caller(name)
-            self._unknown.pop(name, None)
+            for each in (Kind.KEY, Kind.CERTIFICATE):
+                self._drop_caller(_name(each, name))
+                self._unknown.pop(_name(each, name), None)
         event = self._answers.get(f"{kind.removeprefix('no')} {name}")
         if event is not None:
             event.set()
@@ -203,22 +279,32 @@ class Directory:
             self._drop_org(org_id)
         self._unknown.clear()
 
+    def forget(self, name: str) -> None:
+        """This caller is good no longer."""
+        self._drop_caller(name)
+
     # --- keeping ---------------------------------------------------------------------------------------------------
     def _keep_caller(self, caller: Caller) -> None:
         """Unless its Org was let go while the key was read: then it is good for this call, and looked up anew for the next."""
         if self._orgs.get(caller.key.org_id) is not caller.org:
             return
-        self._drop_caller(caller.sha256_hex)
+        self._drop_caller(caller.name)
         self._make_room(self._callers, self._drop_caller)
-        self._callers[caller.sha256_hex] = caller
+        self._callers[caller.name] = caller
         caller.org.callers.add(caller)
         caller.valid = True
 
-    def _keep_org(self, org: Org) -> None:
+    def _keep_org(self, org: Org) -> Org:
+        """The same that another has read meanwhile stands: its callers stay valid."""
         org_id = org.entitlement.org_id
+        other = self._orgs.get(org_id)
+        if other is not None and other.entitlement == org.entitlement:
+            return other
         self._drop_org(org_id)
         self._make_room(self._orgs, self._drop_org)
         self._orgs[org_id] = org
+        self._by_slug[org.entitlement.slug] = org
+        return org
 
     def _make_room(self, kept: "OrderedDict[str, Any]", drop: Callable[[str], None]) -> None:
         """Let go of who was used longest ago; who was used since its last turn gets another, within bounds."""
@@ -232,38 +318,33 @@ class Directory:
             else:
                 drop(name)
 
-    def _drop_caller(self, sha256_hex: str) -> None:
-        caller = self._callers.pop(sha256_hex, None)
+    def _drop_caller(self, name: str) -> None:
+        caller = self._callers.pop(name, None)
         if caller is not None:
             caller.valid = False
             caller.org.callers.discard(caller)
 
     def _drop_org(self, org_id: str) -> None:
         org = self._orgs.pop(org_id, None)
-        for caller in list(org.callers) if org is not None else ():
-            self._drop_caller(caller.sha256_hex)
+        if org is None:
+            return
+        if self._by_slug.get(org.entitlement.slug) is org:
+            del self._by_slug[org.entitlement.slug]
+        for caller in list(org.callers):
+            self._drop_caller(caller.name)
 
-    # --- misses ----------------------------------------------------------------------------------------------------
-    def _allowance(self, address: str) -> float:
-        tokens, since = self._misses.get(address, (MISS_BURST, 0.0))
-        return min(MISS_BURST, tokens + (self._monotonic() - since) * MISSES_PER_SECOND)
+    def _is_unknown(self, name: str) -> bool:
+        return self._unknown.get(name, 0.0) > self._monotonic()
 
-    def _refuse_flood(self, address: str) -> None:
-        """Unknown keys from one address, one after another, are refused before they cost the store anything."""
-        if self._allowance(address) < 1:
-            raise TooManyUnknownKeys(retry_after=math.ceil((1 - self._allowance(address)) / MISSES_PER_SECOND))
+    def _remember_unknown(self, name: str) -> None:
+        self._unknown[name] = self._monotonic() + NEGATIVE_SECONDS
+        self._unknown.move_to_end(name)
+        if len(self._unknown) > UNKNOWN_REMEMBERED:
+            self._unknown.popitem(last=False)
 
-    def _spend_miss(self, address: str) -> None:
-        """A key turned out to be unknown. First sight of a good one costs nothing, however many come at once."""
-        left = max(self._allowance(address) - 1, -MISS_BURST)
-        self._remember(self._misses, address, (left, self._monotonic()), 10_000)
 
-    @staticmethod
-    def _remember(cache: "OrderedDict[str, Any]", name: str, value: Any, most: int) -> None:
-        cache[name] = value
-        cache.move_to_end(name)
-        if len(cache) > most:
-            cache.popitem(last=False)
+def _name(kind: Kind, sha256_hex: str) -> str:
+    return f"{kind}:{sha256_hex}"
 
 
 async def _quietly(awaitable: Awaitable[Any]) -> None:

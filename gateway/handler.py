@@ -16,6 +16,7 @@ from .directory import Caller, Directory
 from .downstream import Request
 from .headers import lines_of
 from .identity import Identities, client_address, identity_headers, request_id, signature, traceparent
+from .loglines import LogLines
 from .metrics import GatewayMetrics
 from .recorder import Recorder
 from .relay import Relay
@@ -63,6 +64,7 @@ class Handler:
         self.world = world
         self._directory, self.admission, self.recorder = directory, admission, recorder
         self.metrics, self.policy = metrics, policy
+        self._lines = LogLines(clock.monotonic)
         self._clock, self.now_ms, self.monotonic = clock, clock.now_ms, clock.monotonic
 
     def __call__(self, request: Request) -> None:
@@ -139,7 +141,9 @@ class Handler:
 
     # --- log ---------------------------------------------------------------------------------------------------------
     def log_refusal(self, call: Call, status: int, reason: str, **facts: str) -> None:
-        """One JSON line; JSON escapes whatever a client put into its method or path."""
+        """One JSON line, if there were not too many; JSON escapes whatever a client put into its method or path."""
+        if not self._lines.may(reason):
+            return
         request, caller = call.request, call.caller
         line = {
             "event": "refused", "status": status, "reason": reason, "route": call.route_label, "method": request.method,

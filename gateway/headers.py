@@ -95,13 +95,17 @@ class Passage:
         "_drop_response",
         "_host_of_upstream",
         "_never_named",
+        "_proxied",
         "_request",
         "_responses",
         "_strip",
     )
 
-    def __init__(self, route: Route, credentials: Iterable[bytes] = (), via: bytes = VIA) -> None:
-        """`credentials`: lower-case names of the fields an API key comes in; dropped if the route hides them. `via`: who we are."""
+    def __init__(self, route: Route, credentials: Iterable[bytes] = (), via: bytes = VIA, proxied: Iterable[bytes] = ()) -> None:
+        """`credentials`: lower-case names of the fields a credential comes in; dropped if the route hides them. `via`: who we are.
+        `proxied`: fields that only a trusted proxy may send.
+        """
+        self._proxied = frozenset(proxied)
         edit = route.request_headers
         drop = _HOP_BY_HOP | _IDENTITY | {b"expect"} | _names(edit) | (frozenset(credentials) if route.hide_credentials else frozenset())
         self._host_of_upstream = route.host == "upstream"
@@ -117,8 +121,8 @@ class Passage:
     def _request_lines(self, trusted: bool, named: Iterable[bytes] = ()) -> "_Lines":
         drop = self._drop_request | frozenset(named)
         if trusted:
-            return _Lines(drop | {b"x-forwarded-for"}, _IDENTITY_PREFIXES)
-        return _Lines(drop | _CLAIMED, _CLAIMED_PREFIXES)
+            return _Lines(drop | {b"x-forwarded-for"}, _IDENTITY_PREFIXES, self._proxied)
+        return _Lines(drop | _CLAIMED | self._proxied, _CLAIMED_PREFIXES)
 
     def path(self, target: bytes, base_path: bytes) -> bytes:
         """The target to ask the upstream for. A prefix is stripped as written; an odd spelling of it is passed on whole."""
@@ -211,10 +215,11 @@ class Passage:
 class _Lines(dict[bytes, bytes]):
     """How the line of a field begins, by the field's name as it was written; empty for one that is dropped."""
 
-    def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...] = ()) -> None:
+    def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...] = (), proxied: frozenset[bytes] = frozenset()) -> None:
         super().__init__()
         self._drop = drop
         self._prefixes = prefixes
+        self._proxied = proxied
 
     def __missing__(self, name: bytes) -> bytes:
         line = b"" if self._drops(name.lower()) else b"\r\n" + name + b": "
@@ -227,11 +232,11 @@ class _Lines(dict[bytes, bytes]):
     def _drops(self, name: bytes) -> bool:
         if name in self._drop or name.startswith(self._prefixes):
             return True
-        return bool(self._prefixes) and b"_" in name and _poses(name, self._drop, self._prefixes)
+        return bool(self._prefixes) and b"_" in name and _poses(name, self._drop | self._proxied, self._prefixes)
 
     def but(self, more: frozenset[bytes]) -> "_Lines":
         """The same, with more dropped."""
-        return _Lines(self._drop | more, self._prefixes) if more - self._drop else self
+        return _Lines(self._drop | more, self._prefixes, self._proxied) if more - self._drop else self
 
 
 def _hop_lines(fields: Fields) -> bytes:

@@ -1,4 +1,4 @@
-"""Which credential a request carries, and what the service is told about its sender."""
+"""Who sends a request, and what the service is told of it. Where a credential stands is in gateway/credentials.py."""
 
 import hashlib
 import hmac
@@ -6,12 +6,15 @@ import random
 import re
 from typing import Protocol
 
-from config.gateway import GatewayConfig
-from metering.model.errors import Unauthorized
+from config.gateway import GatewayConfig, Route
+from metering.model.apikey import LONGEST
+from metering.model.errors import Unauthorized, WeighbridgeError
 
+from .credentials import ApiKey, Certificate, Credential, Credentials
 from .directory import Caller, Directory
 from .downstream import Request
 from .headers import TrustedProxies
+from .tokens import Tokens
 
 _random = random.Random()  # seeded by the system: ids must be unique, they need not be secret
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
@@ -24,51 +27,79 @@ class HasHeaders(Protocol):
     def header(self, lower_name: bytes) -> bytes | None: ...
 
 
-def credential(config: GatewayConfig, request: HasHeaders) -> str | None:
-    """The first credential present, in the configured order; a bad one never falls through to the next."""
-    for identity in config.identity:
-        for source in identity.sources:
-            if source == "bearer":
-                value = request.header(b"authorization")
-                if value is not None and value[:7].lower() == b"bearer ":
-                    return value[7:].strip().decode("latin-1")
-            else:
-                value = request.header(source.lower().encode())
-                if value is not None:
-                    return value.strip().decode("latin-1")
-    return None
-
-
-def credential_headers(config: GatewayConfig) -> list[str]:
-    """The header names in which a credential may come."""
-    sources = [source for identity in config.identity for source in identity.sources]
-    return ["Authorization" if source == "bearer" else source for source in sources]
-
-
 def client_address(trusted: TrustedProxies, request: Request) -> str:
     """Who is really calling: the address nearest to us that no trusted proxy stands behind, over all X-Forwarded-For lines."""
     came = [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == b"x-forwarded-for"]
     return trusted.client_address(request.peer, b", ".join(came) or None)
 
 
+class ScopeMissing(WeighbridgeError):
+    """The key or token does not carry a scope that this route asks for."""
+
+    code, http_status = "scope_missing", 403
+
+    def __init__(self, missing: list[str]) -> None:
+        super().__init__(f"this route asks for the scope {', '.join(missing)}", missing=missing)
+        self.challenge = f'Bearer realm="api", error="insufficient_scope", scope="{" ".join(missing)}"'
+
+
+def check_scopes(caller: Caller, route: Route) -> None:
+    """Raises ScopeMissing, which names what is missing. Where `route.scopes` is empty there is nothing to check."""
+    if not caller.may(route):
+        raise ScopeMissing(sorted(route.scopes - caller.key.scopes))
+
+
 class Identities:
     """Who sends a request, under one configuration. Both ways raise what the client is answered: 400, 401, 429, 503."""
 
-    def __init__(self, config: GatewayConfig, directory: Directory, trusted: TrustedProxies) -> None:
-        self._config, self._directory, self._trusted = config, directory, trusted
+    def __init__(self, config: GatewayConfig, directory: Directory, trusted: TrustedProxies, tokens: Tokens | None = None) -> None:
+        self.credentials = Credentials(config.identity)
+        self._directory, self._trusted, self._tokens = directory, trusted, tokens
+        self._proxied = bool(self.credentials.proxied)
+        self._slots = (object(), object())  # in the memo of a block of fields; the other for those from a trusted proxy
+        self._missing = f"{self.credentials.wanted} is required"
 
     def known(self, request: Request) -> Caller | None:
         """Who it is, if this worker knows; None where somebody must be asked (`find`). No waiting."""
-        return self._directory.known(self._credential(request))
+        trusted = self._proxied and self._trusted.trusts(request.peer)
+        fields, slot = request.fields, self._slots[trusted]
+        caller: Caller | None = fields.memo.get(slot)
+        if caller is not None and caller.valid:
+            if caller.key.expires_at_ms is not None:
+                caller.refuse_expired(self._directory.now_ms())
+            caller.young = caller.org.young = True  # Directory.touch
+            return caller
+        caller = self._look(self._credential(request, trusted))
+        if caller is not None:
+            fields.remember(slot, caller)
+        return caller
 
     async def find(self, request: Request) -> Caller:
         """Who it is."""
-        return await self._directory.caller(self._credential(request), client_address(self._trusted, request))
+        address = client_address(self._trusted, request)
+        found = self._credential(request, self._proxied and self._trusted.trusts(request.peer))
+        if isinstance(found, ApiKey):
+            return await self._directory.caller(found.text, address)
+        if isinstance(found, Certificate):
+            if not found.sha256_hex:
+                self._directory.strangers.refused(address)
+                raise Unauthorized("the client certificate is malformed")
+            return await self._directory.certificate(found.sha256_hex, address)
+        assert self._tokens is not None
+        return await self._tokens.find(found.text, address)
 
-    def _credential(self, request: Request) -> str:
-        found = credential(self._config, request)
+    def _look(self, found: Credential) -> Caller | None:
+        if isinstance(found, ApiKey):
+            return None if len(found.text) > LONGEST else self._directory.known(found.text)
+        if isinstance(found, Certificate):
+            return self._directory.known_certificate(found.sha256_hex)
+        assert self._tokens is not None
+        return self._tokens.known(found.text)
+
+    def _credential(self, request: Request, trusted: bool) -> Credential:
+        found = self.credentials.of(request, trusted)
         if found is None:
-            raise Unauthorized("an API key is required")
+            raise Unauthorized(self._missing)
         return found
 
 
@@ -89,12 +120,17 @@ def traceparent(request: HasHeaders) -> bytes:
 def identity_headers(caller: Caller) -> list[tuple[bytes, bytes]]:
     """What the service learns from us alone; the same names are stripped from what clients send."""
     entitlement = caller.org.entitlement
-    return [
+    told = [
         (b"X-Org-Id", entitlement.org_id.encode()),
         (b"X-Org-Slug", entitlement.slug.encode()),
         (b"X-Org-Plan", entitlement.plan.encode()),
         (b"X-Key-Id", str(caller.key.key_id).encode()),
     ]
+    if caller.tenant is not None:
+        told.append((b"X-Org-Tenant", caller.tenant.encode()))
+    if caller.key.test:
+        told.append((b"X-Org-Test", b"true"))
+    return told
 
 
 def signature(secret: bytes, timestamp: int, org_id: str, key_id: int, rid: bytes, method: str, target: bytes) -> tuple[bytes, bytes]:

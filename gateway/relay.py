@@ -37,16 +37,19 @@ class Relay:
         *,
         trusted_proxies: Iterable[str] = (),
         credential_headers: Iterable[str] = ("X-API-Key", "Authorization"),
+        proxied_headers: Iterable[str] = (),
         via: bytes = VIA,
     ) -> None:
         """`trusted_proxies`: whose X-Forwarded-* is believed, as CIDR blocks. `credential_headers`: what a route that hides
-        credentials does not pass on. `via`: who we are to those before and behind us.
+        credentials does not pass on. `proxied_headers`: what only a trusted proxy may send. `via`: who we are to those before and
+        behind us.
         """
         self._pool = pool
         self.monotonic = clock.monotonic
         self.trusted = TrustedProxies(trusted_proxies)
         self._credentials = [name.lower().encode() for name in credential_headers]
         self.via = via
+        self._proxied = [name.lower().encode() for name in proxied_headers]
         self._passages: dict[int, tuple[Route, Passage]] = {}
         self._under_way: set[Transfer] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -141,7 +144,7 @@ class Relay:
         if known is None or known[0] is not route:
             if len(self._passages) >= _PASSAGES_REMEMBERED:
                 self._passages.clear()
-            known = self._passages[id(route)] = (route, Passage(route, self._credentials, self.via))
+            known = self._passages[id(route)] = (route, Passage(route, self._credentials, self.via, self._proxied))
         return known[1]
 
     def _sweep(self) -> None:

@@ -38,8 +38,8 @@ def error_answer(error: WeighbridgeError) -> tuple[int, Headers, bytes]:
     headers: Headers = [(b"Content-Type", b"application/json")]
     if error.http_status in (429, 503):
         headers.append((b"Retry-After", str(max(1, int(error.details.get("retry_after", 1)))).encode()))
-    if error.http_status == 401:
-        headers.append((b"WWW-Authenticate", b'Bearer realm="api"'))
+    if error.http_status == 401 or error.challenge:
+        headers.append((b"WWW-Authenticate", (error.challenge or 'Bearer realm="api"').encode()))
     details = {name: value for name, value in error.details.items() if name != "retry_after"}
     return error.http_status, headers, error_body(error.code, str(error), details)
 

@@ -11,7 +11,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 
 from config.files import FileSet
-from config.gateway import GatewayConfig, Upstream, with_targets
+from config.gateway import GatewayConfig, JwtIdentity, Upstream, with_targets
 from config.gateway_read import gateway_of
 from config.settings import Settings
 from metering.model.clock import SystemClock
@@ -32,11 +32,13 @@ from . import pseudonym, responses, scripts
 from .admission import Admission
 from .bypasses import Bypasses
 from .channel import listen
+from .credentials import Credentials
 from .directory import Directory
 from .downstream import DownstreamServer, GatewayRunner
 from .failure import Grace
 from .handler import Handler, Policy, World
-from .identity import Identities, credential_headers
+from .identity import Identities
+from .jwks import KeySets
 from .metrics import GatewayMetrics
 from .pulse import Pulse
 from .recorder import Recorder, grace_used
@@ -44,6 +46,7 @@ from .relay import Relay
 from .routing import Router
 from .server_clock import ServerClock
 from .shipper import Shipper
+from .tokens import Tokens, open_tokens
 from .upstream import UpstreamPool
 
 log = logging.getLogger("weighbridge.gateway")
@@ -74,10 +77,11 @@ def read_config(path: Path, upstream: str | None) -> tuple[GatewayConfig, str]:
 class Worker:
     """The parts of one worker and the order in which they start and end."""
 
-    def __init__(self, start: Start, settings: Settings) -> None:
+    def __init__(self, start: Start, settings: Settings, secrets_: Callable[[str], str | None]) -> None:
+        """`secrets_` gives an environment variable that the configuration names as the place of a secret."""
         if settings.redis_url is None:
             raise DependencyUnavailable("REDIS_URL is not set: a gateway counts in Redis or Valkey")
-        self._start, self._settings = start, settings
+        self._start, self._settings, self._secrets = start, settings, secrets_
         self._redis_url = settings.redis_url
         self.name = f"w{start.slot}-{secrets.token_hex(6)}"
         self._stopping = asyncio.Event()
@@ -101,6 +105,8 @@ class Worker:
         self.pulse = Pulse(self._link, self.name, "worker", self.clock, self._admission.epochs, lambda: [self._shipper])
         self._directory = Directory(self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic)
         self._bypasses = Bypasses(self._link, self._directory.forget_charges)
+        self._key_sets = KeySets(self.clock.monotonic)
+        self._tokens: Tokens | None = None
         config, version = read_config(start.config, settings.upstream)
         self._via = pseudonym.via(start.data_dir / "gateway")
         self._pool = self._upstream_pool(config)
@@ -115,10 +121,16 @@ class Worker:
         self._server = DownstreamServer(self._handler, config.limits, SystemClock(), self._rejected, responses.plain_error)
 
     def _world(self, config: GatewayConfig, version: str) -> World:
+        """Raises ConfigFaulty where a secret that it names is missing."""
+        tokens = self._tokens_for(config)
         trusted = [str(network) for network in self._settings.trusted_proxies]
-        relay = Relay(self._pool, SystemClock(), trusted_proxies=trusted, credential_headers=credential_headers(config), via=self._via)
+        credentials = Credentials(config.identity)
+        relay = Relay(
+            self._pool, SystemClock(), trusted_proxies=trusted, credential_headers=credentials.headers,
+            proxied_headers=credentials.proxied, via=self._via,
+        )  # fmt: skip
         self._metrics.config_version.set(int(version[:12], 16))
-        identities = Identities(config, self._directory, relay.trusted)
+        identities = Identities(config, self._directory, relay.trusted, tokens)
         return World(config=config, router=Router(config), relay=relay, identities=identities, version=version)
 
     def _upstream_pool(self, config: GatewayConfig) -> UpstreamPool:
@@ -137,6 +149,13 @@ class Worker:
     def _ejected(self, upstream: str, target: str) -> None:
         log.warning("target %s of upstream %s is left out for a while: its calls fail", target, upstream)
         self._metrics.upstream_ejections.add(1, upstream)
+
+    def _tokens_for(self, config: GatewayConfig) -> Tokens | None:
+        """Those of before where nothing changed: what was verified stays verified."""
+        ways = tuple(way for way in config.identity if isinstance(way, JwtIdentity))
+        if self._tokens is None or self._tokens.ways != ways:
+            self._tokens = open_tokens(ways, self._secrets, self._key_sets, self._directory)
+        return self._tokens if ways else None
 
     def _rejected(self, reason: str) -> None:
         self._metrics.rejected.add(1, reason)
@@ -268,6 +287,7 @@ class Worker:
         """Take a new configuration for the calls to come; those under way keep theirs."""
         try:
             config, version = read_config(path, self._settings.upstream)
+            self._tokens_for(config)
             before = self._handler.world.config.upstreams
             self._pool.update(config.upstreams)
         except (ConfigFaulty, OSError, ValueError) as exc:
@@ -286,7 +306,7 @@ def _tell(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
 async def run_worker(start: Start, environ: Mapping[str, str]) -> None:
     """Run one worker until it is told to stop."""
     began = time.monotonic()
-    worker = Worker(start, Settings.load(environ, bills=False))
+    worker = Worker(start, Settings.load(environ, bills=False), environ.get)
     log.info("worker %s starts (%.0f ms to load)", worker.name, (time.monotonic() - began) * 1000)
     with contextlib.suppress(asyncio.CancelledError):
         await worker.run()

@@ -7,21 +7,45 @@ imported keys may look as they like.
 import binascii
 import hashlib
 import json
+import re
 from dataclasses import dataclass
+from enum import StrEnum
+
+from .entitlement import quotas_from_json, quotas_to_json, rates_from_json, rates_to_json
+from .quota import Quota, Rate
 
 PREFIX = "wbk_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH, _CHECKSUM_LENGTH = 24, 6
 
 
+LONGEST = 512  # characters of a key, an imported one included
+_SCOPE = re.compile(r"[!#-\[\]-~]{1,64}")  # RFC 6749 §3.3
+
+
+class Kind(StrEnum):
+    """What a caller presents."""
+
+    KEY = "key"
+    CERTIFICATE = "cert"  # a client certificate; its hash is the SHA-256 of its DER form, its fingerprint
+    TOKEN = "token"  # a JWT; never on record, its number is 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """What Redis holds under an active key's hash."""
+    """What Redis holds under an active key's hash. `quotas` and `rates` are limits of this key alone, beside its organization's.
+
+    A test key is identified and limited, but bills nobody and uses up none of its organization's quotas.
+    """
 
     key_id: int
     org_id: str
     expires_at_ms: int | None = None
     test: bool = False
+    kind: Kind = Kind.KEY
+    scopes: frozenset[str] = frozenset()
+    quotas: tuple[Quota, ...] = ()
+    rates: tuple[Rate, ...] = ()
 
 
 def _base62(number: int, length: int) -> str:
@@ -61,10 +85,33 @@ def hint(key: str) -> str:
     return "…" + key[-4:]
 
 
+def malformed(key: str) -> bool:
+    """True for what no key can be, as far as it shows."""
+    return not key or len(key) > LONGEST or checksum_fails(key)
+
+
+def is_scope(text: str) -> bool:
+    """True for a word that may stand as a scope: up to 64 visible ASCII characters, no quote, no backslash."""
+    return _SCOPE.fullmatch(text) is not None
+
+
 def record_to_json(record: KeyRecord) -> str:
-    return json.dumps({"id": record.key_id, "org": record.org_id, "exp": record.expires_at_ms, "test": record.test})
+    """What a plain key does not have is left out."""
+    value = {"id": record.key_id, "org": record.org_id, "exp": record.expires_at_ms, "test": record.test}
+    if record.kind is not Kind.KEY:
+        value["kind"] = record.kind.value
+    if record.scopes:
+        value["scopes"] = sorted(record.scopes)
+    if record.quotas:
+        value["quotas"] = quotas_to_json(record.quotas)
+    if record.rates:
+        value["rates"] = rates_to_json(record.rates)
+    return json.dumps(value)
 
 
 def record_from_json(text: str | bytes) -> KeyRecord:
     d = json.loads(text)
-    return KeyRecord(key_id=d["id"], org_id=d["org"], expires_at_ms=d.get("exp"), test=d.get("test", False))
+    return KeyRecord(
+        key_id=d["id"], org_id=d["org"], expires_at_ms=d.get("exp"), test=d.get("test", False), kind=Kind(d.get("kind", Kind.KEY)),
+        scopes=frozenset(d.get("scopes", ())), quotas=quotas_from_json(d.get("quotas", ())), rates=rates_from_json(d.get("rates", ())),
+    )  # fmt: skip

@@ -3,11 +3,16 @@
 Control (or, for a gateway alone, its supervisor) compiles it and writes it to Redis as JSON; the gateway reads it.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 from .quota import Concurrency, FailureRule, Mode, Per, Quota, Rate, Then, Window, replace_concurrency, replace_quotas, replace_rates
+
+_ORG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,16 @@ class Entitlement:
         return min((o.until_ms for o in self.overrides if o.until_ms is not None and o.until_ms > now_ms), default=None)
 
 
+def is_org_id(text: str) -> bool:
+    """True for an organization's id as it is written everywhere."""
+    return _ORG_ID.fullmatch(text) is not None
+
+
+def is_slug(text: str) -> bool:
+    """True for what may be an organization's slug."""
+    return _SLUG.fullmatch(text) is not None
+
+
 def rule_to_json(rule: FailureRule | None) -> Any:
     """ "open", "closed", {"grace": n} or None."""
     if rule is None:
@@ -101,6 +116,22 @@ def _rate_to_json(r: Rate) -> dict[str, Any]:
 
 def _rate_from_json(d: dict[str, Any]) -> Rate:
     return Rate(**{**d, "by": Per(d["by"])})
+
+
+def quotas_to_json(quotas: Iterable[Quota]) -> list[Any]:
+    return [_quota_to_json(quota) for quota in quotas]
+
+
+def quotas_from_json(value: Iterable[Any]) -> tuple[Quota, ...]:
+    return tuple(_quota_from_json(each) for each in value)
+
+
+def rates_to_json(rates: Iterable[Rate]) -> list[Any]:
+    return [_rate_to_json(rate) for rate in rates]
+
+
+def rates_from_json(value: Iterable[Any]) -> tuple[Rate, ...]:
+    return tuple(_rate_from_json(each) for each in value)
 
 
 def _concurrency_to_json(c: Concurrency) -> dict[str, Any]:

@@ -12,6 +12,7 @@ class WeighbridgeError(Exception):
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    challenge: str | None = None  # what WWW-Authenticate says, where it is not the plain one
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         self.details = details

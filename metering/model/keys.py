@@ -12,9 +12,11 @@ slot, and a flush is 256 drains, not one an organization. Keys outside a bucket 
   wb:{b}:f                  the batch under way
   wb:{b}:g                  generation
   wb:{b}:pm                 hash worker -> seq that Postgres has committed
-  wb:key:<sha256>           API key record, JSON; active keys only
-  wb:changed                channel: "org <id>", "key <sha256>", "nokey <sha256>", "noorg <id>", "ship <token>", "bypass"
-  wb:asked                  list of "key <sha256>" and "org <id>" that a gateway missed; control answers
+  wb:key:<sha256>           record of an API key or a client certificate, JSON; active ones only
+  wb:slug:<slug>            the id of the organization of this slug
+  wb:changed                channel: "org <id>", "key <sha256>", "slug <slug>", each also as "no…" where there is none;
+                            "ship <token>", "bypass"
+  wb:asked                  list of "key <sha256>", "org <id>" and "slug <slug>" that a gateway missed; control answers
   wb:workers                hash worker -> JSON {"at_ms", "role", "shipped"}; a heartbeat each second
   wb:alone                  the host whose checkpoint is the truth, where no Postgres is; expires without it
   wb:bypass                 JSON list of the bypasses in force (model/bypass.py); "[]" where there is none, absent where forgotten
@@ -78,6 +80,10 @@ def committed(bucket: int) -> str:
 
 def api_key(sha256_hex: str) -> str:
     return f"wb:key:{sha256_hex}"
+
+
+def slug(slug: str) -> str:
+    return f"wb:slug:{slug}"
 
 
 def scope(*, route_id: int | None, key_id: int | None, tenant: str | None = None, address: str | None = None) -> str:

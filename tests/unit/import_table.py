@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {  # room -> what it may reach beside the standard 
     "config.gateway": _CONFIG,
     "config.gateway_read": _CONFIG,
     "gateway": _CONFIG | _REDIS | {"metering.store.redis", "metering.store.journal"}
-    | {"aiohttp", "httptools", "uvloop", "orjson", "prometheus_client"},
+    | {"aiohttp", "httptools", "uvloop", "orjson", "prometheus_client", "jwt"},
     "billing": set(),
     "billing.model": {"metering.model"},
     "billing.services": {"metering.model", "billing.model"},
@@ -74,8 +74,10 @@ ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.puten
 MAY_READ_THE_CLOCK = {"metering.model.clock"}
 MAY_READ_THE_ENVIRONMENT = {"config.settings", "weighbridge.cli.main", "weighbridge.gateway_host"}  # the last two are processes
 KEY_GRAMMAR = "metering.model.keys"
-KEY_AT_REDIS = re.compile(r"wb:(\{|key|changed|asked|workers|routes|$)")
-SPELLS_OTHER_KEYS = {"billing.stripe": re.compile(r"wb:(\{|key|changed|asked|workers|routes)")}  # idempotency keys at Stripe begin alike
+KEY_AT_REDIS = re.compile(r"wb:(\{|key|slug|changed|asked|workers|routes|$)")
+SPELLS_OTHER_KEYS = {
+    "billing.stripe": re.compile(r"wb:(\{|key|slug|changed|asked|workers|routes)")
+}  # idempotency keys at Stripe begin alike
 
 
 @dataclass(frozen=True)

@@ -177,12 +177,12 @@ def test_a_word_that_is_not_built_is_refused_as_such_on_a_route(words: str, path
 
 def test_other_identities_issuers_and_dimensions_are_not_built() -> None:
     found = faults(
-        gateway="identity:\n  - jwt: {issuer: x}\n" + GATEWAY,
+        gateway="identity:\n  - basic: {}\n" + GATEWAY,
         meters=METERS + "  tokens: {unit: token, by: [model]}\n",
         plans="issuer: weighbridge\n" + PLANS,
     )
     assert [(f.path, NOT_AVAILABLE in f.message) for f in found] == [
-        ("identity[0].jwt", True),
+        ("identity[0].basic", True),
         ("meters.tokens.by", True),
         ("issuer", True),
     ]

@@ -9,9 +9,10 @@ import hiredis
 import pytest
 
 from gateway import directory as directories
-from gateway.directory import Caller, Directory, TooManyUnknownKeys
+from gateway.directory import Caller, Directory
+from gateway.strangers import LOOKS_AT_ONCE, MISS_BURST, MISSES_PER_SECOND, TooManyUnknownKeys
 from metering.model import apikey, entitlement, keys
-from metering.model.apikey import KeyRecord, record_to_json
+from metering.model.apikey import KeyRecord, Kind, record_to_json
 from metering.model.clock import FrozenClock
 from metering.model.entitlement import Entitlement
 from metering.model.errors import StoreUnavailable, Unauthorized
@@ -49,9 +50,10 @@ class Store:
             self.on_question(args[2])
         return 1
 
-    def publish(self, *credentials: str, version: int = 1, expires_at_ms: int | None = None) -> None:
-        made = Entitlement(org_id=ORG, slug="acme", name="Acme", version=version, plan="free", plan_version=1, anchor_ms=0)
+    def publish(self, *credentials: str, version: int = 1, expires_at_ms: int | None = None, slug: str = "acme") -> None:
+        made = Entitlement(org_id=ORG, slug=slug, name="Acme", version=version, plan="free", plan_version=1, anchor_ms=0)
         self.values[keys.entitlement(ORG)] = json.dumps(entitlement.to_json(made))
+        self.values[keys.slug(slug)] = ORG
         for credential in credentials:
             record = KeyRecord(key_id=9, org_id=ORG, expires_at_ms=expires_at_ms)
             self.values[keys.api_key(apikey.sha256_hex(credential))] = record_to_json(record)
@@ -188,7 +190,7 @@ async def test_an_organization_that_changes_while_its_key_is_read_is_not_remembe
 # --- unknown ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("credential", ["", "wbk_live_short", KEY[:-1] + ("0" if KEY[-1] != "0" else "1")])
+@pytest.mark.parametrize("credential", ["", "wbk_live_short", KEY[:-1] + ("0" if KEY[-1] != "0" else "1"), "x" * 513])
 async def test_a_malformed_key_is_refused_without_asking_anyone(desk: Desk, credential: str) -> None:
     with pytest.raises(Unauthorized, match="malformed"):
         await desk.ask(credential)
@@ -263,7 +265,7 @@ async def refused(desk: Desk, credential: str, address: str = HERE) -> str:
 
 
 async def test_an_address_that_tries_key_after_key_is_refused_before_it_costs_the_store_anything(desk: Desk) -> None:
-    burst = int(directories.MISS_BURST)
+    burst = int(MISS_BURST)
     codes = [await refused(desk, credential) for credential in strangers(burst)]
     assert codes == ["unauthorized"] * burst
     before = len(desk.store.commands)
@@ -272,10 +274,10 @@ async def test_an_address_that_tries_key_after_key_is_refused_before_it_costs_th
 
 
 async def test_the_allowance_grows_again_and_every_address_has_its_own(desk: Desk) -> None:
-    for credential in strangers(int(directories.MISS_BURST)):
+    for credential in strangers(int(MISS_BURST)):
         await refused(desk, credential)
     assert await refused(desk, "other address", THERE) == "unauthorized"
-    desk.clock.advance(1.1 / directories.MISSES_PER_SECOND)
+    desk.clock.advance(1.1 / MISSES_PER_SECOND)
     assert await refused(desk, "one more") == "unauthorized"
     assert await refused(desk, "and another") == "too_many_unknown_keys"
 
@@ -283,16 +285,128 @@ async def test_the_allowance_grows_again_and_every_address_has_its_own(desk: Des
 async def test_a_key_that_is_known_passes_from_an_address_that_floods(desk: Desk) -> None:
     desk.store.publish(KEY)
     await desk.ask()
-    for credential in strangers(int(directories.MISS_BURST)):
+    for credential in strangers(int(MISS_BURST)):
         await refused(desk, credential)
     assert (await desk.ask()).key.key_id == 9
 
 
 async def test_first_sight_of_good_keys_costs_no_allowance(desk: Desk) -> None:
-    good = [apikey.mint(bytes([number]) * 18) for number in range(int(directories.MISS_BURST) + 5)]
+    good = [apikey.mint(bytes([number]) * 18) for number in range(int(MISS_BURST) + 5)]
     desk.store.publish(*good)
     for credential in good:
         assert (await desk.ask(credential)).key.key_id == 9
+
+
+async def test_malformed_keys_are_held_down_too_and_hurt_nobody_who_is_new_at_that_address(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    codes = [await refused(desk, "wbk_live_nonsense") for _ in range(int(MISS_BURST) + 1)]
+    assert codes == ["unauthorized"] * int(MISS_BURST) + ["too_many_unknown_keys"]
+    assert (await desk.ask()).key.key_id == 9
+
+
+async def test_a_key_that_is_tried_again_and_again_is_held_down_without_asking_the_store_again(desk: Desk) -> None:
+    codes = [await refused(desk, "one and the same") for _ in range(int(MISS_BURST) + 1)]
+    assert codes == ["unauthorized"] * int(MISS_BURST) + ["too_many_unknown_keys"]
+    assert len(desk.store.asked) == 1
+
+
+async def test_the_addresses_of_one_ipv6_network_share_an_allowance(desk: Desk) -> None:
+    for number, credential in enumerate(strangers(int(MISS_BURST))):
+        await refused(desk, credential, f"2001:db8:1:2::{number:x}")
+    assert await refused(desk, "one more", "2001:db8:1:2:ffff::1") == "too_many_unknown_keys"
+    assert await refused(desk, "a neighbour", "2001:db8:1:3::1") == "unauthorized"
+
+
+async def test_a_flood_at_once_costs_the_store_no_more_than_one_that_comes_in_turn(desk: Desk) -> None:
+    desk.store.gate.clear()
+    asked = [asyncio.ensure_future(refused(desk, credential)) for credential in strangers(200)]
+    await asyncio.sleep(0.01)
+    assert len(desk.store.commands) == LOOKS_AT_ONCE
+    desk.store.gate.set()
+    codes = await asyncio.gather(*asked)
+    assert codes.count("unauthorized") <= int(MISS_BURST) + LOOKS_AT_ONCE
+    assert len(desk.store.asked) == codes.count("unauthorized")
+
+
+async def test_who_leaves_before_the_answer_is_counted_all_the_same(desk: Desk) -> None:
+    for credential in strangers(int(MISS_BURST)):
+        asked = asyncio.ensure_future(desk.ask(credential))
+        await asyncio.sleep(0)
+        asked.cancel()
+    while desk.directory._fetching:
+        await asyncio.sleep(0.005)
+    assert await refused(desk, "one more") == "too_many_unknown_keys"
+
+
+async def test_unknown_keys_are_remembered_within_bounds(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "UNKNOWN_REMEMBERED", 5)
+    for number, credential in enumerate(strangers(20)):
+        await refused(desk, credential, f"198.51.100.{number}")
+    assert len(desk.directory._unknown) == 5
+
+
+# --- certificates -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_certificate_is_known_by_its_fingerprint(desk: Desk) -> None:
+    desk.store.publish()
+    desk.store.values[keys.api_key("ab" * 32)] = record_to_json(KeyRecord(key_id=4, org_id=ORG, kind=Kind.CERTIFICATE))
+    caller = await desk.directory.certificate("ab" * 32, HERE)
+    assert caller.key.key_id == 4
+    assert desk.directory.known_certificate("ab" * 32) is caller
+    desk.directory.heard("nokey", "ab" * 32)
+    assert not caller.valid
+
+
+async def test_a_key_is_no_certificate_and_a_certificate_no_key(desk: Desk) -> None:
+    desk.store.publish(KEY, SECOND)
+    desk.store.values[keys.api_key(apikey.sha256_hex(SECOND))] = record_to_json(KeyRecord(key_id=4, org_id=ORG, kind=Kind.CERTIFICATE))
+    with pytest.raises(Unauthorized, match="certificate is unknown"):
+        await desk.directory.certificate(SHA, HERE)
+    with pytest.raises(Unauthorized, match="API key is unknown"):
+        await desk.ask(SECOND)
+    assert (await desk.ask(KEY)).key.key_id == 9
+
+
+# --- organizations that a token names -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ref", [ORG, "acme"])
+async def test_an_organization_is_found_by_id_and_by_slug_and_asked_after_once(desk: Desk, ref: str) -> None:
+    desk.store.publish()
+    org = await desk.directory.member(ref, HERE)
+    before = len(desk.store.commands)
+    assert [await desk.directory.member(each, HERE) for each in (ORG, "acme")] == [org, org]
+    assert len(desk.store.commands) == before
+
+
+async def test_a_slug_that_is_missing_in_the_store_is_asked_of_control(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directories, "MISS_WAIT_SECONDS", 60.0)
+
+    def answer(question: str) -> None:
+        desk.store.publish()
+        desk.directory.heard(*question.split(" "))
+
+    desk.store.on_question = answer
+    assert (await desk.directory.member("acme", HERE)).entitlement.org_id == ORG
+    assert desk.store.asked == ["slug acme"]
+
+
+async def test_a_slug_that_was_left_behind_is_nobodys(desk: Desk) -> None:
+    desk.store.publish(slug="other")
+    desk.store.values[keys.slug("acme")] = ORG
+    with pytest.raises(Unauthorized):
+        await desk.directory.member("acme", HERE)
+
+
+async def test_an_organization_that_nobody_knows_is_asked_after_once_in_a_while(desk: Desk) -> None:
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            await desk.directory.member("nobody", HERE)
+    assert desk.store.asked == ["slug nobody"]
+    desk.store.publish(slug="nobody")
+    desk.directory.heard("slug", "nobody")
+    assert (await desk.directory.member("nobody", HERE)).entitlement.slug == "nobody"
 
 
 # --- expiry -------------------------------------------------------------------------------------------------------------
@@ -428,6 +542,6 @@ async def test_a_bucket_that_waits_to_be_opened_holds_all_keys_already(desk: Des
 
 async def test_a_miss_that_nobody_could_judge_costs_no_allowance(desk: Desk) -> None:
     desk.store.failure = LinkLost("gone")
-    for credential in strangers(int(directories.MISS_BURST) + 5):
+    for credential in strangers(int(MISS_BURST) + 5):
         with pytest.raises(StoreUnavailable):
             await desk.ask(credential)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.gateway import ApiKeyIdentity, GatewayConfig
+from config.gateway import Route
 from gateway.directory import Caller, Org
 from gateway.headers import TrustedProxies
-from gateway.identity import client_address, credential, credential_headers, identity_headers, request_id, signature, traceparent
+from gateway.identity import ScopeMissing, check_scopes, client_address, identity_headers, request_id, signature, traceparent
 from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement
 
@@ -26,41 +26,6 @@ class Head:
 
     def header(self, lower_name: bytes) -> bytes | None:
         return self._fields.get(lower_name)
-
-
-def config(*sources: tuple[str, ...]) -> GatewayConfig:
-    identities = tuple(ApiKeyIdentity(sources=each) for each in sources) or (ApiKeyIdentity(),)
-    return GatewayConfig(upstreams={}, routes=(), identity=identities)
-
-
-@pytest.mark.parametrize(
-    ("head", "key"),
-    [
-        (Head(), None),
-        (Head(x_api_key=b"abc"), "abc"),
-        (Head(x_api_key=b"  abc "), "abc"),
-        (Head(authorization=b"Bearer abc"), "abc"),
-        (Head(authorization=b"bEARER   abc "), "abc"),
-        (Head(authorization=b"Basic YTpi"), None),
-        (Head(authorization=b"Bearerabc"), None),
-        (Head(authorization=b""), None),
-        (Head(x_api_key=b"abc", authorization=b"Bearer xyz"), "abc"),
-        (Head(x_api_key=b"", authorization=b"Bearer xyz"), ""),  # a bad one never falls through
-        (Head(x_api_key=b"\xff\xfe"), "\u00ff\u00fe"),
-    ],
-)
-def test_the_first_credential_present_decides(head: Head, key: str | None) -> None:
-    assert credential(config(), head) == key
-
-
-def test_sources_are_looked_at_in_the_configured_order() -> None:
-    head = Head(x_api_key=b"first", x_other=b"second", authorization=b"Bearer third")
-    assert credential(config(("bearer", "X-API-Key")), head) == "third"
-    assert credential(config(("X-Missing",), ("X-Other",), ("X-API-Key",)), head) == "second"
-
-
-def test_the_headers_that_may_hold_a_credential_are_the_configured_ones() -> None:
-    assert credential_headers(config(("X-Key", "bearer"), ("X-Old",))) == ["X-Key", "Authorization", "X-Old"]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +82,28 @@ def test_the_service_learns_who_calls_and_never_the_key() -> None:
     entitlement = Entitlement(org_id="o-1", slug="acme", name="Acme", version=1, plan="pro", plan_version=1, anchor_ms=0)
     caller = Caller("sha", KeyRecord(key_id=9, org_id="o-1"), Org(entitlement))
     assert identity_headers(caller) == [(b"X-Org-Id", b"o-1"), (b"X-Org-Slug", b"acme"), (b"X-Org-Plan", b"pro"), (b"X-Key-Id", b"9")]
+
+
+def test_the_service_learns_which_tenant_a_token_names_and_that_a_key_is_for_tests() -> None:
+    entitlement = Entitlement(org_id="o-1", slug="acme", name="Acme", version=1, plan="pro", plan_version=1, anchor_ms=0)
+    tenant = Caller("name", KeyRecord(key_id=0, org_id="o-1"), Org(entitlement), "shop-7")
+    test = Caller("name", KeyRecord(key_id=9, org_id="o-1", test=True), Org(entitlement))
+    assert (b"X-Org-Tenant", b"shop-7") in identity_headers(tenant)
+    assert (b"X-Org-Test", b"true") in identity_headers(test)
+
+
+def route(*scopes: str) -> Route:
+    return Route(id=1, path="/*", upstream="app", scopes=frozenset(scopes))
+
+
+def test_a_caller_that_lacks_a_scope_of_the_route_is_refused_by_name() -> None:
+    caller = Caller("name", KeyRecord(key_id=9, org_id="o-1", scopes=frozenset(("read",))), cast(Any, None))
+    check_scopes(caller, route())
+    check_scopes(caller, route("read"))
+    with pytest.raises(ScopeMissing, match="reports, write") as caught:
+        check_scopes(caller, route("write", "read", "reports"))
+    assert caught.value.details == {"missing": ["reports", "write"]}
+    assert caught.value.challenge == 'Bearer realm="api", error="insufficient_scope", scope="reports write"'
 
 
 def test_a_signature_covers_time_sender_request_and_target() -> None:
