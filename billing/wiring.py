@@ -90,9 +90,9 @@ class RedisGateways:
             with _unreachable():
                 await publish.publish_orgs(self._store, orgs)
 
-    async def withdraw_org(self, org_id: str, hashes: Sequence[str]) -> None:
+    async def withdraw_org(self, org_id: str, slug: str, hashes: Sequence[str]) -> None:
         with _unreachable():
-            await publish.withdraw_org(self._store, org_id, hashes)
+            await publish.withdraw_org(self._store, org_id, slug, hashes)
 
     async def withdraw_keys(self, hashes: Sequence[str]) -> None:
         if hashes:

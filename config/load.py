@@ -62,7 +62,7 @@ def parse(files: FileSet) -> Parsed:
     found = plans.read_plans(written, reports[0])
     organizations = None
     if orgs.FILE in files.texts:
-        reports.append(Report(orgs.FILE))
+        reports.append(Report(orgs.FILE, meters=known))
         organizations = _orgs(files, reports[-1], reports[0], written, found)
     rest = [fault for fault in files.faults() if fault.file not in {fault.file for fault in first.faults}]
     faults = sorted({*first.faults, *rest, *(fault for report in reports for fault in report.faults)})

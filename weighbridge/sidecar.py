@@ -47,7 +47,16 @@ def compiled(config: Configuration, now_ms: int) -> Published:
         overrides = [_override(override)] if override else []
         entitlement = compile_entitlement(held, config.plans.plans[org.plan], 0, overrides, org.anchor_ms, 0, now_ms)
         records = {
-            key.sha256: KeyRecord(key_id=key.key_id, org_id=org.id, expires_at_ms=key.expires_at_ms, test=key.test) for key in org.keys
+            key.sha256: KeyRecord(
+                key_id=key.key_id,
+                org_id=org.id,
+                expires_at_ms=key.expires_at_ms,
+                test=key.test,
+                kind=key.kind,
+                scopes=key.scopes,
+                quotas=key.quotas,
+            )
+            for key in org.keys
         }
         result[org.id] = (entitlement, records)
     return result
@@ -71,9 +80,9 @@ class Sidecar:
         """Write what differs, withdraw what is gone. Raises RedisError."""
         wanted = compiled(config, self._clock.now_ms())
         forced = await self._strangers(wanted) if not self._published else set()
-        for org_id, (_, records) in self._published.items():
+        for org_id, (entitlement, records) in self._published.items():
             if org_id not in wanted:
-                await withdraw_org(self._client, org_id, list(records))
+                await withdraw_org(self._client, org_id, entitlement.slug, list(records))
             elif records != wanted[org_id][1]:
                 await withdraw_keys(self._client, sorted(set(records) - set(wanted[org_id][1])))
                 forced.add(org_id)
@@ -115,12 +124,19 @@ class Sidecar:
 
     async def _answer(self, question: str) -> None:
         kind, _, what = question.partition(" ")
-        owner = what if kind == "org" else next((o for o, (_, records) in self._published.items() if what in records), None)
+        owner = self._owner(kind, what)
         if owner in self._published:
             await self._write({owner: self._published[owner]}, set())
             await self._client.publish(keys.CHANGED, question)
         else:
             await self._client.publish(keys.CHANGED, f"no{kind} {what}")
+
+    def _owner(self, kind: str, what: str) -> str | None:
+        if kind == "org":
+            return what
+        if kind == "slug":
+            return next((org_id for org_id, (entitlement, _) in self._published.items() if entitlement.slug == what), None)
+        return next((org_id for org_id, (_, records) in self._published.items() if what in records), None)
 
     async def _write(self, orgs: Mapping[str, tuple[Entitlement, dict[str, KeyRecord]]], forced: set[str]) -> None:
         """Each under its standing version if nothing changed, else under a new one: the clock, which only rises."""

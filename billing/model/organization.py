@@ -5,7 +5,9 @@ import unicodedata
 import uuid
 from dataclasses import dataclass
 
+from metering.model.apikey import Kind, is_scope
 from metering.model.errors import BadInput
+from metering.model.quota import Quota, Rate
 
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST = 63
@@ -28,9 +30,31 @@ class Organization:
     created_at_ms: int = 0
 
 
+class ScopeFaulty(BadInput):
+    """A scope is up to 64 visible ASCII characters, without quotes and backslashes."""
+
+    code = "scope_faulty"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """What one key carries: scopes that routes ask for, and limits of its own, beside its organization's."""
+
+    scopes: tuple[str, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    rates: tuple[Rate, ...] = ()
+
+    def checked(self) -> "Grants":
+        """Itself. Raises ScopeFaulty."""
+        for scope in self.scopes:
+            if not is_scope(scope):
+                raise ScopeFaulty(f"{scope!r} cannot be a scope: up to 64 visible ASCII characters, without spaces, quotes and backslashes")
+        return self
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """What is known of a key; never the key itself."""
+    """What is known of a key, or of a client certificate that serves as one; never the key itself."""
 
     id: int
     org_id: str
@@ -42,6 +66,9 @@ class ApiKey:
     created_at_ms: int = 0
     expires_at_ms: int | None = None
     revoked_at_ms: int | None = None
+    kind: Kind = Kind.KEY
+    grants: Grants = Grants()
+    replaced_by: int | None = None
 
     def status(self, now_ms: int) -> str:
         """active, expiring (it ends at a known time), expired or revoked."""

@@ -79,7 +79,10 @@ def entitlement_of(account: Account, default: PlanRow | None, now_ms: int) -> En
 
 def record_of(key: ApiKey) -> tuple[str, KeyRecord]:
     """A key as the gateways look it up."""
-    return key.sha256, KeyRecord(key_id=key.id, org_id=key.org_id, expires_at_ms=key.expires_at_ms, test=key.test)
+    return key.sha256, KeyRecord(
+        key_id=key.id, org_id=key.org_id, expires_at_ms=key.expires_at_ms, test=key.test, kind=key.kind,
+        scopes=frozenset(key.grants.scopes), quotas=key.grants.quotas, rates=key.grants.rates,
+    )  # fmt: skip
 
 
 class Entitlements:
@@ -140,16 +143,19 @@ class Entitlements:
             last = ids[-1]
 
     async def answer(self, asked: Sequence[str]) -> None:
-        """Write what gateways missed ("key <sha256>", "org <id>"), and say so; or say that there is no such thing."""
+        """Write what gateways missed ("key <sha256>", "org <id>", "slug <slug>"), and say so; or say that there is no such thing."""
         wanted = [(kind, what) for kind, _, what in (entry.partition(" ") for entry in dict.fromkeys(asked)) if what]
         hashes = [what for kind, what in wanted if kind == "key"]
         org_ids = [what for kind, what in wanted if kind == "org"]
+        slugs = [what for kind, what in wanted if kind == "slug"]
         async with self._books.transaction() as unit:
             owners = await unit.keys.owners(hashes, self._clock.now_ms())
-            known = await self._publish(unit, sorted({*owners.values(), *org_ids}), False)
+            named = await unit.orgs.by_slugs(slugs) if slugs else {}
+            known = await self._publish(unit, sorted({*owners.values(), *org_ids, *named.values()}), False)
         await self._gateways.announce(
             [f"key {sha}" if sha in owners else f"nokey {sha}" for sha in hashes]
             + [f"org {org_id}" if org_id in known else f"noorg {org_id}" for org_id in org_ids]
+            + [f"slug {slug}" if named.get(slug) in known else f"noslug {slug}" for slug in slugs]
         )
 
     async def _publish(self, unit: Unit, org_ids: Sequence[str], all_revoked: bool) -> set[str]:
@@ -162,7 +168,7 @@ class Entitlements:
         await self._gateways.publish([(entitlement_of(a, default, now_ms), [record_of(k) for k in a.active]) for a in living])
         for account in accounts:
             if account.deleted:
-                await self._gateways.withdraw_org(account.org.id, account.revoked)
+                await self._gateways.withdraw_org(account.org.id, account.org.slug, account.revoked)
         await unit.orgs.mark_published({a.org.id: a.org.version for a in accounts}, now_ms)
         return {a.org.id for a in living}
 

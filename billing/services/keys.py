@@ -3,16 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from billing.model.organization import ApiKey
+from billing.model.organization import ApiKey, Grants
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.ports import Books, Unit
-from metering.model.apikey import checksum_fails, hint, mint, sha256_hex
+from metering.model.apikey import LONGEST, Kind, checksum_fails, hint, mint, sha256_hex
 from metering.model.clock import Clock
 from metering.model.errors import BadInput, Conflict
 
 Entropy = Callable[[], bytes]
-_LONGEST = 512
+
+
+NO_GRANTS = Grants()
 
 
 class KeyTaken(Conflict):
@@ -58,18 +60,28 @@ class Keys:
     def __init__(self, books: Books, entitlements: Entitlements, clock: Clock, *, entropy: Entropy) -> None:
         self._books, self._entitlements, self._clock, self._entropy = books, entitlements, clock, entropy
 
-    async def create(self, org_ref: str, *, label: str = "", test: bool = False) -> NewKey:
-        """One more key for an organization. Raises NoSuchOrganization."""
+    async def create(
+        self, org_ref: str, *, label: str = "", test: bool = False, grants: Grants = NO_GRANTS, seconds: int | None = None
+    ) -> NewKey:
+        """One more key for an organization, good for so many seconds (None: until it is revoked).
+
+        Raises NoSuchOrganization, ScopeFaulty, BadInput.
+        """
+        if seconds is not None and seconds <= 0:
+            raise BadInput("a key is good for at least a second")
+        ends_ms = None if seconds is None else self._clock.now_ms() + seconds * 1000
         async with self._books.transaction() as unit:
             org = await lookup.organization(unit, org_ref, lock=True)
-            key, secret = await self.mint_into(unit, org.id, label=label, test=test)
+            key, secret = await self.mint_into(unit, org.id, label=label, test=test, grants=grants.checked(), expires_at_ms=ends_ms)
             await unit.orgs.raise_versions([org.id])
         return NewKey(key=key, api_key=secret, published=await self._entitlements.tell([org.id]))
 
-    async def mint_into(self, unit: Unit, org_id: str, *, label: str, test: bool) -> tuple[ApiKey, str]:
+    async def mint_into(
+        self, unit: Unit, org_id: str, *, label: str, test: bool, grants: Grants = NO_GRANTS, expires_at_ms: int | None = None
+    ) -> tuple[ApiKey, str]:
         """A new key as part of a larger transaction, and its text."""
         secret = mint(self._entropy(), test=test)
-        key = self._fresh(org_id, secret, label=label, test=test)
+        key = replace(self._fresh(org_id, secret, label=label, test=test), grants=grants, expires_at_ms=expires_at_ms)
         added = await unit.keys.insert(key)
         if added is None:
             raise KeyTaken("a fresh key equals one on record: the source of randomness is broken")
@@ -95,6 +107,40 @@ class Keys:
             await unit.orgs.raise_versions([org.id])
         return Imported(added=tuple(added), known=tuple(known), published=await self._entitlements.tell([org.id]))
 
+    async def add_certificate(
+        self, org_ref: str, sha256: str, *, expires_at_ms: int, label: str = "", test: bool = False, grants: Grants = NO_GRANTS
+    ) -> tuple[ApiKey, bool]:
+        """A client certificate by its fingerprint, to stand for the organization. The flag: were the gateways told.
+
+        Raises NoSuchOrganization, ScopeFaulty, KeyTaken, KeyOver for one that has expired.
+        """
+        now_ms = self._clock.now_ms()
+        if expires_at_ms <= now_ms:
+            raise KeyOver("this certificate has expired")
+        async with self._books.transaction() as unit:
+            org = await lookup.organization(unit, org_ref, lock=True)
+            fresh = ApiKey(
+                id=0, org_id=org.id, sha256=sha256, hint="…" + sha256[-8:], label=label, test=test, imported=True, created_at_ms=now_ms,
+                expires_at_ms=expires_at_ms, kind=Kind.CERTIFICATE, grants=grants.checked(),
+            )  # fmt: skip
+            added = await unit.keys.insert(fresh)
+            if added is None:
+                raise KeyTaken("this certificate is on record already, or was revoked")
+            await unit.orgs.raise_versions([org.id])
+        return added, await self._entitlements.tell([org.id])
+
+    async def grant(self, key_ref: str, *, scopes: Sequence[str] | None = None, limits: Grants | None = None) -> tuple[ApiKey, bool]:
+        """Other scopes, or other limits (the quotas and rates of `limits`), in place of those a key carries; None leaves them. Acts on
+        the next call. The flag: were the gateways told. Raises NoSuchKey, KeyOver, ScopeFaulty."""
+        now_ms = self._clock.now_ms()
+        async with self._books.transaction() as unit:
+            key = await self._live(unit, key_ref, now_ms)
+            grants = key.grants if scopes is None else replace(key.grants, scopes=tuple(scopes)).checked()
+            grants = grants if limits is None else replace(grants, quotas=limits.quotas, rates=limits.rates)
+            await unit.keys.grant(key.id, grants)
+            await unit.orgs.raise_versions([key.org_id])
+        return replace(key, grants=grants), await self._entitlements.tell([key.org_id])
+
     async def all(self, org_ref: str) -> list[ApiKey]:
         """Every key of an organization, the revoked too, by number. Raises NoSuchOrganization."""
         async with self._books.transaction() as unit:
@@ -110,7 +156,11 @@ class Keys:
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
             old = await self._live(unit, key_ref, now_ms)
-            key, secret = await self.mint_into(unit, old.org_id, label=old.label, test=old.test)
+            if old.kind is Kind.CERTIFICATE:
+                raise BadInput(f"{old.id} is a client certificate, which its holder renews; add the new one with key add-cert")
+            key, secret = await self.mint_into(unit, old.org_id, label=old.label, test=old.test, grants=old.grants)
+            await unit.keys.replace(old.id, key.id)
+            old = replace(old, replaced_by=key.id)
             if overlap_seconds == 0:
                 await unit.keys.revoke([old.id], now_ms)
                 old = replace(old, revoked_at_ms=now_ms)
@@ -163,7 +213,7 @@ class Keys:
 
 def _check(text: str, number: int) -> None:
     """What a header could not carry as it is, or the gateway would refuse unseen."""
-    if not text or len(text) > _LONGEST or not text.isascii() or not text.isprintable() or " " in text:
-        raise KeyFaulty(f"key {number} of the list must be 1 to {_LONGEST} visible ASCII characters; nothing was imported", line=number)
+    if not text or len(text) > LONGEST or not text.isascii() or not text.isprintable() or " " in text:
+        raise KeyFaulty(f"key {number} of the list must be 1 to {LONGEST} visible ASCII characters; nothing was imported", line=number)
     if checksum_fails(text):
         raise KeyFaulty(f"key {number} of the list starts with wbk_ and has a wrong checksum; nothing was imported", line=number)

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from billing.model.organization import ApiKey, Organization
+from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.outbox import OutboxRow
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
@@ -157,6 +157,12 @@ class KeyRows(Protocol):
     async def find(self, *, key_id: int | None = None, sha256: str | None = None) -> ApiKey | None: ...
 
     async def expire(self, key_id: int, at_ms: int) -> None: ...
+
+    async def replace(self, key_id: int, by: int) -> None: ...
+
+    async def grant(self, key_id: int, grants: Grants) -> None:
+        """In place of what it carried."""
+        ...
 
     async def revoke(self, key_ids: Sequence[int], now_ms: int) -> None: ...
 
@@ -313,7 +319,7 @@ class Gateways(Protocol):
 
     async def publish(self, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None: ...
 
-    async def withdraw_org(self, org_id: str, hashes: Sequence[str]) -> None: ...
+    async def withdraw_org(self, org_id: str, slug: str, hashes: Sequence[str]) -> None: ...
 
     async def withdraw_keys(self, hashes: Sequence[str]) -> None: ...
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import asyncpg
 
-from billing.model.organization import ApiKey
+from billing.model.organization import ApiKey, Grants
 from billing.store import rows
 from metering.model.clock import to_datetime
 from metering.store.postgres import Queries
@@ -13,6 +13,7 @@ from metering.store.postgres import Queries
 _SQL = Queries.load("billing.store", "keys.sql")
 _INSERT, _OF_ORG, _FIND = _SQL["insert"], _SQL["of_org"], _SQL["find"]
 _EXPIRE, _REVOKE, _OWNERS = _SQL["expire"], _SQL["revoke"], _SQL["owners"]
+_REPLACE, _GRANT = _SQL["replace"], _SQL["grant"]
 
 
 class KeyTable:
@@ -20,8 +21,10 @@ class KeyTable:
         self._connection = connection
 
     async def insert(self, key: ApiKey) -> ApiKey | None:
-        created_at = to_datetime(key.created_at_ms)
-        number = await self._connection.fetchval(_INSERT, key.org_id, key.sha256, key.hint, key.label, key.test, key.imported, created_at)
+        number = await self._connection.fetchval(
+            _INSERT, key.org_id, key.sha256, key.hint, key.label, key.test, key.imported, to_datetime(key.created_at_ms),
+            rows.instant(key.expires_at_ms), key.kind.value, list(key.grants.scopes), rows.limits_of(key.grants),
+        )  # fmt: skip
         return None if number is None else replace(key, id=number)
 
     async def of_org(self, org_id: str) -> list[ApiKey]:
@@ -33,6 +36,12 @@ class KeyTable:
 
     async def expire(self, key_id: int, at_ms: int) -> None:
         await self._connection.execute(_EXPIRE, key_id, to_datetime(at_ms))
+
+    async def replace(self, key_id: int, by: int) -> None:
+        await self._connection.execute(_REPLACE, key_id, by)
+
+    async def grant(self, key_id: int, grants: Grants) -> None:
+        await self._connection.execute(_GRANT, key_id, list(grants.scopes), rows.limits_of(grants))
 
     async def revoke(self, key_ids: Sequence[int], now_ms: int) -> None:
         await self._connection.execute(_REVOKE, list(key_ids), to_datetime(now_ms))

@@ -67,7 +67,7 @@ SELECT id FROM billing.organizations WHERE id = ANY($1::uuid[]) ORDER BY id FOR 
 
 -- account_keys --
 -- $1 ids[], $2 also those whose revocation was told before
-SELECT id, org_id, sha256, hint, label, test, imported, created_at, expires_at, revoked_at
+SELECT id, org_id, sha256, hint, label, test, imported, created_at, expires_at, revoked_at, kind, scopes, limits, replaced_by
 FROM billing.api_keys
 WHERE org_id = ANY($1::uuid[]) AND (revoked_at IS NULL OR withdrawn_at IS NULL OR $2)
 ORDER BY id

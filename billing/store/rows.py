@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -10,15 +11,18 @@ import asyncpg
 from billing.model.limits import (
     concurrency_from_json,
     concurrency_to_json,
+    quota_from_json,
+    quota_to_json,
     rate_from_json,
     rate_to_json,
     terms_from_json,
     terms_to_json,
 )
-from billing.model.organization import ApiKey, Organization
+from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.plan import Interval
 from billing.model.subscription import State, Subscription
 from billing.services.ports import LimitRow, QuotaRow
+from metering.model.apikey import Kind
 from metering.model.clock import to_datetime, to_ms
 from metering.model.entitlement import Override, rule_from_json, rule_to_json
 from metering.model.quota import Concurrency, Mode, Per, Quota, Rate, Window
@@ -85,7 +89,25 @@ def api_key(row: asyncpg.Record) -> ApiKey:
         created_at_ms=to_ms(row["created_at"]),
         expires_at_ms=ms(row["expires_at"]),
         revoked_at_ms=ms(row["revoked_at"]),
+        kind=Kind(row["kind"]),
+        grants=grants(row),
+        replaced_by=row["replaced_by"],
     )
+
+
+def grants(row: asyncpg.Record) -> Grants:
+    limits = from_jsonb(row["limits"])
+    return Grants(
+        scopes=tuple(row["scopes"]),
+        quotas=tuple(replace(quota_from_json(each), source="key") for each in limits.get("quotas", ())),
+        rates=tuple(replace(rate_from_json(each), source="key") for each in limits.get("rates", ())),
+    )
+
+
+def limits_of(grants: Grants) -> str:
+    """The column `limits`."""
+    limits = {"quotas": [quota_to_json(quota) for quota in grants.quotas], "rates": [rate_to_json(rate) for rate in grants.rates]}
+    return jsonb({name: value for name, value in limits.items() if value})
 
 
 def quota_row(row: asyncpg.Record) -> QuotaRow:

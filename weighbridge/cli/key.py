@@ -1,15 +1,19 @@
-"""`weighbridge key`: create, import, list, rotate and revoke API keys. A key is shown once, where it is made."""
+"""`weighbridge key`: API keys and client certificates, what they carry, and their end. A key is shown once, where it is made."""
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from billing.model.organization import Grants
 from billing.services.keys import NewKey
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput
+from weighbridge.certificates import read_certificate
 
 from .context import Context, add_folders
+from .limits import limit_words, read_limits
 from .org import key_row, unpublished, which
 from .output import add_format, show, show_rows
 
@@ -17,16 +21,27 @@ _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def add(nouns: Any) -> None:
-    verbs = nouns.add_parser("key", help="API keys: create, import, list, rotate, revoke").add_subparsers(
+    verbs = nouns.add_parser("key", help="API keys and client certificates: create, import, add-cert, list, grant, …").add_subparsers(
         dest="verb", metavar="verb", required=True
     )
     create = _org_verb(verbs, "create", "one more key for an organization", create_key)
     create.add_argument("--label", default="", help="what it is for")
-    create.add_argument("--test", action="store_true", help="wbk_test_…")
+    create.add_argument("--test", action="store_true", help="wbk_test_…: limited by rates and its own limits, and never billed")
+    create.add_argument("--expires", metavar="SPAN", help="how long it is good: 12h, 90d (default: until it is revoked)")
+    _grants(create)
     bring = _org_verb(verbs, "import", "keys that callers hold already, one a line, from a file or standard input", import_keys)
     bring.add_argument("--file", type=Path, metavar="FILE", help="default: standard input")
     bring.add_argument("--label", default="", help="what they are for")
+    cert = _org_verb(verbs, "add-cert", "a client certificate, known by its fingerprint, stands for an organization", add_certificate)
+    cert.add_argument("--file", type=Path, metavar="CERT.PEM", required=True, help="the certificate in PEM form, without its key")
+    cert.add_argument("--label", default="", help="what it is for (default: its subject's name)")
+    cert.add_argument("--test", action="store_true", help="limited by rates and its own limits, and never billed")
+    _grants(cert)
     _org_verb(verbs, "list", "the keys of an organization", list_keys)
+    grant = _key_verb(verbs, "grant", "other scopes or limits in place of those it has, from the next call on", grant_key)
+    _grants(grant)
+    grant.add_argument("--no-scopes", action="store_true", help="take its scopes away")
+    grant.add_argument("--no-limits", action="store_true", help="take its own limits away")
     rotate = _key_verb(verbs, "rotate", "a new key in place of one, which works on for a while", rotate_key)
     rotate.add_argument("--overlap", default="1d", help="how long the old one works on: 0, 30m, 1d (default: 1d)")
     _key_verb(verbs, "revoke", "not another call with it", revoke_key)
@@ -53,6 +68,18 @@ def _key_verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentPa
     return parser
 
 
+def _grants(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scope", action="append", metavar="SCOPE", help="what routes may ask for; several times for several")
+    parser.add_argument(
+        "--limit", action="append", metavar="LIMIT", help="of this key alone: api=1000/day, bandwidth=5 GB/period, api=5/second, 5/second"
+    )
+
+
+def _granted(options: argparse.Namespace, context: Context) -> Grants:
+    limits = read_limits(options.limit, context.configuration.meters) if options.limit else Grants()
+    return replace(limits, scopes=tuple(dict.fromkeys(options.scope or ())))
+
+
 def seconds(text: str) -> int:
     """ "30m" is 1800. Raises BadInput."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in _SPANS else (text, "s")
@@ -62,10 +89,45 @@ def seconds(text: str) -> int:
 
 
 async def create_key(options: argparse.Namespace, context: Context) -> int:
-    ref = which(options)
+    ref, span = which(options), seconds(options.expires) if options.expires else None
+    grants = _granted(options, context)
     async with context.billing() as billing:
-        made = await billing.keys.create(ref, label=options.label, test=options.test)
+        made = await billing.keys.create(ref, label=options.label, test=options.test, grants=grants, seconds=span)
     return _show_new(made, options, context)
+
+
+async def add_certificate(options: argparse.Namespace, context: Context) -> int:
+    try:
+        found = read_certificate(options.file.read_bytes())
+    except OSError as exc:
+        raise BadInput(f"{options.file} cannot be read: {exc}") from exc
+    ref, grants, label = which(options), _granted(options, context), options.label or found.name
+    async with context.billing() as billing:
+        added, published = await billing.keys.add_certificate(
+            ref, found.sha256_hex, expires_at_ms=found.expires_at_ms, label=label, test=options.test, grants=grants
+        )
+    value = {**key_row(added, context.clock.now_ms()), "org_id": added.org_id, "sha256": added.sha256}
+    show(value, options, lines=[f"Certificate {added.id}  {label}  SHA-256 {added.sha256}, until {isoformat(found.expires_at_ms)}"])
+    unpublished(published)
+    return 0
+
+
+async def grant_key(options: argparse.Namespace, context: Context) -> int:
+    if (options.scope and options.no_scopes) or (options.limit and options.no_limits):
+        raise BadInput("--scope and --no-scopes, --limit and --no-limits: give one of the two")
+    if not (options.scope or options.limit or options.no_scopes or options.no_limits):
+        raise BadInput("say what changes: --scope, --no-scopes, --limit or --no-limits")
+    given = _granted(options, context)
+    async with context.billing() as billing:
+        key, published = await billing.keys.grant(
+            options.key,
+            scopes=given.scopes if options.scope or options.no_scopes else None,
+            limits=given if options.limit or options.no_limits else None,
+        )
+    carried = ", ".join([*key.grants.scopes, *limit_words(key.grants)]) or "nothing of its own"
+    show(key_row(key, context.clock.now_ms()), options, lines=[f"Key {key.id}  {key.hint} carries {carried} from now on"])
+    unpublished(published)
+    return 0
 
 
 async def rotate_key(options: argparse.Namespace, context: Context) -> int:
@@ -117,7 +179,7 @@ async def list_keys(options: argparse.Namespace, context: Context) -> int:
     rows = [key_row(key, context.clock.now_ms()) for key in found]
     show_rows(
         rows,
-        ("id", "hint", "label", "status", "test", "created", "expires"),
+        ("id", "kind", "hint", "label", "status", "test", "scopes", "limits", "created", "expires", "replaced_by"),
         options,
         empty="No keys. weighbridge key create ORG makes one.",
     )

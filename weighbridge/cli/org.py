@@ -11,6 +11,7 @@ from metering.model.clock import isoformat
 from metering.model.quota import Rate
 
 from .context import Context, add_folders
+from .limits import limit_words
 from .output import add_format, say, show, show_rows
 
 
@@ -154,13 +155,17 @@ def key_row(key: ApiKey, now_ms: int) -> dict[str, Any]:
     """A key as lists show it."""
     return {
         "id": key.id,
+        "kind": key.kind.value,
         "hint": key.hint,
         "label": key.label,
         "status": key.status(now_ms),
         "test": key.test,
         "imported": key.imported,
+        "scopes": list(key.grants.scopes),
+        "limits": limit_words(key.grants),
         "created": isoformat(key.created_at_ms),
         "expires": isoformat(key.expires_at_ms) if key.expires_at_ms is not None else None,
+        "replaced_by": key.replaced_by,
     }
 
 

@@ -14,12 +14,15 @@ from metering.model.apikey import KeyRecord, record_to_json
 from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement
 
+_DELETE_IF = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+
 
 async def publish_orgs(client: Redis, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None:
     """Write each entitlement, its version and its active keys (sha256 hex, record), then tell the gateways."""
     pipe = client.pipeline(transaction=False)
     for entitlement, active in orgs:
         org_id, bucket = entitlement.org_id, keys.bucket_of(entitlement.org_id)
+        pipe.set(keys.slug(entitlement.slug), org_id)
         pipe.set(keys.entitlement(org_id), json.dumps(entitlements.to_json(entitlement), separators=(",", ":")))
         for sha256_hex, record in active:
             pipe.set(keys.api_key(sha256_hex), record_to_json(record))
@@ -37,12 +40,13 @@ async def withdraw_keys(client: Redis, hashes: Sequence[str]) -> None:
     await pipe.execute()
 
 
-async def withdraw_org(client: Redis, org_id: str, hashes: Sequence[str]) -> None:
-    """Forget an organization and its keys; the next call with one of them is refused."""
+async def withdraw_org(client: Redis, org_id: str, slug: str, hashes: Sequence[str]) -> None:
+    """Forget an organization and its keys; the next call with one of them is refused. Its slug may be another's by now."""
     pipe = client.pipeline(transaction=False)
     for sha256_hex in hashes:
         pipe.delete(keys.api_key(sha256_hex))
     pipe.delete(keys.entitlement(org_id))
+    pipe.eval(_DELETE_IF, 1, keys.slug(slug), org_id)
     pipe.hdel(keys.versions(keys.bucket_of(org_id)), org_id)
     pipe.publish(keys.CHANGED, f"noorg {org_id}")
     await pipe.execute()

@@ -7,13 +7,15 @@ from decimal import Decimal
 import pytest
 from redis.asyncio import Redis
 
-from billing.model.organization import SlugFaulty
+from billing.model.organization import Grants, ScopeFaulty, SlugFaulty
 from billing.services.keys import KeyFaulty, KeyOver, KeyTaken
 from billing.services.lookup import NoSuchKey, NoSuchOrganization
 from billing.services.orgs import NoSuchPlan, SlugTaken
 from billing.wiring import open_billing
 from metering.model import entitlement, keys
-from metering.model.apikey import checksum_fails, mint, record_from_json, sha256_hex
+from metering.model.apikey import KeyRecord, Kind, checksum_fails, mint, record_from_json, sha256_hex
+from metering.model.errors import BadInput
+from metering.model.quota import Per, Quota, Rate, Window
 from tests.integration.billing.conftest import METERS, Desk
 
 
@@ -243,3 +245,126 @@ async def test_what_gateways_ask_for_is_written_and_announced(sold: Desk) -> Non
     await channel.aclose()
     assert await key_works(sold, new.api_key)
     assert await told(sold, new.org.id) is not None
+
+
+# --- what a key carries -------------------------------------------------------------------------------------------------
+
+GRANTS = Grants(
+    scopes=("read", "reports"),
+    quotas=(Quota(meter="api", limit=1000, window=Window.DAY, per=Per.KEY, source="key"),),
+    rates=(Rate(meter="api", limit=5, per="second", by=Per.KEY, source="key"),),
+)
+
+
+async def record(desk: Desk, sha256: str) -> KeyRecord:
+    return record_from_json(await desk.redis.get(keys.api_key(sha256)))
+
+
+async def test_scopes_and_limits_of_a_key_reach_the_gateways_and_the_list(sold: Desk) -> None:
+    await sold.billing.orgs.create("Acme", plan="free")
+    made = await sold.billing.keys.create("acme", grants=GRANTS, test=True, seconds=60)
+    told_of = await record(sold, made.key.sha256)
+    assert (told_of.scopes, told_of.quotas, told_of.rates) == ({"read", "reports"}, GRANTS.quotas, GRANTS.rates)
+    assert (told_of.test, told_of.expires_at_ms) == (True, sold.clock.now_ms() + 60_000)
+    assert made.api_key.startswith("wbk_test_")
+    assert (await sold.billing.keys.all("acme"))[-1] == made.key
+
+
+async def test_other_limits_and_scopes_act_under_a_new_version_and_leave_each_other_alone(sold: Desk) -> None:
+    new = await sold.billing.orgs.create("Acme", plan="free")
+    made = await sold.billing.keys.create("acme", grants=GRANTS)
+    before = await told(sold, new.org.id)
+    key, published = await sold.billing.keys.grant(str(made.key.id), scopes=["write"])
+    assert published
+    assert (await record(sold, key.sha256)).scopes == {"write"}
+    assert (await record(sold, key.sha256)).quotas == GRANTS.quotas
+    await sold.billing.keys.grant(str(made.key.id), limits=Grants())
+    assert (await record(sold, key.sha256)).quotas == ()
+    assert (await record(sold, key.sha256)).scopes == {"write"}
+    after = await told(sold, new.org.id)
+    assert before is not None
+    assert after is not None
+    assert after.version == before.version + 2
+
+
+async def test_a_scope_that_no_header_could_carry_is_refused(sold: Desk) -> None:
+    await sold.billing.orgs.create("Acme", plan="free")
+    for scope in ("", "two words", 'a"b', "x" * 65, "ü"):
+        with pytest.raises(ScopeFaulty):
+            await sold.billing.keys.create("acme", grants=Grants(scopes=(scope,)))
+
+
+async def test_a_rotated_key_hands_over_what_it_carries_and_says_who_follows(sold: Desk) -> None:
+    await sold.billing.orgs.create("Acme", plan="free")
+    old = await sold.billing.keys.create("acme", grants=GRANTS)
+    new = await sold.billing.keys.rotate(str(old.key.id), overlap_seconds=86_400)
+    assert new.key.grants == GRANTS
+    assert (await key_works(sold, old.api_key), await key_works(sold, new.api_key)) == (True, True)
+    listed = {key.id: key for key in await sold.billing.keys.all("acme")}
+    assert (listed[old.key.id].replaced_by, listed[old.key.id].status(sold.clock.now_ms())) == (new.key.id, "expiring")
+    assert listed[new.key.id].replaced_by is None
+
+
+# --- certificates and slugs ---------------------------------------------------------------------------------------------
+
+
+async def test_a_certificate_stands_for_its_organization_until_it_expires(sold: Desk) -> None:
+    new = await sold.billing.orgs.create("Acme", plan="free")
+    ends = sold.clock.now_ms() + 3_600_000
+    added, published = await sold.billing.keys.add_certificate("acme", "ab" * 32, expires_at_ms=ends, label="robot", grants=GRANTS)
+    assert published
+    told_of = await record(sold, "ab" * 32)
+    assert (told_of.kind, told_of.org_id, told_of.key_id, told_of.expires_at_ms) == (Kind.CERTIFICATE, new.org.id, added.id, ends)
+    assert (added.kind, added.hint) == (Kind.CERTIFICATE, "…abababab")
+    with pytest.raises(KeyTaken):
+        await sold.billing.keys.add_certificate("acme", "ab" * 32, expires_at_ms=ends)
+    with pytest.raises(BadInput, match="add-cert"):
+        await sold.billing.keys.rotate(str(added.id))
+    await sold.billing.keys.revoke(str(added.id))
+    assert not await sold.redis.exists(keys.api_key("ab" * 32))
+
+
+async def test_a_certificate_that_has_expired_is_not_taken(sold: Desk) -> None:
+    await sold.billing.orgs.create("Acme", plan="free")
+    with pytest.raises(KeyOver):
+        await sold.billing.keys.add_certificate("acme", "ab" * 32, expires_at_ms=sold.clock.now_ms())
+
+
+async def test_a_slug_leads_to_its_organization_and_goes_with_it(sold: Desk) -> None:
+    new = await sold.billing.orgs.create("Acme", plan="free")
+    assert await sold.redis.get(keys.slug("acme")) == new.org.id.encode()
+    await sold.billing.orgs.delete("acme")
+    assert await sold.redis.get(keys.slug("acme")) is None
+
+
+async def test_a_slug_that_another_organization_took_over_stays_its_own(sold: Desk) -> None:
+    await sold.billing.orgs.create("Acme", plan="free")
+    await sold.billing.orgs.delete("acme")
+    second = await sold.billing.orgs.create("Acme", plan="free")
+    await sold.billing.entitlements.publish_all()  # tells of the deleted one again
+    assert await sold.redis.get(keys.slug("acme")) == second.org.id.encode()
+
+
+async def test_a_store_that_forgot_learns_slugs_and_grants_again(sold: Desk) -> None:
+    new = await sold.billing.orgs.create("Acme", plan="free")
+    made = await sold.billing.keys.create("acme", grants=GRANTS)
+    await sold.redis.flushall()
+    await sold.billing.republish()
+    assert await sold.redis.get(keys.slug("acme")) == new.org.id.encode()
+    assert (await record(sold, made.key.sha256)).scopes == {"read", "reports"}
+
+
+async def test_gateways_that_ask_for_a_slug_are_answered(sold: Desk) -> None:
+    new = await sold.billing.orgs.create("Acme", plan="free")
+    await sold.redis.delete(keys.slug("acme"))
+    channel = sold.redis.pubsub()
+    await channel.subscribe(keys.CHANGED)
+    await sold.billing.entitlements.answer(["slug acme", "slug nobody", "slug ../x"])
+    heard = []
+    while len(heard) < 4:
+        message = await channel.get_message(ignore_subscribe_messages=True, timeout=5)
+        if message is not None:
+            heard.append(message["data"].decode())
+    assert heard == [f"org {new.org.id}", "slug acme", "noslug nobody", "noslug ../x"]
+    assert await sold.redis.get(keys.slug("acme")) == new.org.id.encode()
+    await channel.aclose()  # type: ignore[no-untyped-call]
