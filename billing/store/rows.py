@@ -100,7 +100,7 @@ def grants(row: asyncpg.Record) -> Grants:
     return Grants(
         scopes=tuple(row["scopes"]),
         quotas=tuple(replace(quota_from_json(each), source="key") for each in limits.get("quotas", ())),
-        rates=tuple(replace(rate_from_json(each), source="key") for each in limits.get("rates", ())),
+        rates=tuple(rate_from_json(each, source="key") for each in limits.get("rates", ())),
     )
 
 
