@@ -2,6 +2,9 @@
 
 The journal (metering/store/journal.py) keeps the records, the tally (tally.py) their meaning. A recorder belongs to one
 worker incarnation: its own, or a dead one's that is being adopted.
+
+What is recorded between two flushes is one frame on disk. What every call does (granted, passed, progress, ended) is
+added up by equal calls as it is recorded; all else goes to the tally record by record, as a successor will read it.
 """
 
 import contextlib
@@ -13,9 +16,25 @@ import orjson
 from metering.store import journal as journals
 from metering.store.journal import Journal
 
-from .tally import Batch, Record, Tally, Template, replay
+from .tally import Batch, Record, Running, Tally, Template, replay
 
 KILLED = "killed"
+LEFT_BEFORE = "client_left_before"
+
+
+class _Together:
+    """While it is entered, what is recorded stays in one piece."""
+
+    __slots__ = ("recorder",)
+
+    def __init__(self, recorder: "Recorder") -> None:
+        self.recorder = recorder
+
+    def __enter__(self) -> None:
+        self.recorder._held = len(self.recorder._turn)
+
+    def __exit__(self, *_: object) -> None:
+        self.recorder._held = -1
 
 
 class Recorder:
@@ -24,10 +43,12 @@ class Recorder:
     def __init__(self, directory: Path, worker: str, now_ms: Callable[[], int]) -> None:
         self.worker, self._now_ms = worker, now_ms
         self.tally = Tally()
-        self._bundle: list[Record] | None = None
+        self._turn: list[Record] = []  # since the last frame
+        self._held = -1  # from here on the records of the turn stay in one piece; -1: nothing is held
+        self._together = _Together(self)
         self._retained: list[tuple[int, dict[int, int]]] = []  # (segment, bucket -> seq that must have passed)
         self._journal = Journal(directory, worker)
-        self._written: set[int] = set()
+        self._running: dict[int, Running] = {}  # by tid: what this segment names, and what its calls add up to
         for number, path in journals.segments(directory, worker):
             if number != self._journal.segment:
                 for payload in journals.read(path):
@@ -41,23 +62,36 @@ class Recorder:
 
     def name(self, template: Template) -> None:
         """Write down what a tid stands for; before an admit may use it."""
-        if template.tid not in self._written:
-            self._written.add(template.tid)
-            self.tally.named(template)
-            self._journal.append(orjson.dumps(template.record()))
+        if template.tid not in self._running:
+            self._named(template)
+
+    def _named(self, template: Template) -> Running:
+        self.tally.named(template)
+        self._journal.append(orjson.dumps(template.record()))
+        running = self._running[template.tid] = Running(template)
+        return running
 
     def granted(self, template: Template, epoch: int, n: int, count: int) -> int:
         """`count` calls charged by admit `n`; returns the first of their exchange ids."""
-        return self._opened("A", template, epoch, n, count)
+        tid, minute = template.tid, self._now_ms() // 60_000
+        running = self._running.get(tid) or self._named(template)
+        if running.minute != minute or running.epoch != epoch:
+            self.tally.run(running, minute, epoch)
+        running.charged += count
+        xid = self.tally.opened(running, n, count)
+        self._turn.append(["A", tid, epoch, n, xid, count, minute])
+        return xid
 
     def passed(self, template: Template, epoch: int, n: int, count: int) -> int:
         """`count` calls passed by a failure rule; returns the first of their exchange ids."""
-        return self._opened("F", template, epoch, n, count)
-
-    def _opened(self, kind: str, template: Template, epoch: int, n: int, count: int) -> int:
-        self.name(template)
-        xid = self.tally.next_xid
-        self._write([kind, template.tid, epoch, n, xid, count, self.minute()])
+        tid, minute = template.tid, self._now_ms() // 60_000
+        running = self._running.get(tid) or self._named(template)
+        if running.minute != minute:
+            self.tally.run(running, minute, epoch)
+        running.passed += count
+        xid = self.tally.opened(running, n, count)
+        self.tally.passed_for(template, n, count)
+        self._turn.append(["F", tid, epoch, n, xid, count, minute])
         return xid
 
     def refunded(self, template: Template, epoch: int, n: int, count: int) -> None:
@@ -72,16 +106,48 @@ class Recorder:
         self._write(["G", bucket, n, epoch, [[template.tid, count] for template, count in charged]])
 
     def progress(self, xid: int, template: Template, bytes_in: int, bytes_out: int, weighed: dict[str, int]) -> None:
-        """What a long exchange moved since its last record."""
-        self.name(template)
-        self._write(["P", xid, template.tid, self.minute(), bytes_in, bytes_out, weighed])
+        """What a long exchange moved since its last record. `weighed` is kept until the flush: it must not change."""
+        tid, minute = template.tid, self._now_ms() // 60_000
+        running = self._running.get(tid) or self._named(template)
+        if running.minute != minute:
+            self.tally.run(running, minute, running.epoch)
+        running.bytes_in += bytes_in
+        running.bytes_out += bytes_out
+        for meter, units in weighed.items():
+            if units:
+                running.weighed[meter] = running.weighed.get(meter, 0) + units
+        self._turn.append(["P", xid, tid, minute, bytes_in, bytes_out, weighed])
 
     def ended(
         self, xid: int, template: Template, cause: str, status: int, ms: int, bytes_in: int, bytes_out: int, weighed: dict[str, int]
     ) -> None:
-        """An exchange ended. A `cause` gives back what admission charged; `status` 0 if no answer was known."""
-        self.name(template)
-        self._write(["E", xid, template.tid, self.minute(), cause, status // 100, ms, bytes_in, bytes_out, weighed])
+        """An exchange ended. A `cause` gives back what admission charged; `status` 0 if no answer was known.
+
+        `weighed` is kept until the flush: it must not change.
+        """
+        tid, minute, status_class = template.tid, self._now_ms() // 60_000, status // 100
+        running = self._running.get(tid) or self._named(template)
+        if running.minute != minute:
+            self.tally.run(running, minute, running.epoch)
+        if status_class:
+            exchanges = running.exchanges
+            exchanges[status_class] = exchanges.get(status_class, 0) + 1
+            running.ms += ms
+        running.bytes_in += bytes_in
+        running.bytes_out += bytes_out
+        for meter, units in weighed.items():
+            if units:
+                running.weighed[meter] = running.weighed.get(meter, 0) + units
+        if cause:
+            self.tally.close(xid, cause)
+        else:
+            self.tally.open.pop(xid, None)
+        self._turn.append(["E", xid, tid, minute, cause, status_class, ms, bytes_in, bytes_out, weighed])
+
+    def left_before(self, xid: int) -> None:
+        """A call that was let pass and never forwarded, as its client had left: given back."""
+        tid, _ = self.tally.open[xid]
+        self.ended(xid, self.tally.templates[tid], LEFT_BEFORE, 0, 0, 0, 0, {})
 
     def close_open(self, cause: str = KILLED) -> int:
         """Give back whatever is still in flight (its worker is gone); returns how many."""
@@ -93,11 +159,14 @@ class Recorder:
 
     # --- batches ---------------------------------------------------------------------------------------------------
     def dirty_buckets(self) -> list[int]:
-        return [bucket for bucket, sums in self.tally.sums.items() if sums.records]
+        return self.tally.dirty()
 
     def cut(self, bucket: int) -> Batch:
         """The bucket's records up to here as the next batch; `flush` before it is shipped."""
-        batch = self._write(["C", bucket, self.tally.seqs.get(bucket, 0) + 1])
+        self._seal()
+        record = ["C", bucket, self.tally.seqs.get(bucket, 0) + 1]
+        self._journal.append(orjson.dumps(record))
+        batch = self.tally.apply(record)
         assert batch is not None
         return batch
 
@@ -113,32 +182,41 @@ class Recorder:
         return [batch for batch in batches if batch.bucket in marks and batch.seq > marks[batch.bucket]]
 
     # --- the file --------------------------------------------------------------------------------------------------
-    @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """What is recorded inside is one record on disk: a torn write keeps all of it, or none."""
-        bundle: list[Record] = []
-        self._bundle = bundle
-        try:
-            yield
-        finally:
-            self._bundle = None
-            if bundle:
-                self._journal.append(orjson.dumps(["M", bundle]))
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """What is recorded inside is on disk whole, or not at all. Nothing is cut inside."""
+        return self._together
 
-    def _write(self, record: Record) -> Batch | None:
-        if self._bundle is None:
-            self._journal.append(orjson.dumps(record))
+    def _write(self, record: Record) -> None:
+        self._turn.append(record)
+        self.tally.apply(record)
+
+    def _seal(self) -> None:
+        """Make one frame of what was recorded since the last; what is held together waits."""
+        turn = self._turn if self._held < 0 else self._turn[: self._held]
+        if not turn:
+            return
+        self._journal.append(orjson.dumps(turn[0] if len(turn) == 1 else ["M", turn]))
+        if self._held < 0:
+            turn.clear()
         else:
-            self._bundle.append(record)
-        return self.tally.apply(record)
+            del self._turn[: self._held]
+            self._held = 0
 
     def flush(self) -> None:
         """One write of all that was recorded since the last. Raises OSError: then nothing of it may be acted on."""
+        self._seal()
+        self._journal.flush()
+
+    def flush_names(self) -> None:
+        """Write what tids stand for, where that is not on disk yet: all that an admit needs before it is sent.
+
+        Costs nothing where all have their names. Raises OSError as `flush` does.
+        """
         self._journal.flush()
 
     @property
     def unwritten(self) -> bool:
-        return self._journal.dirty
+        return bool(self._turn) or self._journal.dirty
 
     @property
     def empty(self) -> bool:
@@ -151,6 +229,7 @@ class Recorder:
 
     def rotate(self) -> None:
         """Begin a segment that can be read alone; the old one waits for Postgres."""
+        self._seal()
         needed = self._needed()
         self._retained.append((self._journal.rotate(), needed))
         in_flight = {tid for tid, _ in self.tally.open.values()}
@@ -165,9 +244,11 @@ class Recorder:
         return needed
 
     def _begin_segment(self) -> None:
-        self._written.clear()
+        self._running.clear()  # what they add up to the tally still holds
         seqs, last_n = self.tally.seqs, self.tally.last_n  # both outlive the segments that are trimmed
-        self._write(["B", self.worker, [[b, seqs.get(b, 0), last_n.get(b, 0)] for b in sorted({*seqs, *last_n})]])
+        head = ["B", self.worker, [[b, seqs.get(b, 0), last_n.get(b, 0)] for b in sorted({*seqs, *last_n})]]
+        self._journal.append(orjson.dumps(head))
+        self.tally.apply(head)
         for xid, (tid, minute) in self.tally.open.items():
             self.name(self.tally.templates[tid])
             self._journal.append(orjson.dumps(["O", xid, tid, minute]))
@@ -188,6 +269,7 @@ class Recorder:
         return len(self._retained)
 
     def close(self) -> None:
+        self._seal()
         self._journal.close()
 
     def destroy(self) -> None:

@@ -1,7 +1,8 @@
 """What journal records mean: folds them into sums a bucket, and cuts the sums into batches.
 
-Pure. The live worker applies each record as it writes it, and whoever adopts a dead worker's journal applies the same
-records from disk, so both ship the same batches. The records (JSON arrays; n, xid, k and minutes are integers):
+Pure. Whoever adopts a dead worker's journal applies its records one by one. The living worker, which writes them, adds
+equal calls up first (`Running`) and folds them into the sums when somebody looks; both ship the same batches.
+The records (JSON arrays; n, xid, k and minutes are integers):
 
   ["B", worker, [[bucket, last seq, last n]…]]       begins a segment
   ["T", tid, org, bucket, key, route, method, period start, [[meter, units]…], {meter: [[counter, expires_ms]…]}]
@@ -14,17 +15,18 @@ records from disk, so both ship the same batches. The records (JSON arrays; n, x
                                                     ended; with a cause, what admission charged goes back
   ["R", tid, epoch, n, k]                           k grants of admit n that were never forwarded: refunded
   ["G", bucket, n, epoch, [[tid, k]…]]              admit n, unanswered, had charged k calls of each tid
-  ["M", [record…]]                                  several, written as one
+  ["M", [record…]]                                  several, written as one; no cut is among them
   ["C", bucket, seq]                                the bucket's records up to here are batch seq
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from metering.model.ledger import FACT, RETURNED, row_field
 
 Record = list[Any]
+_CLASSES = tuple(f"{FACT}{status_class}" for status_class in range(10))
 
 
 @dataclass(slots=True, eq=False)
@@ -40,18 +42,16 @@ class Template:
     period_start: int
     costs: tuple[tuple[str, int], ...]
     counters: dict[str, tuple[tuple[str, int], ...]]
-    _minute: int = -1
-    _fields: dict[str, str] = field(default_factory=dict)
+    _rows: "Rows | None" = None
 
-    def row(self, minute: int, measure: str) -> str:
-        """The ledger field of `measure` in that minute."""
-        if minute != self._minute:
-            self._minute, self._fields = minute, {}
-        found = self._fields.get(measure)
-        if found is None:
-            found = row_field(minute, self.period_start, self.org_id, measure, self.route_id, self.method, self.key_id)
-            self._fields[measure] = found
-        return found
+    def rows(self, minute: int) -> "Rows":
+        """The ledger fields of that minute. Those of the latest minute are kept: an old one, as a return asks for, comes seldom."""
+        rows = self._rows
+        if rows is None or rows.minute != minute:
+            rows = Rows(self, minute)
+            if self._rows is None or self._rows.minute < minute:
+                self._rows = rows
+        return rows
 
     def record(self) -> Record:
         costs, counters = [list(c) for c in self.costs], {m: [list(c) for c in cs] for m, cs in self.counters.items()}
@@ -66,6 +66,21 @@ class Template:
         )  # fmt: skip
 
 
+class Rows(dict[str, str]):
+    """Measure -> ledger field, of equal calls in one minute."""
+
+    __slots__ = ("_after", "_before", "minute")
+
+    def __init__(self, of: Template, minute: int) -> None:
+        self.minute = minute
+        field = row_field(minute, of.period_start, of.org_id, "\0", of.route_id, of.method, of.key_id)
+        self._before, self._after = field.split("\0")
+
+    def __missing__(self, measure: str) -> str:
+        field = self[measure] = self._before + measure + self._after
+        return field
+
+
 Moves = dict[str, int]
 
 
@@ -78,7 +93,6 @@ class Sums:
     charged: dict[int, Moves] = field(default_factory=dict)  # by epoch: moved by admission, gone with its epoch
     refunded: dict[int, Moves] = field(default_factory=dict)  # by epoch: to be taken back if that epoch still stands
     expires: dict[str, int] = field(default_factory=dict)
-    records: int = 0
 
     def counter_moves(self, epoch: int) -> Moves:
         """How the counters must move when this is taken under `epoch`."""
@@ -112,6 +126,23 @@ class Batch:
         return int(first.split("|", 1)[0])
 
 
+class Running:
+    """What equal calls of one minute and one epoch add up to since they were last folded into the sums.
+
+    `minute` is -1 while there is nothing. The recorder adds to the fields itself: a call of a function for each would
+    cost as much again as the addition.
+    """
+
+    __slots__ = ("bytes_in", "bytes_out", "charged", "epoch", "exchanges", "minute", "ms", "opened", "passed", "template", "weighed")
+
+    def __init__(self, template: Template) -> None:
+        self.template, self.minute, self.epoch = template, -1, -1
+        self.opened = (template.tid, -1)  # what `Tally.open` holds for each of its calls
+        self.charged = self.passed = self.ms = self.bytes_in = self.bytes_out = 0
+        self.exchanges: dict[int, int] = {}  # status class -> those that ended
+        self.weighed: dict[str, int] = {}
+
+
 def _add(into: dict[str, int], key: str, quantity: int) -> None:
     into[key] = into.get(key, 0) + quantity
 
@@ -128,32 +159,116 @@ class Tally:
         self.worker = ""
         self.templates: dict[int, Template] = {}
         self.open: dict[int, tuple[int, int]] = {}  # xid -> (tid, minute), in flight
-        self.sums: dict[int, Sums] = {}
         self.seqs: dict[int, int] = {}
         self.by_rule: dict[tuple[int, int], dict[int, int]] = {}  # (bucket, n) -> tid -> calls passed, not yet resolved
         self.last_n: dict[int, int] = {}  # bucket -> the last n that a record speaks of
         self.rule_passed: dict[str, int] = {}  # counter -> calls passed by rule, for the grace of a restart
         self.next_xid = 1
+        self._sums: dict[int, Sums] = {}
+        self._running: dict[int, list[Running]] = {}  # bucket -> what is not folded into its sums yet
 
     def apply(self, record: Record) -> Batch | None:
         """Take one record; a cut gives the batch. Raises KeyError for a tid that was never named."""
-        return getattr(self, f"_on_{record[0]}")(*record[1:])  # type: ignore[no-any-return]
+        return _MEANING[record[0]](self, *record[1:])
 
     def named(self, template: Template) -> None:
         self.templates[template.tid] = template
 
+    # --- what runs up ----------------------------------------------------------------------------------------------
+    def run(self, running: Running, minute: int, epoch: int) -> None:
+        """From here on `running` adds up calls of this minute and this epoch."""
+        if running.minute >= 0:
+            self._fold(running)
+        else:
+            self._running.setdefault(running.template.bucket, []).append(running)
+        running.minute, running.epoch, running.opened = minute, epoch, (running.template.tid, minute)
+
+    def opened(self, running: Running, n: int, k: int) -> int:
+        """`k` calls more are in flight, decided by admit `n` (0: none was asked); returns the first of their exchange ids."""
+        xid = self.next_xid
+        self.next_xid = xid + k
+        if k == 1:
+            self.open[xid] = running.opened
+        else:
+            self.open.update(dict.fromkeys(range(xid, xid + k), running.opened))
+        bucket = running.template.bucket
+        if n > self.last_n.get(bucket, 0):
+            self.last_n[bucket] = n
+        return xid
+
+    def _settle(self, bucket: int) -> None:
+        for running in self._running.pop(bucket, ()):
+            self._fold(running)
+            running.minute = -1
+
+    def _fold(self, running: Running) -> None:
+        """Add to the sums what the records of these calls, one by one, would have added."""
+        template = running.template
+        sums, rows = self._bucket(template), template.rows(running.minute)
+        if running.charged:
+            self._charge(template, sums, sums.charged.setdefault(running.epoch, {}), rows, running.charged)
+            running.charged = 0
+        if running.passed:
+            self._charge(template, sums, sums.moves, rows, running.passed)
+            self._pass(template, running.passed)
+            running.passed = 0
+        if running.exchanges:
+            for status_class, count in running.exchanges.items():
+                _add(sums.ledger, rows[_CLASSES[status_class]], count)
+            _add(sums.ledger, rows[FACT + "ms"], running.ms)
+            running.exchanges, running.ms = {}, 0
+        self._moved(template, sums, rows, running.bytes_in, running.bytes_out, running.weighed)
+        running.bytes_in = running.bytes_out = 0
+        if running.weighed:
+            running.weighed = {}
+
+    @property
+    def sums(self) -> dict[int, Sums]:
+        """Bucket -> what its records add up to since its last cut."""
+        for bucket in list(self._running):
+            self._settle(bucket)
+        return self._sums
+
+    def dirty(self) -> list[int]:
+        """The buckets with records since their last cut."""
+        return list({**self._sums, **self._running})
+
     def _bucket(self, template: Template) -> Sums:
-        sums = self.sums.get(template.bucket)
+        sums = self._sums.get(template.bucket)
         if sums is None:
-            sums = self.sums[template.bucket] = Sums()
-        sums.records += 1
+            sums = self._sums[template.bucket] = Sums()
         return sums
 
+    # --- what a record adds ----------------------------------------------------------------------------------------
     def _move(self, sums: Sums, into: Moves, template: Template, meter: str, units: int) -> None:
         for key, expires_ms in template.counters.get(meter, ()):
-            _add(into, key, units)
+            into[key] = into.get(key, 0) + units
             sums.expires[key] = expires_ms
 
+    def _charge(self, template: Template, sums: Sums, into: Moves, rows: Rows, k: int) -> None:
+        ledger = sums.ledger
+        for meter, units in template.costs:
+            field = rows[meter]
+            ledger[field] = ledger.get(field, 0) + units * k
+            self._move(sums, into, template, meter, units * k)
+
+    def _pass(self, template: Template, k: int) -> None:
+        for counters in template.counters.values():
+            for key, _ in counters:
+                _add(self.rule_passed, key, k)
+
+    def _moved(self, template: Template, sums: Sums, rows: Rows, bytes_in: int, bytes_out: int, weighed: dict[str, int]) -> None:
+        ledger = sums.ledger
+        for meter, units in weighed.items():
+            field = rows[meter]
+            ledger[field] = ledger.get(field, 0) + units
+            self._move(sums, sums.moves, template, meter, units)
+        if bytes_in:
+            _add(ledger, rows[FACT + "in"], bytes_in)
+        if bytes_out:
+            _add(ledger, rows[FACT + "out"], bytes_out)
+
+    # --- the records -----------------------------------------------------------------------------------------------
     def _on_B(self, worker: str, buckets: list[list[int]]) -> None:
         self.worker = worker
         for bucket, seq, n in buckets:
@@ -173,45 +288,35 @@ class Tally:
         self.open[xid] = (tid, minute)
         self.next_xid = max(self.next_xid, xid + 1)
 
-    def _opened(self, tid: int, n: int, xid: int, k: int, minute: int, sums: Sums, into: Moves) -> Template:
+    def _opened(self, tid: int, n: int, xid: int, k: int, minute: int) -> Template:
         template = self.templates[tid]
-        for meter, units in template.costs:
-            _add(sums.ledger, template.row(minute, meter), units * k)
-            self._move(sums, into, template, meter, units * k)
-        for x in range(xid, xid + k):
-            self.open[x] = (tid, minute)
+        self.open.update(dict.fromkeys(range(xid, xid + k), (tid, minute)))
         self.next_xid = max(self.next_xid, xid + k)
         self._spoke_of(template.bucket, n)
         return template
 
     def _on_A(self, tid: int, epoch: int, n: int, xid: int, k: int, minute: int) -> None:
-        sums = self._bucket(self.templates[tid])
-        self._opened(tid, n, xid, k, minute, sums, sums.charged.setdefault(epoch, {}))
+        template = self._opened(tid, n, xid, k, minute)
+        sums = self._bucket(template)
+        self._charge(template, sums, sums.charged.setdefault(epoch, {}), template.rows(minute), k)
 
     def _on_F(self, tid: int, epoch: int, n: int, xid: int, k: int, minute: int) -> None:
-        sums = self._bucket(self.templates[tid])
-        template = self._opened(tid, n, xid, k, minute, sums, sums.moves)
-        for counters in template.counters.values():
-            for key, _ in counters:
-                _add(self.rule_passed, key, k)
+        template = self._opened(tid, n, xid, k, minute)
+        sums = self._bucket(template)
+        self._charge(template, sums, sums.moves, template.rows(minute), k)
+        self._pass(template, k)
+        self.passed_for(template, n, k)
+
+    def passed_for(self, template: Template, n: int, k: int) -> None:
+        """A rule let `k` calls pass for which admit `n` (0: none) was asked, and has not answered."""
         if n:
             passed = self.by_rule.setdefault((template.bucket, n), {})
-            passed[tid] = passed.get(tid, 0) + k
+            passed[template.tid] = passed.get(template.tid, 0) + k
 
     def _on_P(self, xid: int, tid: int, minute: int, bytes_in: int, bytes_out: int, weighed: dict[str, int]) -> None:
         template = self.templates[tid]
-        sums = self._bucket(template)
-        self._weigh(sums, template, minute, weighed)
-        if bytes_in:
-            _add(sums.ledger, template.row(minute, FACT + "in"), bytes_in)
-        if bytes_out:
-            _add(sums.ledger, template.row(minute, FACT + "out"), bytes_out)
-
-    def _weigh(self, sums: Sums, template: Template, minute: int, weighed: dict[str, int]) -> None:
-        for meter, units in weighed.items():
-            if units:
-                _add(sums.ledger, template.row(minute, meter), units)
-                self._move(sums, sums.moves, template, meter, units)
+        moved = {meter: units for meter, units in weighed.items() if units}
+        self._moved(template, self._bucket(template), template.rows(minute), bytes_in, bytes_out, moved)
 
     def _on_E(
         self,
@@ -225,22 +330,24 @@ class Tally:
         bytes_out: int,
         weighed: dict[str, int],
     ) -> None:
-        opened = self.open.pop(xid, None)
         self._on_P(xid, tid, minute, bytes_in, bytes_out, weighed)
-        template = self.templates[tid]
-        sums = self.sums[template.bucket]
         if status_class:
-            _add(sums.ledger, template.row(minute, f"{FACT}{status_class}"), 1)
-            _add(sums.ledger, template.row(minute, FACT + "ms"), ms)
-        if cause and opened is not None:
-            self._give_back(*opened)
+            template = self.templates[tid]
+            ledger, rows = self._sums[template.bucket].ledger, template.rows(minute)
+            _add(ledger, rows[_CLASSES[status_class]], 1)
+            _add(ledger, rows[FACT + "ms"], ms)
+        self.close(xid, cause)
 
-    def _give_back(self, tid: int, minute: int) -> None:
-        template = self.templates[tid]
-        sums = self._bucket(template)
+    def close(self, xid: int, cause: str) -> None:
+        """The exchange is in flight no more; with a cause, what admission charged goes back in the minute it was charged in."""
+        opened = self.open.pop(xid, None)
+        if not cause or opened is None:
+            return
+        template = self.templates[opened[0]]
+        sums, rows = self._bucket(template), template.rows(opened[1])
         for meter, units in template.costs:
-            _add(sums.ledger, template.row(minute, meter), -units)
-            _add(sums.ledger, template.row(minute, RETURNED + meter), units)
+            _add(sums.ledger, rows[meter], -units)
+            _add(sums.ledger, rows[RETURNED + meter], units)
             self._move(sums, sums.moves, template, meter, -units)
 
     def _on_R(self, tid: int, epoch: int, n: int, k: int) -> None:
@@ -269,8 +376,12 @@ class Tally:
             self.apply(record)
 
     def _on_C(self, bucket: int, seq: int) -> Batch:
+        self._settle(bucket)
         self.seqs[bucket] = seq
-        return Batch(bucket, seq, self.sums.pop(bucket, Sums()))
+        return Batch(bucket, seq, self._sums.pop(bucket, Sums()))
+
+
+_MEANING: dict[str, Callable[..., Batch | None]] = {kind: getattr(Tally, f"_on_{kind}") for kind in "BTOAFPERGMC"}
 
 
 def replay(records: Iterator[Record]) -> tuple[Tally, list[Batch]]:

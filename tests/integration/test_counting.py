@@ -99,6 +99,7 @@ class Worker:
     async def kill(self) -> None:
         """As kill -9 leaves it: what was not written is gone, the lock is free, nobody says goodbye."""
         self.beating.cancel()
+        self.recorder._turn.clear()
         self.recorder._journal._buffer.clear()
         self.recorder.close()
         await self.link.close()

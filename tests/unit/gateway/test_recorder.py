@@ -211,15 +211,17 @@ def test_grace_that_was_used_is_found_in_the_journals_of_the_workers_named(tmp_p
 class JournalStory(RuleBasedStateMachine):
     """A recorder and its successors over one folder, in any order of events and killed at any byte.
 
-    The model keeps, frame by frame, what each record adds to the meters; a kill takes the frames that had not reached the
-    disk. Whatever is on disk must then mean what the living recorder had meant by those frames.
+    The model keeps, frame by frame, what is added to the meters, and for each frame not yet closed what was recorded since;
+    a kill takes the frames that had not reached the disk. Whatever is on disk must then mean what the living recorder had
+    meant by those frames.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="wb-journal-")
         self.epoch, self.n = 1, Counter[int]()
-        self.frames: list[Counter[str]] = []  # what each record, on disk or buffered, adds to the ledger
+        self.frames: list[Counter[str]] = []  # what each frame, on disk or buffered, adds to the ledger
+        self.turn = Counter[str]()  # what was recorded since the last frame adds
         self.cuts: list[tuple[int, Batch]] = []  # (frames up to its cut, the batch as the living recorder gave it)
         self.states: list[tuple[int, dict[int, tuple[int, int]], dict[int, int], dict[int, dict[int, int]]]] = []
         self.unresolved: dict[int, dict[int, int]] = {}  # bucket -> tid -> calls that a rule let pass
@@ -242,17 +244,25 @@ class JournalStory(RuleBasedStateMachine):
         self._remember()
 
     def _happened(self, **units: int) -> None:
-        """Take note of the frames just buffered; the last of them carries the quantities."""
-        total = self.flushed + len(self.recorder._journal._buffer) // 2
-        self.frames += [Counter[str]() for _ in range(total - len(self.frames))]
-        self.frames[-1].update(units)
-        self._remember()
+        self.turn.update(units)
+
+    def _framed(self, *after: Counter[str]) -> None:
+        """Take note of the frames just closed: names, what was recorded since the last, and what came `after`."""
+        total = self.flushed + len(self.recorder._journal._buffer) // 2 - len(after)
+        if total > len(self.frames):
+            self.frames += [Counter[str]() for _ in range(total - len(self.frames))]
+            self.frames[-1].update(self.turn)
+            self.turn.clear()
+            self._remember()
+        self.frames += after
 
     def _remember(self) -> None:
         tally = self.recorder.tally
         self.states.append((len(self.frames), dict(tally.open), dict(tally.last_n), {b: dict(p) for b, p in self.unresolved.items()}))
 
     def _flush(self) -> None:
+        self.recorder._seal()
+        self._framed()
         self.recorder.flush()
         self.flushed = len(self.frames)
 
@@ -314,7 +324,7 @@ class JournalStory(RuleBasedStateMachine):
     def a_batch_is_cut(self, bucket: int) -> None:
         if bucket not in self.unresolved:
             batch = self.recorder.cut(bucket)
-            self._happened()
+            self._framed(Counter())
             self.cuts.append((len(self.frames), batch))
 
     @rule()
@@ -345,6 +355,8 @@ class JournalStory(RuleBasedStateMachine):
     def the_worker_is_killed_in_the_middle_of_a_write(self, share: float, gives_back: bool) -> None:
         """Of the bytes not yet flushed a share reaches the disk; then somebody takes the files."""
         journal = self.recorder._journal
+        self.recorder._seal()
+        self._framed()
         ends, data = [], b""
         for head, payload in zip(journal._buffer[::2], journal._buffer[1::2], strict=True):
             data += head + payload
@@ -391,7 +403,7 @@ class JournalStory(RuleBasedStateMachine):
     @invariant()
     def ledger_and_counters_hold_what_was_charged_and_not_returned(self) -> None:
         billed, counted, told = Counter[str](), Counter[str](), Counter[str]()
-        for frame in self.frames:
+        for frame in [*self.frames, self.turn]:
             told.update(frame)
         for sums in [*(batch.sums for _, batch in self.cuts), *self.recorder.tally.sums.values()]:
             for field, quantity in sums.ledger.items():
