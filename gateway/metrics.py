@@ -1,11 +1,14 @@
 """The gateway's metrics, named once. Exposed by the supervisor, one page for all workers (prometheus multiprocess mode).
 
 No label without a bound: `route` is a configured template or `unmatched`, `meter` a configured meter.
-What happens with every call is added up in plain dictionaries and handed over once a second (`gather`): a call pays for
-an addition, not for a lock and a write to shared memory for each of its metrics.
+What happens with every call is added up in the process and handed over once a second (`gather`): a call pays for an
+addition, not for a lock and a write to shared memory for each of its metrics. Who adds to the same labels again and
+again asks for them once: `metrics.requests.at("/path", "2xx")` is a Sum, `metrics.duration.at("/path")` a Sample.
 """
 
-from bisect import bisect_left
+from bisect import bisect_right
+from itertools import pairwise
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -24,40 +27,81 @@ class _Buckets(Histogram):
         self._sum.inc(total)
 
 
+class Sum:
+    """What a counter is to be raised by under certain labels."""
+
+    __slots__ = ("count", "metric")
+
+    def __init__(self) -> None:
+        self.count: float = 0
+        self.metric: Any = None  # the counter's child, once it was needed: a label set that never counted shows no zero
+
+    def add(self, count: float) -> None:
+        self.count += count
+
+
 class Added:
-    """What a counter is to be raised by, until `hand_over`."""
+    """A counter's sums, until `hand_over`."""
 
     def __init__(self, metric: Counter) -> None:
         self._metric = metric
-        self._counts: dict[tuple[str, ...], float] = {}
+        self._sums: dict[tuple[str, ...], Sum] = {}
+
+    def at(self, *labels: str) -> Sum:
+        found = self._sums.get(labels)
+        if found is None:
+            found = self._sums[labels] = Sum()
+        return found
 
     def add(self, count: float, *labels: str) -> None:
-        self._counts[labels] = self._counts.get(labels, 0) + count
+        self.at(*labels).count += count
 
     def hand_over(self) -> None:
-        counts, self._counts = self._counts, {}
-        for labels, count in counts.items():
-            (self._metric.labels(*labels) if labels else self._metric).inc(count)
+        for labels, each in self._sums.items():
+            if each.count:
+                if each.metric is None:
+                    each.metric = self._metric.labels(*labels) if labels else self._metric
+                each.metric.inc(each.count)
+                each.count = 0
+
+
+class Sample:
+    """What a histogram has yet to take under certain labels. `observe(value)` keeps the value; it is sorted in once a second."""
+
+    __slots__ = ("metric", "observe", "values")
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.observe = self.values.append
+        self.metric: _Buckets | None = None
 
 
 class Observed:
-    """What a histogram has yet to take, until `hand_over`."""
+    """A histogram's samples, until `hand_over`."""
 
     def __init__(self, metric: _Buckets, bounds: tuple[float, ...]) -> None:
-        self._metric, self._bounds = metric, bounds
-        self._seen: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
+        self._metric, self.bounds = metric, bounds
+        self._samples: dict[tuple[str, ...], Sample] = {}
+
+    def at(self, *labels: str) -> Sample:
+        found = self._samples.get(labels)
+        if found is None:
+            found = self._samples[labels] = Sample()
+        return found
 
     def observe(self, value: float, *labels: str) -> None:
-        seen = self._seen.get(labels)
-        if seen is None:
-            seen = self._seen[labels] = ([0] * (len(self._bounds) + 1), [0.0])
-        seen[0][bisect_left(self._bounds, value)] += 1
-        seen[1][0] += value
+        self.at(*labels).values.append(value)
 
     def hand_over(self) -> None:
-        seen, self._seen = self._seen, {}
-        for labels, (buckets, total) in seen.items():
-            (self._metric.labels(*labels) if labels else self._metric).take(buckets, total[0])
+        for labels, each in self._samples.items():
+            values = each.values
+            if values:
+                if each.metric is None:
+                    each.metric = self._metric.labels(*labels) if labels else self._metric
+                values.sort()
+                ends = [0, *(bisect_right(values, bound) for bound in self.bounds), len(values)]
+                each.metric.take([end - start for start, end in pairwise(ends)], sum(values))
+                values.clear()
 
 
 class GatewayMetrics:

@@ -71,27 +71,42 @@ class Recorder:
         running = self._running[template.tid] = Running(template)
         return running
 
-    def granted(self, template: Template, epoch: int, n: int, count: int) -> int:
-        """`count` calls charged by admit `n`; returns the first of their exchange ids."""
-        tid, minute = template.tid, self._now_ms() // 60_000
+    def granted(self, template: Template, epoch: int, n: int, count: int, minute: int = 0) -> int:
+        """`count` calls charged by admit `n`; returns the first of their exchange ids.
+
+        Here and below: who knows the `minute` (0: the present one) spares a look at the clock.
+        """
+        tid, minute = template.tid, minute or self._now_ms() // 60_000
         running = self._running.get(tid) or self._named(template)
         if running.minute != minute or running.epoch != epoch:
             self.tally.run(running, minute, epoch)
         running.charged += count
-        xid = self.tally.opened(running, n, count)
+        xid = self._opened(running, n, count)
         self._turn.append(["A", tid, epoch, n, xid, count, minute])
         return xid
 
-    def passed(self, template: Template, epoch: int, n: int, count: int) -> int:
+    def passed(self, template: Template, epoch: int, n: int, count: int, minute: int = 0) -> int:
         """`count` calls passed by a failure rule; returns the first of their exchange ids."""
-        tid, minute = template.tid, self._now_ms() // 60_000
+        tid, minute = template.tid, minute or self._now_ms() // 60_000
         running = self._running.get(tid) or self._named(template)
         if running.minute != minute:
             self.tally.run(running, minute, epoch)
         running.passed += count
-        xid = self.tally.opened(running, n, count)
+        xid = self._opened(running, n, count)
         self.tally.passed_for(template, n, count)
         self._turn.append(["F", tid, epoch, n, xid, count, minute])
+        return xid
+
+    def _opened(self, running: Running, n: int, count: int) -> int:
+        tally, bucket = self.tally, running.template.bucket
+        xid = tally.next_xid
+        tally.next_xid = xid + count
+        if count == 1:
+            tally.open[xid] = running.opened
+        else:
+            tally.open.update(dict.fromkeys(range(xid, xid + count), running.opened))
+        if n > tally.last_n.get(bucket, 0):
+            tally.last_n[bucket] = n
         return xid
 
     def refunded(self, template: Template, epoch: int, n: int, count: int) -> None:
@@ -105,9 +120,9 @@ class Recorder:
             self.name(template)
         self._write(["G", bucket, n, epoch, [[template.tid, count] for template, count in charged]])
 
-    def progress(self, xid: int, template: Template, bytes_in: int, bytes_out: int, weighed: dict[str, int]) -> None:
+    def progress(self, xid: int, template: Template, bytes_in: int, bytes_out: int, weighed: dict[str, int], minute: int = 0) -> None:
         """What a long exchange moved since its last record. `weighed` is kept until the flush: it must not change."""
-        tid, minute = template.tid, self._now_ms() // 60_000
+        tid, minute = template.tid, minute or self._now_ms() // 60_000
         running = self._running.get(tid) or self._named(template)
         if running.minute != minute:
             self.tally.run(running, minute, running.epoch)
@@ -119,13 +134,22 @@ class Recorder:
         self._turn.append(["P", xid, tid, minute, bytes_in, bytes_out, weighed])
 
     def ended(
-        self, xid: int, template: Template, cause: str, status: int, ms: int, bytes_in: int, bytes_out: int, weighed: dict[str, int]
+        self,
+        xid: int,
+        template: Template,
+        cause: str,
+        status: int,
+        ms: int,
+        bytes_in: int,
+        bytes_out: int,
+        weighed: dict[str, int],
+        minute: int = 0,
     ) -> None:
         """An exchange ended. A `cause` gives back what admission charged; `status` 0 if no answer was known.
 
         `weighed` is kept until the flush: it must not change.
         """
-        tid, minute, status_class = template.tid, self._now_ms() // 60_000, status // 100
+        tid, minute, status_class = template.tid, minute or self._now_ms() // 60_000, status // 100
         running = self._running.get(tid) or self._named(template)
         if running.minute != minute:
             self.tally.run(running, minute, running.epoch)

@@ -27,6 +27,7 @@ from metering.model.ledger import FACT, RETURNED, row_field
 
 Record = list[Any]
 _CLASSES = tuple(f"{FACT}{status_class}" for status_class in range(10))
+_MS, _IN, _OUT = FACT + "ms", FACT + "in", FACT + "out"
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +43,11 @@ class Template:
     period_start: int
     costs: tuple[tuple[str, int], ...]
     counters: dict[str, tuple[tuple[str, int], ...]]
-    _rows: "Rows | None" = None
+    charges: tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...] = field(init=False)  # each cost with the counters it moves
+    _rows: "Rows | None" = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.charges = tuple((meter, units, self.counters.get(meter, ())) for meter, units in self.costs)
 
     def rows(self, minute: int) -> "Rows":
         """The ledger fields of that minute. Those of the latest minute are kept: an old one, as a return asks for, comes seldom."""
@@ -183,19 +188,6 @@ class Tally:
             self._running.setdefault(running.template.bucket, []).append(running)
         running.minute, running.epoch, running.opened = minute, epoch, (running.template.tid, minute)
 
-    def opened(self, running: Running, n: int, k: int) -> int:
-        """`k` calls more are in flight, decided by admit `n` (0: none was asked); returns the first of their exchange ids."""
-        xid = self.next_xid
-        self.next_xid = xid + k
-        if k == 1:
-            self.open[xid] = running.opened
-        else:
-            self.open.update(dict.fromkeys(range(xid, xid + k), running.opened))
-        bucket = running.template.bucket
-        if n > self.last_n.get(bucket, 0):
-            self.last_n[bucket] = n
-        return xid
-
     def _settle(self, bucket: int) -> None:
         for running in self._running.pop(bucket, ()):
             self._fold(running)
@@ -205,6 +197,7 @@ class Tally:
         """Add to the sums what the records of these calls, one by one, would have added."""
         template = running.template
         sums, rows = self._bucket(template), template.rows(running.minute)
+        ledger = sums.ledger
         if running.charged:
             self._charge(template, sums, sums.charged.setdefault(running.epoch, {}), rows, running.charged)
             running.charged = 0
@@ -214,13 +207,16 @@ class Tally:
             running.passed = 0
         if running.exchanges:
             for status_class, count in running.exchanges.items():
-                _add(sums.ledger, rows[_CLASSES[status_class]], count)
-            _add(sums.ledger, rows[FACT + "ms"], running.ms)
-            running.exchanges, running.ms = {}, 0
-        self._moved(template, sums, rows, running.bytes_in, running.bytes_out, running.weighed)
-        running.bytes_in = running.bytes_out = 0
-        if running.weighed:
-            running.weighed = {}
+                name = rows[_CLASSES[status_class]]
+                ledger[name] = ledger.get(name, 0) + count
+            name = rows[_MS]
+            ledger[name] = ledger.get(name, 0) + running.ms
+            running.exchanges.clear()
+            running.ms = 0
+        if running.weighed or running.bytes_in or running.bytes_out:
+            self._moved(template, sums, rows, running.bytes_in, running.bytes_out, running.weighed)
+            running.bytes_in = running.bytes_out = 0
+            running.weighed.clear()
 
     @property
     def sums(self) -> dict[int, Sums]:
@@ -246,11 +242,14 @@ class Tally:
             sums.expires[key] = expires_ms
 
     def _charge(self, template: Template, sums: Sums, into: Moves, rows: Rows, k: int) -> None:
-        ledger = sums.ledger
-        for meter, units in template.costs:
-            field = rows[meter]
-            ledger[field] = ledger.get(field, 0) + units * k
-            self._move(sums, into, template, meter, units * k)
+        ledger, expires = sums.ledger, sums.expires
+        for meter, units, counters in template.charges:
+            units *= k
+            name = rows[meter]
+            ledger[name] = ledger.get(name, 0) + units
+            for key, expires_ms in counters:
+                into[key] = into.get(key, 0) + units
+                expires[key] = expires_ms
 
     def _pass(self, template: Template, k: int) -> None:
         for counters in template.counters.values():
@@ -258,15 +257,19 @@ class Tally:
                 _add(self.rule_passed, key, k)
 
     def _moved(self, template: Template, sums: Sums, rows: Rows, bytes_in: int, bytes_out: int, weighed: dict[str, int]) -> None:
-        ledger = sums.ledger
+        ledger, moves, expires = sums.ledger, sums.moves, sums.expires
         for meter, units in weighed.items():
-            field = rows[meter]
-            ledger[field] = ledger.get(field, 0) + units
-            self._move(sums, sums.moves, template, meter, units)
+            name = rows[meter]
+            ledger[name] = ledger.get(name, 0) + units
+            for key, expires_ms in template.counters.get(meter, ()):
+                moves[key] = moves.get(key, 0) + units
+                expires[key] = expires_ms
         if bytes_in:
-            _add(ledger, rows[FACT + "in"], bytes_in)
+            name = rows[_IN]
+            ledger[name] = ledger.get(name, 0) + bytes_in
         if bytes_out:
-            _add(ledger, rows[FACT + "out"], bytes_out)
+            name = rows[_OUT]
+            ledger[name] = ledger.get(name, 0) + bytes_out
 
     # --- the records -----------------------------------------------------------------------------------------------
     def _on_B(self, worker: str, buckets: list[list[int]]) -> None:
@@ -335,7 +338,7 @@ class Tally:
             template = self.templates[tid]
             ledger, rows = self._sums[template.bucket].ledger, template.rows(minute)
             _add(ledger, rows[_CLASSES[status_class]], 1)
-            _add(ledger, rows[FACT + "ms"], ms)
+            _add(ledger, rows[_MS], ms)
         self.close(xid, cause)
 
     def close(self, xid: int, cause: str) -> None:
