@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
 
+_OUR_NAMES = (b"X-Request-Id", b"traceparent")
+
+
 class UpstreamUnreachable(WeighbridgeError):
     """The service behind the gateway could not be reached; the call was not charged."""
 
@@ -170,7 +173,9 @@ class Call(Transfer):
     def to_client(self) -> tuple[AddedNames, bytes]:
         limits = self._limits()
         lines = b"\r\nX-Request-Id: %b\r\ntraceparent: %b" % (self.rid, self.trace)
-        return (b"X-Request-Id", b"traceparent", *names_of(limits)), lines + lines_of(limits)
+        if not limits:
+            return _OUR_NAMES, lines
+        return (*_OUR_NAMES, *names_of(limits)), lines + lines_of(limits)
 
     def progressed(self) -> None:
         if self.metered is not None:

@@ -57,11 +57,12 @@ class Caller:
     the token names. `name` is what the directory keeps it under.
     """
 
-    __slots__ = ("key", "name", "org", "tenant", "valid", "young")
+    __slots__ = ("key", "lines", "name", "org", "tenant", "valid", "young")
 
     def __init__(self, name: str, key: KeyRecord, org: Org, tenant: str | None = None) -> None:
         self.name, self.key, self.org, self.tenant = name, key, org, tenant
         self.valid = self.young = False
+        self.lines: bytes | None = None  # what the service is told of it, once that was asked for
 
     def may(self, route: Route) -> bool:
         """Whether it carries every scope that the route asks for."""

@@ -15,7 +15,7 @@ from .charges import Charge, make_charge
 from .directory import Caller, Directory
 from .downstream import Request
 from .headers import lines_of
-from .identity import Identities, client_address, identity_headers, request_id, signature, traceparent
+from .identity import Identities, client_address, identity_headers, new_ids, request_id, signature, traceparent
 from .loglines import LogLines
 from .metrics import GatewayMetrics
 from .recorder import Recorder
@@ -125,19 +125,23 @@ class Handler:
     # --- forward -----------------------------------------------------------------------------------------------------
     def ids(self, request: Request) -> tuple[bytes, bytes]:
         """The request's id and its trace context: the client's where they are well-formed."""
-        return request_id(request), traceparent(request)
+        first = request.fields.first
+        if b"x-request-id" in first or b"traceparent" in first:
+            return request_id(request), traceparent(request)
+        return new_ids()
 
     def to_service(self, call: Call) -> bytes:
         """The lines that the service learns from us alone."""
-        fields = [(b"X-Request-Id", call.rid), (b"traceparent", call.trace)]
         caller, secret = call.caller, self.policy.signing_secret
-        if caller is not None:
-            fields += identity_headers(caller)
-            if secret is not None:
-                request, key = call.request, caller.key
-                now = self.now_ms() // 1000
-                fields.append(signature(secret, now, key.org_id, key.key_id, call.rid, request.method, request.target))
-        return lines_of(fields)
+        if caller is None:
+            return b"\r\nX-Request-Id: %b\r\ntraceparent: %b" % (call.rid, call.trace)
+        known = caller.lines
+        if known is None:
+            known = caller.lines = lines_of(identity_headers(caller))
+        if secret is not None:
+            request, key, now = call.request, caller.key, self.now_ms() // 1000
+            known += lines_of([signature(secret, now, key.org_id, key.key_id, call.rid, request.method, request.target)])
+        return b"\r\nX-Request-Id: %b\r\ntraceparent: %b%b" % (call.rid, call.trace, known)
 
     # --- log ---------------------------------------------------------------------------------------------------------
     def log_refusal(self, call: Call, status: int, reason: str, **facts: str) -> None:

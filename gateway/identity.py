@@ -117,6 +117,12 @@ def traceparent(request: HasHeaders) -> bytes:
     return b"00-%032x-%016x-01" % (_random.getrandbits(128) or 1, _random.getrandbits(64) or 1)
 
 
+def new_ids() -> tuple[bytes, bytes]:
+    """A request id and the root of a new trace, of random bits drawn once."""
+    digits = b"%080x" % _random.getrandbits(320)
+    return digits[:32], b"00-%b-%b-01" % (digits[32:64], digits[64:])
+
+
 def identity_headers(caller: Caller) -> list[tuple[bytes, bytes]]:
     """What the service learns from us alone; the same names are stripped from what clients send."""
     entitlement = caller.org.entitlement

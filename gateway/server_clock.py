@@ -12,13 +12,11 @@ class ServerClock:
     def __init__(self, clock: Clock, link: Link) -> None:
         self._clock, self._link = clock, link
         self._ahead_ms = 0
+        self.monotonic = clock.monotonic
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch, by the store's clock."""
         return self._clock.now_ms() + self._ahead_ms
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
 
     async def synchronize(self) -> None:
         """Ask the store for its time. Keeps what it knows where the store is away."""

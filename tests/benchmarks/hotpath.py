@@ -149,7 +149,7 @@ def part(worker: Worker, kind: type) -> Any:
 
 async def main(folder: Path, case: dict[str, Any], rounds: int, counting: Callable[[bool], None]) -> None:
     start = Start(socket_fd=-1, control_fd=None, slot=0, workers=1, data_dir=folder / "data", config=folder / case["config"])
-    worker = Worker(start, Settings.load(case["environ"], bills=False))
+    worker = Worker(start, Settings.load(case["environ"], bills=False), lambda _: None)
     link = part(worker, Link)
     link.start()
     await worker._first_contact()
