@@ -116,10 +116,13 @@ class KeySet:
         """Whether it still stands in the set."""
         return any(key is made for _, made in self._made.values())
 
-    def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        """The key of this id; without an id the only one that suits. Fetches anew, for later, where the set has grown old."""
+    def tend(self) -> None:
+        """Fetch anew, for later, where the set has grown old. Called each second or so, whether tokens come or not."""
         if self._monotonic() - self._fetched_at > FRESH_SECONDS:
             self._begin()
+
+    def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
+        """The key of this id; without an id the only one that suits."""
         known = self._made.get((kid, algorithm))
         if known is not None or self._keys is None:
             return known[1] if known is not None else None

@@ -29,7 +29,6 @@ class LogLines:
         now = self._monotonic()
         if now - self._since >= 1.0:
             self._tell()
-            self._since = now
         kind = kind if kind in self._written or len(self._written) < KINDS_REMEMBERED else "other"
         written = self._written.get(kind, 0)
         if written < self._a_second:
@@ -49,3 +48,4 @@ class LogLines:
             log.warning("%s", orjson.dumps({"event": "refused", "reason": kind, "more": count}).decode())
         self._written.clear()
         self._left_out.clear()
+        self._since = self._monotonic()

@@ -137,6 +137,12 @@ class Tokens:
         caller = Caller(name, record, org, verified.tenant)
         return self._directory.keep(caller)
 
+    def tend(self) -> None:
+        """Called each second or so: so that a key which its issuer withdrew is not believed for long."""
+        for issuer in self._issuers.values():
+            if issuer.keys is not None:
+                issuer.keys.tend()
+
     def _name(self, token: str) -> str:
         return self._tag + hashlib.sha256(token.encode("latin-1")).hexdigest()
 

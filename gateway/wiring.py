@@ -252,6 +252,8 @@ class Worker:
             for scope, active in self._bypasses.active(self.clock.now_ms()).items():
                 self._metrics.bypass_active.labels(scope.value).set(active)
             self._metrics.gather()
+            if self._tokens is not None:
+                self._tokens.tend()
             self._metrics.journal_free.set(shutil.disk_usage(directory).free)
             self._metrics.journal_oldest_age.set(self._shipper.oldest_age_seconds())
             self._metrics.in_flight.labels("http").set(self._server.in_flight)

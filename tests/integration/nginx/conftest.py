@@ -146,8 +146,11 @@ class Nginx:
         raise AssertionError(f"no line for {path}")
 
 
-def laid_out(folder: Path, gateways: list[int], replace: dict[str, str] | None = None, *, tls: bool = False) -> Nginx:
-    """The shipped configuration in `folder`, listening on free ports of loopback in front of `gateways`."""
+def laid_out(
+    folder: Path, gateways: list[int], replace: dict[str, str] | None = None, *, tls: bool = False, clients: Path | None = None
+) -> Nginx:
+    """The shipped configuration in `folder`, listening on free ports of loopback in front of `gateways`; `clients` sign client
+    certificates."""
     site = folder / "weighbridge"
     shutil.copytree(SHIPPED, site)
     (folder / "logs").mkdir()
@@ -160,6 +163,9 @@ def laid_out(folder: Path, gateways: list[int], replace: dict[str, str] | None =
         (site / "tls" / "tls.conf.example").rename(site / "tls" / "tls.conf")
         certificates = {"/etc/ssl/weighbridge/fullchain.pem": str(CERTIFICATE), "/etc/ssl/weighbridge/privkey.pem": str(CERTIFICATE)}
         _edit(site / "tls" / "tls.conf", {"listen 443 ssl;": f"listen 127.0.0.1:{nginx.tls_port} ssl;"} | certificates)
+    if clients is not None:
+        asked = {"#ssl_client_certificate /etc/ssl/weighbridge/clients.pem": f"ssl_client_certificate {clients}"}
+        _edit(site / "tls" / "tls.conf", asked | {"#ssl_verify_client": "ssl_verify_client"})
     user = "user root root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(
         f"{user} worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/logs/error.log;\n"
@@ -192,10 +198,10 @@ async def start_nginx(tmp_path: Path) -> AsyncIterator[Start]:
     """Start one nginx: `await start_nginx([gateway ports], {"old": "new"}, tls=False)`."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    async def start(gateways: list[int], replace: dict[str, str] | None = None, *, tls: bool = False) -> Nginx:
+    async def start(gateways: list[int], replace: dict[str, str] | None = None, *, tls: bool = False, clients: Path | None = None) -> Nginx:
         for name in ("client_body_temp", "proxy_temp"):
             (tmp_path / name).mkdir(exist_ok=True)
-        nginx = laid_out(tmp_path, gateways, replace, tls=tls)
+        nginx = laid_out(tmp_path, gateways, replace, tls=tls, clients=clients)
         processes.append(_spawn(tmp_path))
         for _ in range(_READY_TRIES):
             try:

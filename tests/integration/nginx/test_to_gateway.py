@@ -29,10 +29,11 @@ FILES = {
 }
 
 
-def _spawn(folder: Path, service_port: int, redis_url: str, port: int) -> subprocess.Popen[bytes]:
+def spawn(folder: Path, service_port: int, redis_url: str, port: int, files: dict[str, str] = FILES) -> subprocess.Popen[bytes]:
+    """A gateway alone, on these files."""
     config = folder / "config"
     config.mkdir()
-    for name, text in FILES.items():
+    for name, text in files.items():
         (config / name).write_text(text)
     environ = {
         "REDIS_URL": redis_url, "UPSTREAM": f"http://127.0.0.1:{service_port}", "WEIGHBRIDGE_WORKERS": "1", "WEIGHBRIDGE_HOST": "127.0.0.1",
@@ -49,7 +50,7 @@ def _spawn(folder: Path, service_port: int, redis_url: str, port: int) -> subpro
 async def edge(start_nginx: Start, gateway: ScriptedGateway, redis: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nginx]:
     """nginx in front of a real gateway in front of `gateway`, which plays the service here."""
     folder, port = tmp_path_factory.mktemp("gateway"), free_port()
-    process = _spawn(folder, gateway.port, redis, port)
+    process = spawn(folder, gateway.port, redis, port)
     try:
         nginx = await start_nginx([port])
         for _ in range(_TRIES):
