@@ -1,5 +1,8 @@
 """The pulse of a gateway process, worker or supervisor: ship each second, say that it lives, look again at what was away.
 
+Each second ships every bucket, a share of them at each look: all at once, thousands of organizations would hold up the calls
+of that moment, here and in the store.
+
 Its heartbeat (`wb:workers`) is what recovery waits for: a bucket opens when every living process has replayed.
 """
 
@@ -31,6 +34,7 @@ class Pulse:
         self._epochs, self._shippers = epochs, shippers
         self._reported: dict[tuple[str, int], str] = {}
         self._wanted = self._shipped = ""
+        self._looks = 0
 
     async def run(self) -> None:
         """For ever. Heartbeats go on while somebody waits for a shipment."""
@@ -43,6 +47,7 @@ class Pulse:
                 if now >= next_ship:
                     next_ship, beats = now + SHIP_SECONDS, beats + 1
                     await self._beat(look_at_committed=beats % _COMMITTED_EVERY == 0)
+                self._ship_share()
                 if shipping is not None and shipping.done():
                     shipping = shipping.result()
                 if shipping is None and self._wanted != self._shipped:
@@ -56,11 +61,17 @@ class Pulse:
         await self._clock.synchronize()
         if self._link.up:
             self._epochs.ask(range(keys.BUCKETS))  # an idle process must notice too that the store forgot
-        for shipper in self._shippers():
-            shipper.cut_and_send()
-            if look_at_committed and self._link.up:
+        if look_at_committed and self._link.up:
+            for shipper in self._shippers():
                 shipper.ask_committed()
         self._say_alive()
+
+    def _ship_share(self) -> None:
+        shares = max(round(SHIP_SECONDS / _LOOK_SECONDS), 1)
+        share = range(self._looks % shares, keys.BUCKETS, shares)
+        self._looks += 1
+        for shipper in self._shippers():
+            shipper.cut_and_send(share)
 
     def _say_alive(self) -> None:
         beat = {"at_ms": self._clock.now_ms(), "role": self._role, "shipped": self._shipped, "host": os.uname().nodename}

@@ -18,6 +18,7 @@ from .scripts import SETTLE
 from .tally import Batch
 
 log = logging.getLogger("weighbridge.gateway")
+EVERY_BUCKET = range(keys.BUCKETS)
 KEPT_ROWS = 500_000  # ledger rows kept in memory for a replay; beyond, a replay reads the journal
 
 
@@ -60,10 +61,10 @@ class Shipper:
         self._kept_rows = 0
 
     # --- outward ---------------------------------------------------------------------------------------------------
-    def cut_and_send(self) -> None:
-        """Make batches of everything recorded, and send what can be sent."""
+    def cut_and_send(self, of: range = EVERY_BUCKET) -> None:
+        """Make batches of everything recorded in these buckets, and send what can be sent."""
         for bucket in self._recorder.dirty_buckets():
-            if not self._buckets[bucket].held and self._lane(bucket).acked is not None:
+            if bucket in of and not self._buckets[bucket].held and self._lane(bucket).acked is not None:
                 self._push(self._recorder.cut(bucket))
         try:
             self._recorder.flush()
@@ -71,7 +72,8 @@ class Shipper:
         except OSError:
             return  # what is not on disk stays buffered
         for bucket in list(self._lanes):
-            self._next(bucket)
+            if bucket in of:
+                self._next(bucket)
 
     def cut_now(self) -> dict[int, int]:
         """Cut and send; bucket -> the seq by which all that is recorded now has been taken."""
