@@ -36,6 +36,7 @@ class Exchange(Protocol):
     """What takes a request's body and hears of its client; gateway.transfer.Transfer."""
 
     def take_body(self, pieces: list[bytes], ended: bool) -> None: ...
+    def tunnelled(self, data: bytes) -> None: ...
     def client_gone(self) -> None: ...
     def client_paused(self) -> None: ...
     def client_resumed(self) -> None: ...
@@ -59,6 +60,7 @@ class ClientConnection(asyncio.Protocol):
         "_served",
         "_server",
         "_serving",
+        "_tunnel",
         "_unsent",
         "_used",
         "closing",
@@ -73,7 +75,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, server: "DownstreamServer") -> None:
         self._server = server
-        self._parser = RequestParser(server.limits, Request)
+        self._parser = RequestParser(server.limits, Request, upgrades=True)
         self._request: Request | None = None
         self._served = False  # the request was answered and its handler is done, but its body is still coming
         self._pending = b""  # read, but behind the request being served
@@ -83,6 +85,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._attached = False  # the exchange takes the body; until then it is held
         self._serving = False
+        self._tunnel = False  # the connection has changed protocols
         self._used = False
         self._paused = 0
         self._unsent = 0
@@ -114,7 +117,10 @@ class ClientConnection(asyncio.Protocol):
                 self._next(data)
                 return
         if data:
-            self._hold(data)
+            if self._tunnel and self._exchange is not None:
+                self._exchange.tunnelled(data)
+            else:
+                self._hold(data)
 
     def eof_received(self) -> None:
         self._lose()
@@ -322,6 +328,13 @@ class ClientConnection(asyncio.Protocol):
         self._attached = False
         if self._paused:
             self._resume(_FOR_BODY)
+
+    def open_tunnel(self) -> bytes:
+        """From now on all that comes is the new protocol's and goes to the exchange; returns what came before."""
+        self._tunnel = True
+        early, self._pending = self._pending, b""
+        self._resume(_FOR_ORDER)
+        return early
 
     def pause_body(self) -> None:
         self._pause(_FOR_BODY)

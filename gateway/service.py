@@ -14,6 +14,7 @@ import httptools
 from gateway.reply import ResponseHead, common_head
 
 _MAX_HEAD_BYTES = 262_144
+_SWITCHING = 101
 _WRITE_HIGH_WATER_BYTES = 65_536
 
 
@@ -61,6 +62,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_headers",
         "_interim",
         "_left",
+        "_offered",
         "_owner",
         "_parser",
         "_reason",
@@ -74,6 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
         "reused",
         "spoiled",
         "sweeps_idle",
+        "switched",
         "taker",
         "trailers",
         "transport",
@@ -92,9 +95,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.keep_alive = True
         self.pieces: list[bytes] = []
 
-    def begin(self, taker: ResponseTaker, head_only: bool) -> None:
-        """The next response goes to `taker`; `head_only` if the request is HEAD."""
+    def begin(self, taker: ResponseTaker, head_only: bool, offered: bytes = b"") -> None:
+        """The next response goes to `taker`; `head_only` if the request is HEAD. `offered`: the protocols it may change to."""
         self.taker = taker
+        self._offered = offered
+        self.switched = b""  # the protocol that it changed to
         self.bodiless = head_only
         self.head: ResponseHead | None = None
         self.complete = self.keep_alive = self._begun = self._counted = False
@@ -157,9 +162,8 @@ class UpstreamConnection(asyncio.Protocol):
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            taker.upstream_faulty("it changed protocols unasked")
-            return False
+        except httptools.HttpParserUpgrade as switch:
+            return self._switch(data[switch.args[0] :], taker)
         except httptools.HttpParserError as error:
             self.spoiled = True
             if not self.complete:
@@ -170,6 +174,21 @@ class UpstreamConnection(asyncio.Protocol):
             if self._head_bytes > _MAX_HEAD_BYTES:
                 taker.upstream_faulty("its header fields are too large")
                 return False
+        return True
+
+    def _switch(self, rest: bytes, taker: ResponseTaker) -> bool:
+        """101 (RFC 9110 §15.2.2): from here on the bytes are the new protocol's, which must be one that was offered."""
+        status, reason, fields = self.interim[-1] if self.interim else (0, b"", [])
+        chosen = b",".join([value for name, value in fields if name.lower() == b"upgrade"])
+        names = {name.strip(b" \t").lower() for name in chosen.split(b",")}
+        if status != _SWITCHING or not names <= {name.strip(b" \t").lower() for name in self._offered.split(b",") if name}:
+            taker.upstream_faulty("it changed protocols unasked")
+            return False
+        self.interim = self.interim[:-1]
+        self.head = ResponseHead(status, reason, fields, None, keep_alive=False)
+        self.switched, self.keep_alive, self.bodiless = chosen, False, False
+        if rest:
+            self.pieces.append(rest)
         return True
 
     def _begin_parsing(self) -> None:
@@ -254,6 +273,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self.spoiled = True
                 return
             self._count(data)
+        elif self.switched:
+            self.pieces.append(data)
         elif (self._begun or not self._begin_counted(data)) and not self._parse(data, taker):
             return
         self._begun = True

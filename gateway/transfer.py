@@ -109,7 +109,7 @@ class Transfer(Outcome):
             self.end("client_gone")
             return
         self._connection = connection
-        connection.begin(self, request.method == "HEAD")
+        connection.begin(self, request.method == "HEAD", request.fields.upgrade)
         if self._replay is not None:
             client.attach(request)
             connection.transport.write(head + self._replay)
@@ -140,6 +140,14 @@ class Transfer(Outcome):
             return
         self._moved = True
         connection.transport.writelines(self._frame(pieces, ended))
+
+    def tunnelled(self, data: bytes) -> None:
+        """The client's bytes after a change of protocols."""
+        connection = self._connection
+        if connection is not None and not connection.lost:
+            self._moved = True
+            self.request.body_bytes += len(data)
+            connection.transport.write(data)
 
     def client_gone(self) -> None:
         self._let_go()
@@ -173,7 +181,13 @@ class Transfer(Outcome):
             if head.fault:
                 self.upstream_faulty(head.fault)
                 return
-            self._begin_response(connection, head, parts)
+            if connection.switched:
+                if not self.request.body_ended:
+                    self.upstream_faulty("it changed protocols before the request had ended")
+                    return
+                self._begin_tunnel(connection, head, parts)
+            else:
+                self._begin_response(connection, head, parts)
         size = 0
         if connection.pieces:
             pieces, connection.pieces = connection.pieces, []
@@ -214,6 +228,17 @@ class Transfer(Outcome):
         else:
             parts.append(b"\r\n\r\n")
         self._keep_client = keep
+
+    def _begin_tunnel(self, connection: UpstreamConnection, head: ResponseHead, parts: list[bytes]) -> None:
+        """RFC 9110 §7.8: both connections belong to this exchange until either ends; their bytes are its bodies'."""
+        self.status, self.response_headers, self.first_byte_sent = head.status, head.fields, True
+        self.request.responded = True
+        parts += self.passage.response(head, *self.to_client(), self.client.date)
+        parts.append(b"\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % connection.switched)
+        self._chunked_out = self._keep_client = False
+        early = self.client.open_tunnel()
+        if early:
+            self.tunnelled(early)
 
     def _complete(self, connection: UpstreamConnection) -> None:
         whole = self.request.body_ended
@@ -280,8 +305,12 @@ class Transfer(Outcome):
         return self._unsent < before
 
     def _stood_still(self) -> None:
+        connection = self._connection
         if self._paused_by_client:
             self.client.abort()
+        elif connection is not None and connection.switched:
+            connection.complete = True  # a tunnel in which nothing moves is over; nobody is to blame
+            self.response_read()
         elif not self.request.body_ended and not self._paused_by_upstream and not self.first_byte_sent:
             self.client.refuse(Refusal(408, "body_timeout", "The body did not arrive in time."))
         else:

@@ -82,7 +82,6 @@ OTHERWISE = {
     "an unknown method": (501, b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "CONNECT": (501, b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
     "another transfer coding": (501, request(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n")),
-    "a WebSocket": (501, request(b"Connection: keep-alive, Upgrade", b"Upgrade: websocket", start=b"GET / HTTP/1.1")),
     "another expectation": (417, request(b"Expect: a miracle", b"Content-Length: 1", body=b"x")),
 }
 BAD_BODIES = {
