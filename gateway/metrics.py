@@ -54,7 +54,7 @@ class Added:
         return found
 
     def add(self, count: float, *labels: str) -> None:
-        self.at(*labels).count += count
+        (self._sums.get(labels) or self.at(*labels)).count += count
 
     def hand_over(self) -> None:
         for labels, each in self._sums.items():
@@ -90,7 +90,7 @@ class Observed:
         return found
 
     def observe(self, value: float, *labels: str) -> None:
-        self.at(*labels).values.append(value)
+        (self._samples.get(labels) or self.at(*labels)).values.append(value)
 
     def hand_over(self) -> None:
         for labels, each in self._samples.items():
