@@ -14,7 +14,7 @@ from uuid import UUID
 
 from metering.model import keys
 from metering.model.clock import to_datetime
-from metering.model.ledger import RETURNED, Row, parse
+from metering.model.ledger import RETURNED, TEST, Row, parse
 
 LARGEST = 2**53  # of one field: above it Lua's numbers stop being exact, and no minute holds that much
 _BIGINT = 2**63
@@ -98,7 +98,7 @@ def _take(
         sums[FACTS.index(row.measure)] += quantity
         return
     service = row.measure.removeprefix(RETURNED)
-    if not _METER.fullmatch(service):
+    if not _METER.fullmatch(service.removeprefix(TEST)):
         raise ValueError("no such measure")
     key = (row.minute, row.period_start, row.org_id, service, row.route_id, row.method, row.key_id, _dimensions(row.dimensions))
     usage.setdefault(key, [0, 0])[row.measure.startswith(RETURNED)] += quantity

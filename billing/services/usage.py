@@ -1,7 +1,7 @@
 """What an organization has used of its quotas now: the counters that decide, and the ledger where they are silent."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from billing.model.organization import Organization
 from billing.model.rating import Bill, estimate
@@ -14,6 +14,7 @@ from metering.model.apikey import checksum_fails, sha256_hex
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement
 from metering.model.errors import Unauthorized
+from metering.model.ledger import TEST
 from metering.model.meter import Meter
 from metering.model.period import period_at, window_at
 from metering.model.quota import Quota, Window
@@ -101,7 +102,12 @@ class Usage:
     def _shown(self, quotas: tuple[Quota, ...], stored: Iterable[str]) -> list[Meter]:
         """Every configured meter, then what is limited or was used under a name that the files no longer hold."""
         others = sorted({*(q.meter for q in quotas), *stored} - set(self._meters))
-        return [*self._meters.values(), *(Meter(name=name, unit=name) for name in others)]
+        return [*self._meters.values(), *(self._other(name) for name in others)]
+
+    def _other(self, name: str) -> Meter:
+        """What calls with test keys used stands beside the meter itself, under a name of its own."""
+        tested = self._meters.get(name.removeprefix(TEST)) if name.startswith(TEST) else None
+        return replace(tested, name=name, title=f"{tested.title or tested.name} (test keys)") if tested else Meter(name=name, unit=name)
 
     async def _counters(self, facts: _Facts, meters: list[Meter], quotas: tuple[Quota, ...]) -> dict[str, int | None]:
         names = [_counter(facts, meter.name, Window.PERIOD) for meter in meters]

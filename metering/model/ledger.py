@@ -3,14 +3,16 @@
   <minute>|<period start>|<org>|<measure>|<route>|<method>|<key>|<dimensions>
 
 `minute` and `period start` are whole minutes and seconds since the epoch. A measure is a meter's name (quantity charged,
-net of returns), `^<meter>` (units returned) or a fact that is never priced: `#1`…`#5` exchanges by status class, `#ms`
-their duration, `#in` and `#out` their body bytes. Meter names match [a-z][a-z0-9_]*, so no measure holds a `|`.
+net of returns), `^<meter>` (units returned), `?<meter>` and `^?<meter>` (the same for calls with test keys: a meter of their own,
+which no plan can price) or a fact that is never priced: `#1`…`#5` exchanges by status class, `#ms` their duration, `#in` and
+`#out` their body bytes. Meter names match [a-z][a-z0-9_]*, so no measure holds a `|`.
 """
 
 from dataclasses import dataclass
 
 RETURNED = "^"
 FACT = "#"
+TEST = "?"
 
 
 @dataclass(frozen=True, slots=True)

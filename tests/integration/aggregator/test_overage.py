@@ -232,3 +232,14 @@ def test_an_events_instant_lies_inside_its_period(now: int, expected: int) -> No
 def test_a_short_id_tells_every_organization_apart() -> None:
     assert short_id(UUID(int=2**128 - 1)) == "f5lxx1zz5pnorynqglhzmsp33"
     assert short_id(UUID(int=0)) == "0" * 25
+
+
+async def test_what_test_keys_used_is_kept_apart_and_costs_nothing(house: Any) -> None:
+    await house.subscribe(plan(limit=1))
+    await house.settle({house.field("api"): 1, house.field("?api"): 500, house.field("^?api"): 3}, seq=1)
+    await house.flush()
+    assert (await cut(house)).rows == 0
+    rows = await house.pool.fetch("SELECT service, quantity, returned FROM billing.usage_events ORDER BY service")
+    assert [tuple(row) for row in rows] == [("?api", 500, 3), ("api", 1, 0)]
+    assert await house.pool.fetchval("SELECT cumulative FROM billing.usage_period WHERE service = 'api'") == 1
+    assert await outbox(house) == []

@@ -138,3 +138,16 @@ async def test_a_database_that_went_away_is_named_so(sold: Desk) -> None:
     await sold.pool.close()
     with pytest.raises(DatabaseUnreachable):
         await sold.billing.usage.report("acme")
+
+
+async def test_what_test_keys_used_is_shown_beside_the_meter_and_priced_nowhere(sold: Desk) -> None:
+    new = await sold.billing.orgs.create("Acme", plan="pro")
+    await count(sold, new.org.id, "api", 5)
+    await record(sold, new.org.id, "?api", 900_000)
+    await record(sold, new.org.id, "?bandwidth", 2 * 10**9)
+    body = report_json(await sold.billing.usage.report("acme"))
+    shown = {one["service"]: (one["title"], one["current_usage"], one["unit"], one["quota"]) for one in body["usage"]}
+    assert shown["?api"] == ("API Requests (test keys)", 900_000, "request", None)
+    assert shown["?bandwidth"] == ("Bandwidth (test keys)", 2, "GB", None)
+    assert shown["api"][1] == 5
+    assert body["estimated_cost"]["overage"] == "0.00"
