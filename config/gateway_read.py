@@ -192,9 +192,10 @@ class _Resolver:
 
     def _scopes(self, shape: RouteShape) -> frozenset[str]:
         """The route's own in place of the defaults'. An open route has nobody to ask for a scope."""
-        if shape.scopes and _first(shape.auth, self._defaults.auth) == "none":
+        is_open = _first(shape.auth, self._defaults.auth) == "none"
+        if shape.scopes and is_open:
             self._report.fault(shape.table, "scopes", "an open route knows no caller to ask for a scope; leave it out")
-        return frozenset(_first(shape.scopes, self._defaults.scopes) or ()) if shape.auth != "none" else frozenset()
+        return frozenset(_first(shape.scopes, self._defaults.scopes) or ()) if not is_open else frozenset()
 
     def _upstream_of(self, shape: RouteShape) -> str:
         self._check_upstream(shape)

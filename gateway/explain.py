@@ -35,6 +35,8 @@ async def explain(
         return {**story, "org": None, "limits": [], "verdict": "forwarded: the route is open, nothing is charged"}
     record, found = await _caller(redis, key, now_ms)
     story["org"] = {"id": found.org_id, "slug": found.slug, "plan": found.plan, "key": record.key_id}
+    if not route.scopes <= record.scopes:
+        return {**story, "limits": [], "verdict": f"403: the route asks for the scope {', '.join(sorted(route.scopes - record.scopes))}"}
     if found.refused:
         return {**story, "limits": [], "verdict": f"402: {found.refused}"}
     if not route.charge:
