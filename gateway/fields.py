@@ -9,8 +9,7 @@ import re
 from typing import Any
 
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
-FIELD = re.compile(rb"(?<=\n)([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n")
-_SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
+_SPECIAL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
 _HOSTS_REMEMBERED = 4096
 _LONGEST_REMEMBERED = 261  # the longest name, a colon, a port; who sends longer ones shall not fill memory
 _MOST_DERIVED = 32
@@ -37,13 +36,13 @@ class Fields:
     """
 
     __slots__ = (
+        "_headers",
         "authority",
         "chunked",
         "connection",
         "content_length",
         "expect_continue",
         "first",
-        "headers",
         "host",
         "keep_alive",
         "kept",
@@ -51,15 +50,19 @@ class Fields:
         "names",
         "taken_under",
         "upgrade",
+        "values",
         "version",
+        "written",
     )
 
-    def __init__(self, headers: Pairs, version: str) -> None:
-        """Raises Refusal for what llhttp lets pass and two servers could read differently."""
-        self.headers = headers
-        self.names = names = [name.lower() for name, _ in headers]
-        self.version = version
-        self.first = {name: value for name, (_, value) in zip(reversed(names), reversed(headers), strict=True)}
+    def __init__(self, written: list[bytes], values: list[bytes], version: str) -> None:
+        """`written` are the names as they came. Raises Refusal for what llhttp lets pass and two servers could read differently."""
+        self.written, self.values, self.version = written, values, version
+        self._headers: Pairs | None = None
+        self.names = names = [name.lower() for name in written]
+        self.first = first = dict(zip(names, values))  # noqa: B905 - they are as many, and it costs
+        if len(first) < len(names):
+            self.first = first = dict(zip(reversed(names), reversed(values), strict=True))
         self.memo: dict[Any, Any] = {}
         self.kept = False
         self.taken_under: object = None  # the limits that it was found to obey
@@ -67,19 +70,30 @@ class Fields:
         self.chunked = self.expect_continue = False
         self.keep_alive = version == "1.1"
         self.connection: tuple[bytes, ...] = ()
-        self.upgrade = self._read_special()
-        host = self.first.get(b"host")
-        if host is None and version == "1.1":
-            raise Refusal(400, "bad_request", "The Host field is missing.")
-        self.authority = host or b""
-        self.host = "" if host is None else read_host(host)
+        self.upgrade = b""
+        if len(first) < len(names) or first.keys() & _SPECIAL:
+            self._read_special()
+        host = first.get(b"host")
+        if host is None:
+            if version == "1.1":
+                raise Refusal(400, "bad_request", "The Host field is missing.")
+            self.authority, self.host = b"", ""
+        else:
+            self.authority, self.host = host, read_host(host)
 
-    def _read_special(self) -> bytes:
-        """Read what frames and routes the message; returns the protocols to upgrade to."""
+    @property
+    def headers(self) -> Pairs:
+        """Names as they came, and values without the whitespace around them."""
+        if self._headers is None:
+            self._headers = tuple(zip(self.written, self.values, strict=True))
+        return self._headers
+
+    def _read_special(self) -> None:
+        """Read what frames and routes the message."""
         seen_host = False
         upgrade = b""
-        for name, (_, value) in zip(self.names, self.headers, strict=True):
-            if name not in _SPECIAL:
+        for name, value in zip(self.names, self.values, strict=True):
+            if name not in _SPECIAL and name != b"host":
                 continue
             if name == b"host":
                 if seen_host:
@@ -97,8 +111,8 @@ class Fields:
                 raise Refusal(417, "expectation_failed", "The only expectation met here is 100-continue.")
             else:
                 self.expect_continue = self.version == "1.1"
-        meant = upgrade and self.version == "1.1" and b"upgrade" in self.connection
-        return _protocols(upgrade) if meant else b""
+        if upgrade and self.version == "1.1" and b"upgrade" in self.connection:
+            self.upgrade = _protocols(upgrade)
 
     def _read_transfer_encoding(self, value: bytes) -> None:
         if self.version == "1.0":  # §6.1: its framing is faulty
@@ -124,25 +138,13 @@ class Fields:
 
     def at(self, authority: bytes) -> "Fields":
         """The same for another authority, which the request's target names (§3.2.2)."""
-        headers = list(self.headers)
+        written, values = list(self.written), list(self.values)
         if b"host" in self.first:
-            place = self.names.index(b"host")
-            headers[place] = (headers[place][0], authority)
+            values[self.names.index(b"host")] = authority
         else:
-            headers.insert(0, (b"Host", authority))
-        return Fields(tuple(headers), self.version)
-
-
-def cut_fields(block: bytes) -> Pairs:
-    """Names and values of a block that llhttp let pass: no bare CR or LF, no fold, no space before a colon is in it.
-
-    `block` is what stands behind the request line, from that line's CRLF to the blank line's.
-    """
-    headers = FIELD.findall(block)
-    if len(headers) != block.count(b"\n") - 2 or b" \r\n" in block or b"\t\r\n" in block:
-        parts = [line.partition(b":") for line in block.split(b"\r\n")[1:-2]]
-        return tuple([(name, value.strip(b" \t")) for name, _, value in parts])
-    return tuple(headers)
+            written.insert(0, b"Host")
+            values.insert(0, authority)
+        return Fields(written, values, self.version)
 
 
 def _protocols(upgrade: bytes) -> bytes:

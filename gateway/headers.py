@@ -154,13 +154,13 @@ class Passage:
             parts += (b"\r\nHost: ", authority)
         named = frozenset(fields.connection) - self._never_named
         lines = self._request_lines(trusted, named) if named else self._request[trusted]
-        for name, value in fields.headers:
+        for name, value in zip(fields.written, fields.values, strict=True):
             start = lines[name]
             if start:
                 parts += (start, value)
         before, forwarded_for = b"".join(parts), b"\r\nX-Forwarded-For: "
         if trusted:
-            came = [value for (_, value), name in zip(fields.headers, fields.names, strict=True) if name == b"x-forwarded-for"]
+            came = [value for name, value in zip(fields.names, fields.values, strict=True) if name == b"x-forwarded-for"]
             forwarded_for += b"".join([value + b", " for value in came])
         parts = []
         if not trusted or b"x-forwarded-proto" not in fields.first:

@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 import httptools
 
-from gateway.fields import Fields, Pairs, Refusal, cut_fields, read_host, split_authority
+from gateway.fields import Fields, Pairs, Refusal, read_host, split_authority
 from gateway.memory import Memory
 
 __all__ = ["Fields", "Limits", "Refusal", "RequestHead", "RequestParser", "read_host"]
@@ -28,6 +28,8 @@ _METHODS = {name.encode(): name for name in _METHOD_NAMES.split()}
 _UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [/*h]")
 _LINE = re.compile(rb"([A-Z-]+) ((/[\x21\x22\x24-\x3e\x40-\x7e]*)(?:\?[\x21\x22\x24-\x7e]*)?) HTTP/1\.1(?=\r\n)")
 _MAX_BLANK_LINES = 8
+_MISSES = 16  # after so many blocks in a row that were its own, a client's are looked for only so often
+_HARMLESS = ((), (b"keep-alive",))  # after these, and without a body, llhttp reads on with the next head
 
 _MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK, _MOST_FIELDS = 4_096, 2_097_152, 2_048, 40
 _blocks: Memory[Fields] = Memory(_MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK)
@@ -106,7 +108,7 @@ class RequestParser(Generic[Head]):
     llhttp judges; the fields are then cut from the very bytes it judged, which costs half of its callbacks.
     """
 
-    __slots__ = ("_block", "_fields", "_held", "_limits", "_llhttp", "_make", "_max_head", "_max_line", "_upgrades")
+    __slots__ = ("_block", "_fields", "_held", "_limits", "_llhttp", "_make", "_max_head", "_max_line", "_misses", "_upgrades")
 
     def __init__(self, limits: Limits, make: Callable[[], Head], *, upgrades: bool = False) -> None:
         """`upgrades`: requests to change protocols are let pass; whoever lets them, looks at `upgrade`."""
@@ -118,6 +120,7 @@ class RequestParser(Generic[Head]):
         self._llhttp: httptools.HttpRequestParser | None = None
         self._block = b"\0"  # what this client sent last, if it is remembered: nobody begins like this
         self._fields: Fields | None = None
+        self._misses = 0
 
     @property
     def started(self) -> bool:
@@ -132,21 +135,41 @@ class RequestParser(Generic[Head]):
         if self._held:
             return self._feed_fragment(data)
         line = _LINE.match(data)
-        if line is not None:
-            at = line.end()
-            if data.startswith(self._block, at):
-                end, fields = at + len(self._block), self._fields
-            else:
-                end = data.find(b"\r\n\r\n", at) + 4
+        method = _METHODS.get(line[1]) if line is not None else None
+        if line is None or method is None:
+            return self._feed_fully(data)
+        at = line.end()
+        block = b""
+        if data.startswith(self._block, at):
+            end, fields = at + len(self._block), self._fields
+        else:
+            end = data.find(b"\r\n\r\n", at) + 4
+            fields = None
+            self._misses += 1
+            if self._misses < _MISSES or not self._misses % _MISSES:
                 block = data[at:end]
                 fields = _known_blocks.get(block)
                 if fields is not None:
+                    self._misses = 0
                     self._block, self._fields = block, fields
-            if fields is not None and at <= self._max_line and end <= self._max_head:
-                method = _METHODS.get(line[1])
-                if method is not None and (fields.taken_under is self._limits or self._takes(fields)):
-                    return self._assemble(method, line[2], line[3], fields), end
-        return self._feed_fully(data)
+        if fields is None or at > self._max_line or end > self._max_head:
+            if end < 4:
+                return self._feed_fully(data)
+            fields = self._judge_whole(data[:end], at, block)
+        elif fields.taken_under is not self._limits and not self._takes(fields):
+            return self._feed_fully(data)
+        return self._assemble(method, line[2], line[3], fields), end
+
+    def _judge_whole(self, raw: bytes, at: int, block: bytes) -> Fields:
+        """A head whose request line, up to `at`, is as it should be. `block`: what to remember it by, if that was looked for."""
+        self._judge(raw)
+        self._check_size(at, len(raw))
+        fields = self._read_fields(raw[at:], "1.1")
+        self._check_body(fields)
+        if block and not fields.upgrade and len(fields.names) <= _MOST_FIELDS:
+            fields.taken_under = self._limits
+            fields.kept = _blocks.keep(block, fields)
+        return fields
 
     def _takes(self, fields: Fields) -> bool:
         """Whether these limits, too, let the fields pass."""
@@ -217,33 +240,38 @@ class RequestParser(Generic[Head]):
             raise Refusal(431, "headers_too_large", f"The header fields are larger than {limits.max_headers_bytes} bytes.")
 
     def _read(self, raw: bytes) -> Head:
-        """Cut up a head that llhttp let pass."""
+        """Cut up a head that llhttp let pass: no bare CR or LF, no fold, no space before a colon is in it."""
         at = raw.find(b"\r\n")
         self._check_size(at, len(raw))
-        limits = self._limits
-        block = raw[at:]
-        headers = cut_fields(block)
-        if len(headers) > limits.max_header_count:
-            raise Refusal(431, "too_many_headers", f"There are more than {limits.max_header_count} header fields.")
-        method, target, version = _read_line(raw[:at])
-        fields = Fields(headers, version)
-        if fields.upgrade and not self._upgrades:
-            raise Refusal(501, "upgrade_not_implemented", "Protocol upgrades, such as WebSocket, do not pass this gateway.")
+        method, target, version = _split_line(raw[:at])
+        fields = self._read_fields(raw[at:], version)
         target, named = _read_target(method, target)
-        if fields.chunked or fields.content_length or fields.connection:
-            self._llhttp = None  # this one waits for a body, or for the connection's end
-        if limits.max_body is not None and (fields.content_length or 0) > limits.max_body:
-            raise Refusal(413, "body_too_large", f"The body is larger than {limits.max_body} bytes.")
+        self._check_body(fields)
         if named:
             fields = fields.at(named)
-        elif version == "1.1" and not fields.upgrade and len(headers) <= _MOST_FIELDS:
-            fields.taken_under = limits
-            fields.kept = _blocks.keep(block, fields)
         query = target.find(b"?")
         return self._assemble(method, target, target if query < 0 else target[:query], fields)
 
+    def _read_fields(self, block: bytes, version: str) -> Fields:
+        lines = block.split(b"\r\n")
+        if len(lines) - 3 > self._limits.max_header_count:
+            raise Refusal(431, "too_many_headers", f"There are more than {self._limits.max_header_count} header fields.")
+        parts = [line.partition(b":") for line in lines[1:-2]]
+        fields = Fields([part[0] for part in parts], [part[2].strip(b" \t") for part in parts], version)
+        if fields.upgrade and not self._upgrades:
+            raise Refusal(501, "upgrade_not_implemented", "Protocol upgrades, such as WebSocket, do not pass this gateway.")
+        return fields
 
-def _read_line(line: bytes) -> tuple[str, bytes, str]:
+    def _check_body(self, fields: Fields) -> None:
+        """Whether the body may be so large; and llhttp is made ready for the head behind it."""
+        limit, length = self._limits.max_body, fields.content_length
+        if fields.chunked or length or fields.connection not in _HARMLESS:
+            self._llhttp = None  # this one waits for a body, or for the connection's end
+        if limit is not None and length is not None and length > limit:
+            raise Refusal(413, "body_too_large", f"The body is larger than {limit} bytes.")
+
+
+def _split_line(line: bytes) -> tuple[str, bytes, str]:
     """§3: method SP target SP version, exactly; llhttp takes several spaces, and other protocols' names."""
     try:
         method, target, version = line.split(b" ")

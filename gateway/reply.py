@@ -1,23 +1,20 @@
-"""The head of a service's response, and the common one read without llhttp.
+"""The head of a service's response, remembered by its bytes where it comes again.
 
-Pure. Common is: HTTP/1.1, the head whole in the first read, a status of 2xx to 5xx that has a body, one Content-Length, no
-Transfer-Encoding, no Upgrade. Such a head is read here as strictly as llhttp does, or found by its bytes; every other goes llhttp's
-way (gateway/service.py), which decides and words the fault.
+Pure. llhttp reads every head first (gateway/service.py). What a remembered head says needs no second reading: its status and fields,
+and that its body is counted by one Content-Length. Heads of any other kind are not remembered.
 """
 
-import re
 from typing import Any
 
-from gateway.fields import FIELD
 from gateway.memory import Memory
 
-_STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\x20-\x7e]*)(?=\r\n)")
-_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength:[ \t]*[0-9]{1,15}\r\n")
-_UNCOMMON_STATUS = (204, 304)
-_UNCOMMON = frozenset((b"transfer-encoding", b"upgrade", b"proxy-connection"))
+_WITHOUT_BODY = (204, 304)
+_UNCOUNTED = frozenset((b"transfer-encoding", b"upgrade"))
 _MOST_DERIVED = 8
 
 _MOST_HEADS, _MOST_HEAD_BYTES, _LONGEST_HEAD = 2_048, 1_048_576, 1_024
+_heads: "Memory[ResponseHead]" = Memory(_MOST_HEADS, _MOST_HEAD_BYTES, _LONGEST_HEAD)
+known_heads = _heads.known
 
 
 class ResponseHead:
@@ -29,18 +26,24 @@ class ResponseHead:
 
     __slots__ = ("content_length", "fault", "fields", "keep_alive", "kept", "memo", "names", "reason", "status")
 
-    def __init__(
-        self, status: int, reason: bytes, fields: list[tuple[bytes, bytes]], content_length: int | None, *, keep_alive: bool
-    ) -> None:
+    def __init__(self, status: int, reason: bytes, fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> None:
         self.status = status
         self.reason = reason
         self.fields = fields
-        self.names = [name.lower() for name, _ in fields]
-        self.content_length = content_length
+        self.names = names = [name.lower() for name, _ in fields]
+        # llhttp let only digits pass, once
+        self.content_length = int(fields[names.index(b"content-length")][1]) if b"content-length" in names else None
         self.keep_alive = keep_alive
         self.fault = ""
         self.kept = False
         self.memo: dict[Any, Any] = {}
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its body, if it is not to HEAD, is as many bytes as Content-Length says, and nothing else."""
+        if self.content_length is None or self.fault or self.status in _WITHOUT_BODY:
+            return False
+        return _UNCOUNTED.isdisjoint(self.names)
 
     def remember(self, key: Any, value: Any) -> None:
         """Keep what was derived, if equal responses will come."""
@@ -50,46 +53,7 @@ class ResponseHead:
             self.memo[key] = value
 
 
-_heads: Memory[ResponseHead] = Memory(_MOST_HEADS, _MOST_HEAD_BYTES, _LONGEST_HEAD)
-_known_heads = _heads.known
-
-
-def common_head(data: bytes) -> tuple[ResponseHead, int] | None:
-    """The head that `data` begins with and where it ends; None if it is not common."""
-    end = data.find(b"\r\n\r\n") + 4
-    if end < 4:
-        return None
-    block = data[:end]
-    head = _known_heads.get(block)
-    if head is None:
-        head = read_common(block)
-        if head is None:
-            return None
+def remember_head(block: bytes, head: ResponseHead) -> None:
+    """`block` is all that came before the body, and `head` what llhttp read in it."""
+    if len(head.fields) == block.count(b"\r\n") - 2:
         head.kept = _heads.keep(block, head)
-    return head, end
-
-
-def read_common(block: bytes) -> ResponseHead | None:
-    """`block` is one head up to and with its blank line."""
-    line = _STATUS.match(block)
-    if line is None or _LENGTH.search(block) is None or b" \r\n" in block or b"\t\r\n" in block:
-        return None
-    fields = FIELD.findall(block)
-    if len(fields) != block.count(b"\n") - 2:  # each line is a field, from its beginning to its end
-        return None
-    head = ResponseHead(int(line[1]), line[2], fields, None, keep_alive=True)
-    if head.status in _UNCOMMON_STATUS or not _UNCOMMON.isdisjoint(head.names):
-        return None
-    seen = False
-    for name, (_, value) in zip(head.names, fields, strict=True):
-        if name == b"content-length":
-            if head.content_length is not None or not value.isdigit() or len(value) > 15:
-                return None
-            head.content_length = int(value)
-        elif name == b"connection":
-            option = value.lower()
-            if seen or option not in (b"close", b"keep-alive"):
-                return None
-            seen = True
-            head.keep_alive = option == b"keep-alive"
-    return None if head.content_length is None else head

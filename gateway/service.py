@@ -1,8 +1,9 @@
 """One connection to a service: what it answers is parsed, and handed to the exchange that asked.
 
-The common answer, its head whole in the first read and its body counted by Content-Length, is read by gateway/reply.py and counted here.
-Every other goes through llhttp, which holds the grammar; what it lets pass and we cannot pass on is found by `_fault`. Whose connection
-it is, and whether it is kept, is decided in gateway/target.py; what becomes of the bytes in gateway/transfer.py.
+llhttp holds the grammar; what it lets pass and we cannot pass on is found by `_fault`. Where the answer is of the common kind, its body
+counted by Content-Length, llhttp is needed no longer than for its head: the body is counted here; and not even for the head, if that is
+remembered (gateway/reply.py). Whose connection it is, and whether it is kept, is decided in gateway/target.py; what becomes of the
+bytes in gateway/transfer.py.
 """
 
 import asyncio
@@ -11,8 +12,9 @@ from typing import Protocol
 
 import httptools
 
-from gateway.reply import ResponseHead, common_head
+from gateway.reply import ResponseHead, known_heads, remember_head
 
+_MISSES = 16  # after so many heads in a row that were their own, a service's are looked for only so often
 _MAX_HEAD_BYTES = 262_144
 _SWITCHING = 101
 _WRITE_HIGH_WATER_BYTES = 65_536
@@ -62,6 +64,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_headers",
         "_interim",
         "_left",
+        "_misses",
         "_offered",
         "_owner",
         "_parser",
@@ -91,6 +94,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.lost = False
         self.reused = False
         self.sweeps_idle = 0
+        self._misses = 0
         self.spoiled = self.bodiless = False
         self.keep_alive = True
         self.pieces: list[bytes] = []
@@ -125,21 +129,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     # The common answer
 
-    def _begin_counted(self, data: bytes) -> bool:
-        """Whether `data` begins a response whose body is counted, without llhttp."""
-        found = None if self.bodiless else common_head(data)
-        if found is None:
-            return False
-        head, end = found
+    def _begin_counting(self, head: ResponseHead, end: int, data: bytes) -> None:
+        """A remembered head was `data[:end]`."""
         self._counted = True
+        self._misses = 0
         self.head = head
         self.keep_alive = head.keep_alive
         self._left = head.content_length or 0
-        if end < len(data):
-            self._count(data[end:])
-        elif not self._left:
-            self.complete = True
-        return True
+        self._count(data[end:])
 
     def _count(self, data: bytes) -> None:
         """What came of the body; what came behind it spoils the connection."""
@@ -155,10 +152,31 @@ class UpstreamConnection(asyncio.Protocol):
 
     # llhttp, and its callbacks
 
+    def _begin_parsing(self, data: bytes, block: bytes, taker: ResponseTaker) -> bool:
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
+        self._interim = False
+        self._head_bytes = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._reason = b""
+        if not self._parse(data, taker):
+            return False
+        head = self.head
+        if head is not None and (block or not self.complete) and not (self.bodiless or self.interim) and head.is_counted:
+            if block:
+                remember_head(block, head)
+            if not self.complete:
+                self._take_over(head)
+        return True
+
+    def _take_over(self, head: ResponseHead) -> None:
+        """The rest of the body needs no parser."""
+        self._parser = None
+        self._counted = True
+        self._left = (head.content_length or 0) - sum(map(len, self.pieces))
+
     def _parse(self, data: bytes, taker: ResponseTaker) -> bool:
         """Whether the taker is to look at what came; if not, it was told what is wrong."""
-        if not self._begun:
-            self._begin_parsing()
         assert self._parser is not None
         try:
             self._parser.feed_data(data)
@@ -185,30 +203,26 @@ class UpstreamConnection(asyncio.Protocol):
             taker.upstream_faulty("it changed protocols unasked")
             return False
         self.interim = self.interim[:-1]
-        self.head = ResponseHead(status, reason, fields, None, keep_alive=False)
+        self.head = ResponseHead(status, reason, fields, keep_alive=False)
         self.switched, self.keep_alive, self.bodiless = chosen, False, False
         if rest:
             self.pieces.append(rest)
         return True
 
-    def _begin_parsing(self) -> None:
-        if self._parser is None:
-            self._parser = httptools.HttpResponseParser(self)
-        self._interim = False
-        self._head_bytes = 0
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._reason = b""
-
     def _fault(self, head: ResponseHead, version: str) -> str:
         """What llhttp lets pass and we cannot pass on."""
-        codings = [value.strip().lower() for (_, value), name in zip(head.fields, head.names, strict=True) if name == b"transfer-encoding"]
-        if codings:
-            if codings != [b"chunked"]:
+        if b"transfer-encoding" in head.names:
+            values = [
+                value.strip().lower() for (_, value), name in zip(head.fields, head.names, strict=True) if name == b"transfer-encoding"
+            ]
+            if values != [b"chunked"]:
                 return "its transfer coding is not chunked alone"
             if version == "1.0":
                 return "it sent Transfer-Encoding in HTTP/1.0"
         if not 200 <= head.status <= 999:
             return "its status is none"
+        if head.reason == b"OK":
+            return ""
         return "" if head.reason.isascii() and head.reason.decode().isprintable() else "its reason phrase has control bytes"
 
     def on_message_begin(self) -> None:
@@ -239,9 +253,7 @@ class UpstreamConnection(asyncio.Protocol):
         fields, self._headers = self._headers, []
         self.trailers = self._headers
         self.keep_alive = parser.should_keep_alive()
-        self.head = head = ResponseHead(status, self._reason, fields, None, keep_alive=self.keep_alive)
-        if b"content-length" in head.names:
-            head.content_length = int(fields[head.names.index(b"content-length")][1])  # llhttp let only digits pass
+        self.head = head = ResponseHead(status, self._reason, fields, keep_alive=self.keep_alive)
         head.fault = self._fault(head, parser.get_http_version())
         self.complete = self.bodiless
 
@@ -273,10 +285,22 @@ class UpstreamConnection(asyncio.Protocol):
                 self.spoiled = True
                 return
             self._count(data)
-        elif self.switched:
-            self.pieces.append(data)
-        elif (self._begun or not self._begin_counted(data)) and not self._parse(data, taker):
-            return
+        elif self._begun:
+            if self.switched:
+                self.pieces.append(data)
+            elif not self._parse(data, taker):
+                return
+        else:
+            block = b""
+            head = None
+            self._misses += 1
+            if not self.bodiless and (self._misses < _MISSES or not self._misses % _MISSES):
+                block = data[: data.find(b"\r\n\r\n") + 4]
+                head = known_heads.get(block)
+            if head is not None:
+                self._begin_counting(head, len(block), data)
+            elif not self._begin_parsing(data, block, taker):
+                return
         self._begun = True
         taker.response_read()
 

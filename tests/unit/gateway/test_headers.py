@@ -102,7 +102,7 @@ def test_the_path_that_is_asked_for(prefix, base, target, path):
 
 
 def response(passage: Passage, *fields: tuple[bytes, bytes], status: int = 200, add=()) -> list[bytes]:
-    head = ResponseHead(status, b"OK", list(fields), None, keep_alive=True)
+    head = ResponseHead(status, b"OK", list(fields), keep_alive=True)
     return b"".join(passage.response(head, names_of(add), lines_of(add), b"now")).split(b"\r\n")[1:]
 
 
