@@ -135,8 +135,11 @@ class RequestParser(Generic[Head]):
         if self._held:
             return self._feed_fragment(data)
         line = _LINE.match(data)
-        method = _METHODS.get(line[1]) if line is not None else None
-        if line is None or method is None:
+        if line is None:
+            return self._feed_fully(data)
+        verb, target, path = line.groups()
+        method = _METHODS.get(verb)
+        if method is None:
             return self._feed_fully(data)
         at = line.end()
         block = b""
@@ -158,7 +161,7 @@ class RequestParser(Generic[Head]):
             fields = self._judge_whole(data[:end], at, block)
         elif fields.taken_under is not self._limits and not self._takes(fields):
             return self._feed_fully(data)
-        return self._assemble(method, line[2], line[3], fields), end
+        return self._assemble(method, target, path, fields), end
 
     def _judge_whole(self, raw: bytes, at: int, block: bytes) -> Fields:
         """A head whose request line, up to `at`, is as it should be. `block`: what to remember it by, if that was looked for."""

@@ -7,7 +7,7 @@ requires a caller before an open one, then the more specific. So no odd spelling
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from config.gateway import GatewayConfig, Route
@@ -15,6 +15,7 @@ from config.paths import Form, form_of, pattern_of, readings_of, segments_of, sp
 
 MOST_CACHED = 4_096
 _LONGEST_CACHED = 512  # bytes of method, host and path; longer ones are matched anew, so that they cannot fill memory
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")  # what has one reading, and stands in it as it came
 
 Rank = tuple[tuple[int, int, tuple[int, ...]], bool, bool]
 
@@ -48,15 +49,16 @@ class _Node:
     ending: list[_Entry] = field(default_factory=list)
     rest: list[_Entry] = field(default_factory=list)
 
-    def below(self, segment: str) -> Iterator["_Node"]:
+    def below(self, segment: str) -> "list[_Node]":
         """The nodes that this segment of a path leads to."""
-        if (node := self.literal.get(segment)) is not None:
-            yield node
-        for pattern, node in self.mixed.values():
+        node = self.literal.get(segment)
+        found = [] if node is None else [node]
+        for pattern, mixed in self.mixed.values():
             if pattern.fullmatch(segment):
-                yield node
+                found.append(mixed)
         if self.parameter is not None:
-            yield self.parameter
+            found.append(self.parameter)
+        return found
 
 
 class Router:
@@ -64,32 +66,40 @@ class Router:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._root = _Node()
-        self._known: dict[tuple[str, str, bytes], Route | None] = {}
+        self._known: dict[str, dict[str, dict[bytes, Route | None]]] = {}  # by host, method, path
+        self._count = 0
         for route in config.routes:
             self._add(route)
 
     def match(self, method: str, host: str, raw_path: bytes) -> Route | None:
         """The route of a request, or None. `raw_path` is the path as it came, without the query; `host` may have a port."""
-        key = (method, host, raw_path)
         try:
-            return self._known[key]
+            return self._known[host][method][raw_path]
         except KeyError:
             route = self._find(method, _bare(host), raw_path.decode("latin-1"))
         if len(method) + len(host) + len(raw_path) <= _LONGEST_CACHED:
-            if len(self._known) >= MOST_CACHED:
-                self._known.pop(next(iter(self._known)))
-            self._known[key] = route
+            if self._count >= MOST_CACHED:
+                self._known.clear()
+                self._count = 0
+            self._known.setdefault(host, {}).setdefault(method, {})[raw_path] = route
+            self._count += 1
         return route
 
     def _find(self, method: str, host: str, path: str) -> Route | None:
+        if _PLAIN.fullmatch(path):
+            best = self._best(method, host, path.strip("/").split("/"))
+            return best.route if best else None
         found: _Entry | None = None
         for segments in readings_of(path):
             found = _stricter(found, self._best(method, host, segments))
         return found.route if found else None
 
-    def _best(self, method: str, host: str, segments: tuple[str, ...]) -> _Entry | None:
-        takers = (entry for entry in _reached(self._root, segments) if entry.takes(method, host))
-        return min(takers, key=lambda entry: (entry.rank, not entry.names(method)), default=None)
+    def _best(self, method: str, host: str, segments: Sequence[str]) -> _Entry | None:
+        best: _Entry | None = None
+        for entry in _reached(self._root, segments):
+            if entry.takes(method, host) and (best is None or _before(entry, best, method)):
+                best = entry
+        return best
 
     def _add(self, route: Route) -> None:
         segments = segments_of(route.path)
@@ -114,18 +124,24 @@ def _child(node: _Node, segment: str, form: Form) -> _Node:
     return node.parameter
 
 
-def _reached(node: _Node, segments: tuple[str, ...]) -> Iterator[_Entry]:
+def _before(one: _Entry, other: _Entry, method: str) -> bool:
+    return (one.rank, not one.names(method)) < (other.rank, not other.names(method))
+
+
+def _reached(node: _Node, segments: Sequence[str]) -> list[_Entry]:
     """Every entry whose template matches."""
     nodes = [node]
-    yield from node.rest
+    found = node.rest.copy()
     for segment in segments:
         nodes = [below for each in nodes for below in each.below(segment)]
-        for each in nodes:
-            yield from each.rest
         if not nodes:
-            return
+            return found
+        for each in nodes:
+            if each.rest:
+                found += each.rest
     for each in nodes:
-        yield from each.ending
+        found += each.ending
+    return found
 
 
 def _stricter(one: _Entry | None, other: _Entry | None) -> _Entry | None:

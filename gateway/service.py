@@ -227,7 +227,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self.complete:
-            self.spoiled = True  # more than was asked for
+            self.spoiled = True  # more than was asked for; its fields are no trailers
+            self._headers = []
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
@@ -258,7 +259,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.complete = self.bodiless
 
     def on_body(self, piece: bytes) -> None:
-        if self.bodiless:
+        if self.complete:  # of an answer to HEAD, or of a second answer: neither was asked for
             self.spoiled = True
         else:
             self.pieces.append(piece)

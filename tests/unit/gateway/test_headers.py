@@ -3,6 +3,7 @@
 import pytest
 
 from config.gateway import HeaderEdit, Limits, Route
+from gateway.fields import Fields
 from gateway.headers import Passage, TrustedProxies, lines_of, names_of, own_response, pass_trailers, status_line
 from gateway.http1 import RequestHead, RequestParser
 from gateway.reply import ResponseHead
@@ -189,3 +190,88 @@ def test_our_own_answer_to_head_has_the_length_but_no_body():
 
 def test_a_reason_phrase_passes_as_it_came():
     assert status_line(299, b"As you like") == b"HTTP/1.1 299 As you like"
+
+
+# --- what is made once for equal heads -------------------------------------------------------------------------------------
+
+
+def kept(*fields: bytes, start: bytes = b"GET /a HTTP/1.1\r\nHost: h") -> RequestHead:
+    for _ in range(2):
+        head(*fields, start=start)
+    request = head(*fields, start=start)
+    assert request.fields.kept
+    return request
+
+
+MANY = [
+    (),
+    (b"Connection: keep-alive, X-Gone, TE", b"X-Gone: 1", b"TE: trailers"),
+    (b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-For: 2.2.2.2", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: x", b"Forwarded: a"),
+    (b"Transfer-Encoding: chunked", b"X-Org-Id: evil", b"X_Org_Id: evil"),
+]
+
+
+@pytest.mark.parametrize("fields", MANY)
+def test_what_is_remembered_of_a_forwarded_head_is_what_would_be_made_anew(fields):
+    passages = [Passage(route()), Passage(route(host="upstream")), Passage(route(strip_prefix="/a", hide_credentials=True), [b"x-api-key"])]
+    request = kept(*fields, b"X-API-Key: k", b"X-Mine: 1")
+    for _ in range(2):
+        for passage in passages:
+            for peer, scheme, trusted, authority in [
+                ("192.0.2.1", "http", False, b"up:80"), ("192.0.2.1", "http", True, b"up:80"), ("192.0.2.2", "https", True, b"b"),
+                ("192.0.2.2", "https", False, b"up:80"), ("unix", "http", False, b"b"),
+            ]:  # fmt: skip
+                made = passage.request(request, peer, scheme, trusted, authority, b"/v2", b"\r\nX: y")
+                fresh = head(*fields, b"X-API-Key: k", b"X-Mine: 1")
+                fresh.fields = Fields(fresh.fields.written, fresh.fields.values, "1.1")
+                assert passage.request(fresh, peer, scheme, trusted, authority, b"/v2", b"\r\nX: y") == made
+                assert peer.encode() in made
+                assert b"evil" not in made
+
+
+def test_the_line_and_the_added_lines_are_each_requests_own():
+    passage, request = Passage(route()), kept(b"A: b")
+    for number in range(3):
+        request.method, request.target = "PUT", b"/%d?x" % number
+        made = passage.request(request, f"1.1.1.{number}", "http", False, b"up:80", b"", b"\r\nX-Id: %d" % number)
+        assert made.startswith(b"PUT /%d?x HTTP/1.1\r\nHost: h\r\nA: b\r\nX-Id: %d\r\nX-Forwarded-For: 1.1.1.%d\r\n" % ((number,) * 3))
+
+
+def test_many_peers_and_routes_leave_little_behind():
+    request = kept(b"A: b")
+    passages = [Passage(route(host="upstream")) for _ in range(20)]
+    for number in range(2_000):
+        passages[number % 20].request(request, f"192.0.2.{number}", "http", False, b"up:%d" % number, b"", b"")
+    assert 0 < len(request.fields.memo) < 100
+
+
+def test_a_head_that_comes_once_remembers_nothing():
+    request = head(b"X-Once: 1")
+    Passage(route()).request(request, "192.0.2.1", "http", False, b"up", b"", b"")
+    assert not request.fields.memo
+
+
+def test_what_is_remembered_of_a_responses_head_is_what_would_be_made_anew():
+    passages = [Passage(route()), Passage(route(response_headers=HeaderEdit(add={"Server": "front"}, remove=("X-Gone",))))]
+    for fields in (
+        [(b"Server", b"a"), (b"X-Gone", b"1"), (b"ratelimit", b"r")],
+        [(b"Date", b"d"), (b"Connection", b"X-Hop"), (b"X-Hop", b"1")],
+    ):
+        shared = ResponseHead(200, b"OK", fields, keep_alive=True)
+        shared.kept = True
+        for _ in range(2):
+            for passage in passages:
+                for added in ((b"RateLimit",), (), (b"X-Hop", b"Set-Cookie")):
+                    lines = lines_of([(name, b"ours") for name in added])
+                    fresh = ResponseHead(200, b"OK", fields, keep_alive=True)
+                    assert passage.response(shared, added, lines, b"now") == passage.response(fresh, added, lines, b"now")
+        assert len(shared.memo) == 2
+
+
+def test_a_tunnel_is_asked_for_anew_at_the_next_hop():
+    raw = b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, X-Gone\r\nUpgrade: websocket\r\nX-Gone: 1\r\n\r\n"
+    request, _ = RequestParser(Limits(), RequestHead, upgrades=True).feed(raw)
+    assert request is not None
+    lines = forwarded(Passage(route()), request)
+    assert lines[-2:] == [b"Upgrade: websocket", b"Connection: Upgrade"]
+    assert b"X-Gone: 1" not in lines

@@ -1,5 +1,6 @@
 """Heads read whole or in pieces come out the same, and what is refused is refused either way."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.gateway import Limits
-from gateway import fields
+from gateway import fields, http1
 from gateway.http1 import Refusal, RequestHead, RequestParser, read_host
 
 HEAD = (
@@ -124,3 +125,214 @@ def test_memory_for_an_unfinished_head_is_bounded():
         read.feed(b"A: b\r\n")
     with pytest.raises(Refusal, match="larger than 1000"):
         read.feed(b"A: b\r\n" * 20)
+
+
+# --- a block of fields that comes again -----------------------------------------------------------------------------------
+
+BLOCKS = {
+    "wrk": b"Host: a:81\r\nX-API-Key: k\r\nAccept: */*\r\n",
+    "a browser": b"Host: a\r\nConnection: keep-alive\r\nCookie: a=1\r\nAccept: a\r\naccept: b\r\n"
+    b"User-Agent:  M (X; \xe9) \t\r\nX-Empty:\r\n",
+    "close": b"Host: a\r\nConnection: close, X-Odd\r\nX-Odd: 1\r\n",
+    "keep-alive twice": b"Host: a\r\nConnection: Keep-Alive\r\nConnection: x\r\n",
+    "a body": b"Host: a\r\nContent-Length: 5\r\n",
+    "an empty body": b"Host: a\r\nContent-Length: 0\r\n",
+    "chunks": b"Host: a\r\nTransfer-Encoding: Chunked\r\nTE: trailers\r\nConnection: TE\r\n",
+    "expecting": b"Host: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n",
+    "h2c": b"Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n",
+    "a WebSocket": b"Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+    "an Upgrade that Connection does not name": b"Host: a\r\nUpgrade: websocket\r\n",
+    "no fields": b"",
+    "no Host": b"A: b\r\n",
+    "a bad Host": b"Host: a/b\r\n",
+    "two Hosts": b"Host: a\r\nHost: a\r\n",
+    "a fold": b"Host: a\r\nA: b\r\n c\r\n",
+    "length and chunks": b"Host: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "another expectation": b"Host: a\r\nExpect: a miracle\r\n",
+}
+LINES = [
+    *(b"%b /a?b HTTP/1.1" % method for method in (*http1._METHODS, b"CONNECT", b"PRI", b"SOURCE", b"get", b"BREW", b"G-T", b"")),
+    *(b"GET %b HTTP/1.1" % target for target in (
+        b"/", b"/?", b"/??", b"//x", b"/a?b?c", b"*", b"a", b"http://b:82/x?y", b"HTTP://b", b"https://b?y", b"http://u@b/", b"/a#b", b"/#",
+        b"/a?#", b"/a\tb", b"/ a", b"", b"?", b"/\xc3\xa9", b"/a\x7f")),
+    *(b"GET / HTTP/%b" % version for version in (b"1.0", b"1.2", b"2.0", b"0.9", b"1.1 ", b"1.1\t", b"1.10", b"11", b"1.1\r", b"1.1\n")),
+    b"OPTIONS * HTTP/1.1", b"OPTIONS http://b HTTP/1.1", b"GET  / HTTP/1.1", b"GET /  HTTP/1.1", b" GET / HTTP/1.1", b"GET / http/1.1",
+    b"GET\t/ HTTP/1.1", b"GET /", b"\r\nGET / HTTP/1.1", b"\r\n\r\nGET / HTTP/1.1", b"\nGET / HTTP/1.1", b"GET / HTTP/1.1\nA: b",
+    b"POST /" + b"a" * 9_000 + b" HTTP/1.1",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered():
+    http1._blocks.clear()
+
+
+def told(read: Callable[[bytes], tuple[RequestHead | None, int]], data: bytes) -> object:
+    """All that a head says, or the refusal."""
+    try:
+        head, taken = read(data)
+    except Refusal as refusal:
+        return refusal.status, refusal.reason, refusal.message
+    if head is None:
+        return None
+    return (
+        head.method, head.target, head.path, head.headers, head.names, head.http_version, head.authority, head.host, head.content_length,
+        head.chunked, head.expect_continue, head.keep_alive, head.connection, head.upgrade, head.header(b"host"), head.header(b"accept"),
+        data[taken:],
+    )  # fmt: skip
+
+
+def warm(block: bytes, **limits: int) -> None:
+    """The block becomes one that is remembered, if it may."""
+    for _ in range(3):
+        told(parser(**limits).feed, b"GET / HTTP/1.1\r\n" + block + b"\r\n")
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS.keys())
+@pytest.mark.parametrize("behind", [b"", b"hello", b"GET /next HTTP/1.1\r\nHost: b\r\n\r\n"])
+def test_a_remembered_block_says_the_same_under_every_request_line(block, behind):
+    warm(block)
+    for line in LINES:
+        raw = line + b"\r\n" + block + b"\r\n"
+        fully = told(parser()._feed_fully, raw + behind)
+        assert told(parser().feed, raw + behind) == fully, line
+        same = parser()
+        with suppress(Refusal):
+            same.feed(b"GET / HTTP/1.1\r\n" + block + b"\r\n")
+            assert told(same.feed, raw + behind) == fully, line
+
+
+@pytest.mark.parametrize("place", [b"/a%bb", b"/%b", b"/a?b%bc", b"/a?%b"])
+def test_a_remembered_block_lets_no_byte_into_the_target_that_would_not_get_there_otherwise(place):
+    block = BLOCKS["wrk"]
+    warm(block)
+    for byte in range(256):
+        raw = b"GET " + place % bytes([byte]) + b" HTTP/1.1\r\n" + block + b"\r\n"
+        assert told(parser().feed, raw) == told(parser()._feed_fully, raw), byte
+
+
+@given(st.binary(max_size=40), st.sampled_from(list(BLOCKS.values())))
+@settings(deadline=None)
+def test_no_request_line_whatever_is_read_otherwise_above_a_remembered_block(noise, block):
+    warm(block)
+    for raw in (noise + b"\r\n" + block + b"\r\n", b"GET /" + noise + b" HTTP/1.1\r\n" + block + b"\r\n"):
+        if b"\r\n" not in noise:
+            assert told(parser().feed, raw) == told(parser()._feed_fully, raw)
+
+
+def test_equal_blocks_share_their_fields_from_the_third_on():
+    raw = b"GET /%d HTTP/1.1\r\n" + BLOCKS["a browser"] + b"\r\n"
+    heads = [feed(parser(), [raw % number])[0] for number in range(4)]
+    assert [head.fields.kept for head in heads] == [False, True, True, True]
+    assert heads[1].fields is heads[2].fields is heads[3].fields
+    assert [head.target for head in heads] == [b"/0", b"/1", b"/2", b"/3"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a WebSocket", "no Host", "a fold", "two Hosts", "another expectation", "length and chunks", "a bad Host"]
+)
+def test_what_was_refused_is_not_remembered(name):
+    warm(BLOCKS[name])
+    assert not http1._blocks.known
+
+
+def test_what_comes_otherwise_than_under_http_1_1_is_not_remembered():
+    block = b"Host: a\r\n\r\n"
+    for line in (b"GET / HTTP/1.0\r\n", b"GET http://b/ HTTP/1.1\r\n"):
+        for _ in range(3):
+            feed(parser(), [line + block])
+    assert not http1._blocks.known
+
+
+def test_an_absolute_target_changes_the_host_of_its_own_request_only():
+    block = BLOCKS["wrk"]
+    warm(block)
+    read = parser()
+    hosts = [feed(read, [b"GET %b HTTP/1.1\r\n" % target + block + b"\r\n"])[0].header(b"host") for target in (b"/", b"http://b/", b"/")]
+    assert hosts == [b"a:81", b"b", b"a:81"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"max_line": 20}, "line_too_long"),
+        ({"max_headers_bytes": 70}, "headers_too_large"),
+        ({"max_header_count": 2}, "too_many_headers"),
+        ({"max_body": 4}, "body_too_large"),
+    ],
+)
+@pytest.mark.parametrize("on_one_connection", [False, True])
+def test_limits_hold_for_what_is_remembered_also_those_that_came_since(limits, reason, on_one_connection):
+    block = b"Host: a\r\nAccept: */*\r\nContent-Length: 5\r\n\r\n"
+    short, raw = b"GET / HTTP/1.1\r\n" + block, b"GET /" + b"a" * 20 + b" HTTP/1.1\r\n" + block
+    for _ in range(3):
+        assert feed(parser(), [raw])[0].fields is not None
+    read = parser(**limits)
+    if on_one_connection and reason in ("line_too_long", "headers_too_large"):
+        feed(read, [short])
+    with pytest.raises(Refusal) as refused:
+        feed(read, [raw])
+    assert refused.value.reason == reason
+    assert feed(parser(), [raw])[0].content_length == 5
+
+
+def test_what_just_fits_the_limits_is_let_pass_from_memory_too():
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+    limits = {"max_line": 14, "max_headers_bytes": len(raw), "max_header_count": 2, "max_body": 5}
+    read = parser(**limits)
+    for _ in range(5):
+        assert feed(read, [raw])[0].content_length == 5
+
+
+def test_a_client_whose_blocks_are_all_their_own_is_read_right_and_one_that_repeats_itself_is_remembered_again():
+    read = parser()
+    raw = b"GET /%d HTTP/1.1\r\nHost: a\r\nX-Id: %d\r\n\r\n"
+    for number in range(100):
+        head, _ = feed(read, [raw % (number, number)])
+        assert (head.target, head.header(b"x-id")) == (b"/%d" % number, b"%d" % number)
+    heads = [feed(read, [raw % (number, 7_777)])[0] for number in range(100)]
+    assert {head.header(b"x-id") for head in heads} == {b"7777"}
+    assert heads[-1].fields is heads[-2].fields
+
+
+def test_blocks_that_come_once_are_not_kept_and_what_is_kept_is_bounded():
+    for number in range(http1._MOST_BLOCKS + 500):
+        told(parser().feed, b"GET / HTTP/1.1\r\nHost: a\r\nA: %d\r\n\r\n" % number)
+    assert not http1._blocks.known
+    for number in range(http1._MOST_BLOCKS + 500):
+        warm(b"Host: a\r\nA: %d\r\n" % number)
+    assert 0 < len(http1._blocks.known) <= http1._MOST_BLOCKS
+
+
+@pytest.mark.parametrize("fields", [b"A: " + b"a" * 3_000 + b"\r\n", b"A: b\r\n" * 60])
+def test_a_block_that_is_long_is_read_and_not_remembered(fields):
+    warm(b"Host: a\r\n" + fields)
+    assert not http1._blocks.known
+
+
+def test_what_is_derived_from_a_block_is_bounded():
+    warm(BLOCKS["wrk"])
+    fields = feed(parser(), [b"GET / HTTP/1.1\r\n" + BLOCKS["wrk"] + b"\r\n"])[0].fields
+    for number in range(1_000):
+        fields.remember(number, b"x")
+    assert 0 < len(fields.memo) < 100
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "wanted"),
+    [(b"websocket", b"websocket"), (b"h2c", b""), (b"h2c, WebSocket", b"WebSocket"), (b"a/1, b", b"a/1, b"), (b",", b"")],
+)
+def test_who_lets_protocols_change_learns_to_which(upgrade, wanted):
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: %b\r\n\r\n" % upgrade
+    for _ in range(4):
+        head, taken = RequestParser(Limits(), RequestHead, upgrades=True).feed(raw + b"more")
+        assert head is not None
+        assert (head.upgrade, taken) == (wanted, len(raw))
+    if wanted:
+        with pytest.raises(Refusal, match="upgrades"):
+            parser().feed(raw)
+
+
+def test_http_1_0_upgrades_to_nothing():
+    raw = b"GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert feed(parser(), [raw])[0].upgrade == b""

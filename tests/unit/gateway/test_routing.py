@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.gateway import Fixed, GatewayConfig, Route, Upstream
+from config.paths import readings_of
 from gateway.routing import MOST_CACHED, Router
 
 
@@ -129,6 +130,12 @@ def test_what_is_remembered_is_bounded_and_stays_right() -> None:
     router = router_of(route("/n/{id}"))
     assert all(taken(router, f"/n/{n}") == "/n/{id}" for n in range(MOST_CACHED + 100))
     assert taken(router, "/n/" + "x" * 10_000) == "/n/{id}"
+    assert sum(len(paths) for methods in router._known.values() for paths in methods.values()) <= MOST_CACHED
+
+
+def test_hosts_without_end_are_not_remembered_without_end() -> None:
+    router = router_of(route("/*"))
+    assert all(taken(router, "/a", host=f"h{n}") == "/*" for n in range(MOST_CACHED + 100))
     assert len(router._known) <= MOST_CACHED
 
 
@@ -147,6 +154,16 @@ def test_no_path_makes_routing_fail(raw: bytes) -> None:
     assert found is not None
 
 
+@given(st.lists(st.sampled_from(["a", "b", "~c", "d.e", "-", "_", "..", ".", "", "%61", "f;x"]), max_size=4))
+def test_a_plain_path_is_read_as_any_other(segments: list[str]) -> None:
+    path = "/" + "/".join(segments)
+    router, slow = router_of(*(route(each) for each in PLAIN)), router_of(*(route(each) for each in PLAIN))
+    readings = [slow._best("GET", "h", reading) for reading in readings_of(path)]
+    wanted = min((entry for entry in readings if entry), key=lambda entry: entry.rank, default=None)
+    assert taken(router, path) == (wanted.route.path if wanted else None)
+
+
+PLAIN = ["/a", "/a/b", "/{x}/b", "/a/{x}", "/d.e/*", "/~c/{x}.e", "/a/*"]
 _SEGMENTS = st.lists(st.sampled_from(["a", "b", "{x}", "c.d"]), min_size=0, max_size=4)
 
 
