@@ -39,7 +39,7 @@ def _set(found: Counters, row: Any, window: Window, start_ms: int, end_ms: int) 
     org_id, bucket = _organization(row["org_id"])
     scope = keys.scope(route_id=row["route_id"], key_id=row["key_id"])
     key = keys.counter(org_id, row["service"], scope, window, start_ms)
-    found[bucket][key] = (row["quantity"], end_ms + keys.COUNTER_LINGERS_MS)
+    found[bucket][key] = (row["quantity"], keys.counter_expires_ms(window, end_ms))
 
 
 # A large house has a million counters and few distinct instants.

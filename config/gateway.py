@@ -167,6 +167,7 @@ Identity = ApiKeyIdentity | JwtIdentity | ClientCertIdentity
 class Route:
     """One route. `methods` None is every method, no `hosts` every host; `charge` is empty where nothing is charged.
 
+    `closed_is_said`: the file says on_store_failure: closed, then rates and concurrency limits too refuse while the store is away.
     `scopes` are what a caller's key must carry.
     """
 
@@ -183,6 +184,7 @@ class Route:
     scopes: frozenset[str] = frozenset()
     return_on: frozenset[Failure] = frozenset()
     on_store_failure: FailureRule = CLOSED
+    closed_is_said: bool = False
     strip_prefix: str | None = None
     host: HostHeader = "preserve"
     request_headers: HeaderEdit = HeaderEdit()

@@ -180,6 +180,7 @@ class _Resolver:
             concurrency=make_concurrency(shape.concurrency, shape.table, self._report, source="route"),
             return_on=_ALL_FAILURES if failures is None else frozenset(failures),
             on_store_failure=shape.on_store_failure or base.on_store_failure or CLOSED,
+            closed_is_said=(shape.on_store_failure or base.on_store_failure) == CLOSED,
             strip_prefix=self._strip_prefix(shape),
             host=cast(HostHeader, host),
             request_headers=_headers(base.request_headers, shape.request_headers),

@@ -7,91 +7,48 @@ before its call goes on, an unanswered call is asked after before the next, and 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import hiredis
 
 from metering.model import keys
-from metering.store.redis.link import Link, LinkLost, Server, pack
+from metering.store.redis.link import Link, Server, pack
 
+from . import wire
 from .charges import Charge
+from .decisions import Asker, Awaiting, Decision, Status, misses, parts, said
 from .epochs import BucketEpoch, Epochs
-from .failure import Grace, Verdict
+from .failure import Grace
 from .recorder import Recorder
-from .scripts import ADMIT, RESOLVE
+from .scripts import RESOLVE
+from .seats import BEAT_SECONDS, Seats
 
-CALLS_A_SCRIPT = 256
-
-
-class Status(Enum):
-    ADMITTED = "admitted"
-    REFUSED = "refused"
-    LATE = "late"
-    STALE = "stale"
-    PASSED_BY_RULE = "passed_by_rule"
-    REFUSED_BY_RULE = "refused_by_rule"
-
-
-@dataclass(slots=True)
-class Decision:
-    """`used` stands beside the charge's limits; `refusing` is the index of the limit that refused."""
-
-    status: Status
-    xid: int = 0
-    used: tuple[int, ...] = ()
-    refusing: int = -1
-    rule: str = ""
-
-
-class Asker(Protocol):
-    """Who asks for one call. Once `gone`, its client has left: it leaves the batch, and what it was granted is given back."""
-
-    @property
-    def gone(self) -> bool: ...
-
-    def decided(self, decision: Decision) -> None:
-        """Called once, never from inside `ask`, when the journal holds what it says. Not called where the asker is gone."""
-
-
-class _Awaiting:
-    """An asker for who would rather await."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, future: "asyncio.Future[Decision]") -> None:
-        self.future = future
-
-    @property
-    def gone(self) -> bool:
-        return self.future.done()
-
-    def decided(self, decision: Decision) -> None:
-        self.future.set_result(decision)
-
+__all__ = ["Admission", "Asker", "BucketState", "Decision", "Status"]
 
 Group = tuple[Charge, list[Asker]]
 
 
 @dataclass(slots=True)
 class _Call:
-    """One admit under way. `passed` counts, group by group, what a failure rule let through meanwhile."""
+    """One admit under way."""
 
     n: int
     tag: str
     epoch: int
     groups: list[Group]
-    passed: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class BucketState(BucketEpoch):
-    """One bucket as this worker sees it: the calls that wait for it, and the one admit under way."""
+    """One bucket as this worker sees it: the calls that wait for it, the one admit under way, what is in flight."""
 
     n: int = 0
     waiting: dict[Charge, list[Asker]] = field(default_factory=dict)
     under_way: _Call | None = None
     unresolved: _Call | None = None
+    seats: Seats | None = None
+    who: tuple[str, bytes] = ("", b"")  # the tag, and the words that begin every admit under it
 
     @property
     def held(self) -> bool:
@@ -109,8 +66,9 @@ class Admission:
         self.epochs = Epochs(link, self.buckets, self._epoch_changed)
         self._to_send: set[int] = set()
         self._decided: list[tuple[Asker, Decision]] = []
-        self._publishing = False
+        self._publishing = self._beating = False
         self._loop = asyncio.get_running_loop()
+        link.on_replies = self._publish
 
     # --- asking ----------------------------------------------------------------------------------------------------
     def ask(self, charge: Charge, asker: Asker) -> None:
@@ -124,119 +82,176 @@ class Admission:
             state.waiting[charge] = [asker]
         else:
             waiting.append(asker)
-        self._wake(state)
+        if state.under_way is None:
+            self._wake(state)
 
     async def decide(self, charge: Charge) -> Decision:
         """The decision on one call, awaited. Cancelled, the call leaves the batch."""
-        asker = _Awaiting(self._loop.create_future())
+        asker = Awaiting(self._loop.create_future())
         self.ask(charge, asker)
         try:
             return await asker.future
         except asyncio.CancelledError:
-            if asker.future.done() and not asker.future.cancelled() and asker.future.result().xid:
+            if asker.future.done() and not asker.future.cancelled():
                 self._abandoned(asker.future.result())
             raise
 
+    def release(self, decision: Decision) -> None:
+        """The call that was let pass so has ended: its slots are free. More than once is once."""
+        slots, decision.slots = decision.slots, ()
+        if slots:
+            state = self.buckets[slots[0].bucket]
+            self._seats(state).give(slots)
+            self._wake(state)
+
     def _wake(self, state: BucketState) -> None:
-        if state.under_way is not None:
-            return
-        if not self._to_send:
-            self._loop.call_soon(self._send)
-        self._to_send.add(state.bucket)
+        if state.under_way is None:
+            if not self._to_send:
+                self._loop.call_soon(self._send)
+            self._to_send.add(state.bucket)
 
     def _send(self) -> None:
-        """Once a turn: every bucket with calls waiting, all in one write."""
+        """Once a turn: every bucket with something to ask or to say, all in one write."""
         buckets, self._to_send = self._to_send, set()
+        if self.epochs.server is None:
+            return
+        begun: list[BucketState] = []
         for bucket in buckets:
             state = self.buckets[bucket]
-            if state.under_way is not None or self.epochs.server is None or state.tag is None:
+            if state.under_way is not None or state.tag is None:
                 continue
             if state.unresolved is not None:
-                self._send_resolve(state)
-            elif state.waiting and state.open:
-                self._send_admit(state)
-        self._flush()
+                self._send_resolve(state, state.unresolved)
+                continue
+            if state.seats is not None and state.seats.due:
+                self._link.call(state.seats.statement(state.tag, self._recorder.worker), partial(self._said, state))
+            if state.waiting and state.open and self._begin(state, state.tag):
+                begun.append(state)
+        if begun and not self._flush():  # a successor must be able to read what the tickets of these calls stand for
+            for state in begun:
+                self._refuse_unwritten(state)
+            return
+        for state in begun:
+            call = state.under_way
+            assert call is not None
+            self._link.call(self._pack(state, call), partial(self._admitted, state, call))
 
-    def _send_admit(self, state: BucketState) -> None:
-        assert state.tag is not None
-        groups = _take(state.waiting, CALLS_A_SCRIPT)
+    def _begin(self, state: BucketState, tag: str) -> bool:
+        groups = _take(state.waiting, wire.CALLS_A_SCRIPT)
         if not groups:
-            return
+            return False
         state.n += 1
-        call = state.under_way = _Call(state.n, state.tag, state.epoch, groups)
+        state.under_way = _Call(state.n, tag, state.epoch, groups)
         for charge, _ in groups:
-            self._recorder.name(charge.template)
-        if not self._flush():  # a successor must be able to read what the tickets of this call stand for
-            state.under_way = None
-            self._refuse_unwritten(groups)
-            return
-        self._metrics.admission_batch(sum(len(askers) for _, askers in groups))
-        self._link.call(_pack_admit(state, call, self._recorder.worker), lambda reply: self._admitted(state, call, reply))
+            if charge.counted:
+                for template in charge.templates:
+                    self._recorder.name(template)
+        return True
 
-    def _refuse_unwritten(self, groups: list[Group]) -> None:
+    def _pack(self, state: BucketState, call: _Call) -> bytes:
+        if state.who[0] != call.tag:
+            state.who = (call.tag, wire.who(call.tag, self._recorder.worker))
+        groups = call.groups
+        if len(groups) == 1:
+            charge, askers = groups[0]
+            self._metrics.admission_batch(len(askers))
+            return wire.admit_one(state.who[1], call.n, charge.pieces, len(askers), self._slots(state, charge))
+        self._metrics.admission_batch(sum(len(askers) for _, askers in groups))
+        asked = [(charge.pieces, len(askers), self._slots(state, charge)) for charge, askers in groups]
+        return wire.admit_many(state.bucket, state.who[1], call.n, asked)
+
+    def _refuse_unwritten(self, state: BucketState) -> None:
         """Nothing can be written down, so nothing is charged and nothing goes on."""
-        for _, askers in groups:
+        call, state.under_way = state.under_way, None
+        assert call is not None
+        for _, askers in call.groups:
             self._decided += [(a, Decision(Status.REFUSED_BY_RULE, rule="journal")) for a in askers]
         self._publish_soon()
 
-    def _send_resolve(self, state: BucketState) -> None:
-        call, bucket = state.unresolved, state.bucket
-        assert call is not None
-        state.under_way = call
+    def _send_resolve(self, state: BucketState, call: _Call) -> None:
+        state.under_way, bucket = call, state.bucket
         command = ("EVALSHA", RESOLVE.sha, 2, keys.epoch(bucket), keys.marks(bucket), state.tag, self._recorder.worker, call.n)
-        self._link.call(pack(command), lambda reply: self._resolved(state, call, reply))
+        self._link.call(pack(command), partial(self._resolved, state, call))
 
     # --- answers ---------------------------------------------------------------------------------------------------
     def _admitted(self, state: BucketState, call: _Call, reply: Any) -> None:
         state.under_way = None
-        if isinstance(reply, hiredis.ReplyError):
-            self._metrics.store_error(str(reply))
-            self._give_up(state, call)
-            if str(reply).startswith("NOSCRIPT"):
-                self._link.reset()
-        elif isinstance(reply, LinkLost):
-            self._give_up(state, call)
-        elif reply[0] == b"ok":
+        if type(reply) is bytes:
             self._grant(state, call, reply)
+        elif isinstance(reply, Exception):
+            self._failed(reply)
+            self._give_up(state, call)
         else:  # unready: nothing was charged
             if reply[0] == b"unready":
                 self.epochs.learn(state.bucket, reply[1])
             for charge, askers in call.groups:
                 self._by_rule(state, charge, askers, None)
-        if state.waiting:
+        self._go_on(state)
+
+    def _go_on(self, state: BucketState) -> None:
+        if state.waiting or (state.seats is not None and state.seats.due):
             self._wake(state)
 
-    def _grant(self, state: BucketState, call: _Call, reply: list[Any]) -> None:
-        at = 1
-        with self._recorder.together():  # what one script charged is one record: all of it is on disk, or none
-            for charge, askers in call.groups:
-                _, status, granted, refusing, limits = reply[at : at + 5]
-                used = tuple(reply[at + 5 : at + 5 + limits])
-                at += 5 + limits
-                alive = [a for a in askers if not a.gone]
-                if status:
-                    outcome = Decision(Status.LATE if status == 1 else Status.STALE)
-                    self._decided += [(a, outcome) for a in alive]
-                    continue
-                self._grant_group(charge, call, granted, alive, used, refusing)
-        self._publish_soon()
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, hiredis.ReplyError):
+            self._metrics.store_error(str(error))
+            if str(error).startswith("NOSCRIPT"):
+                self._link.reset()
 
-    def _grant_group(self, charge: Charge, call: _Call, granted: int, alive: list[Asker], used: tuple[int, ...], refusing: int) -> None:
+    def _grant(self, state: BucketState, call: _Call, reply: bytes) -> None:
+        groups = call.groups
+        if len(groups) == 1 and groups[0][0].plain and len(groups[0][1]) == 1 and not groups[0][1][0].gone:
+            self._grant_group(state, call, *groups[0], reply)
+            return
+        with self._recorder.together():  # what one script charged is one record: all of it is on disk, or none
+            for (charge, askers), text in zip(groups, reply.split(b";"), strict=True):
+                self._grant_group(state, call, charge, [a for a in askers if not a.gone], text)
+
+    def _grant_group(self, state: BucketState, call: _Call, charge: Charge, alive: list[Asker], text: bytes) -> None:
+        granted, refusing, *now = map(int, text.split())
+        if granted < 0:
+            outcome = Decision(Status.LATE if granted == -1 else Status.STALE)
+            self._decided += [(a, outcome) for a in alive]
+            return
+        used = tuple(now) if charge.plain else tuple(now[: charge.shown])
         going = min(granted, len(alive))
-        if going:
-            xid = self._recorder.granted(charge.template, call.epoch, call.n, going)
-            self._decided += [(a, Decision(Status.ADMITTED, xid + i, used)) for i, a in enumerate(alive[:going])]
-        if granted > going:
-            self._recorder.refunded(charge.template, call.epoch, call.n, granted - going)
+        if charge.plain and granted == going:
+            if granted:
+                xid = self._recorder.granted(charge.template, call.epoch, call.n, granted)
+                for i in range(granted):
+                    self._decided.append((alive[i], Decision(Status.ADMITTED, xid + i, used)))
+        else:
+            self._grant_parts(state, call, charge, alive, granted, now)
         if len(alive) > going:
             refused = Decision(Status.REFUSED, 0, used, refusing - 1)
             self._decided += [(a, refused) for a in alive[going:]]
+        if charge.shadows:
+            for meter, count in misses(charge, granted, now):
+                self._metrics.shadow_refused.add(count, meter)
+
+    def _grant_parts(self, state: BucketState, call: _Call, charge: Charge, alive: list[Asker], granted: int, now: list[int]) -> None:
+        """Where calls of one group are charged differently, hold slots, or have left meanwhile."""
+        used, at = tuple(now[: charge.shown]), 0
+        for beyond, count in parts(charge, granted, now):
+            going = max(min(count, len(alive) - at), 0)
+            xid, template = 0, charge.templates[beyond]
+            if charge.counted and going:
+                xid = self._recorder.granted(template, call.epoch, call.n, going)
+            if charge.counted and count > going:
+                self._recorder.refunded(template, call.epoch, call.n, count - going)
+            for i in range(going):
+                decision = Decision(Status.ADMITTED, xid + i if xid else 0, used, beyond=beyond, slots=charge.slots)
+                self._decided.append((alive[at + i], decision))
+            at += going
+        if charge.slots and granted:
+            self._hold(state, charge, at)
+            if granted > at:
+                self._seats(state).unsure(charge.slots)
 
     def _give_up(self, state: BucketState, call: _Call) -> None:
         """No answer came: the failure rules decide now, the call itself is asked after when the store is back."""
-        call.passed = []
         for charge, askers in call.groups:
-            call.passed.append(self._by_rule(state, charge, askers, call))
+            self._by_rule(state, charge, askers, call)
         state.unresolved = call
         if self.epochs.server is not None:
             self._wake(state)
@@ -244,49 +259,48 @@ class Admission:
     def _resolved(self, state: BucketState, call: _Call, reply: Any) -> None:
         state.under_way = None
         if isinstance(reply, Exception):  # still unresolved: asked again by the next call, or on the next connection
-            if isinstance(reply, hiredis.ReplyError):
-                self._metrics.store_error(str(reply))
-                if str(reply).startswith("NOSCRIPT"):
-                    self._link.reset()
+            self._failed(reply)
             self._drain_waiting(state)
             return
         if reply[0] == b"unready" and self.epochs.tag_of(reply[1]) is None:
             self.epochs.learn(state.bucket, reply[1])
             return  # nobody can say yet
         state.unresolved = None
-        charged = []
-        if reply[0].startswith(b"ok"):
-            at = 1
-            for charge, _ in call.groups:
-                _, status, granted, _, limits = reply[at : at + 5]
-                at += 5 + limits
-                if not status and granted:
-                    charged.append((charge.template, granted))
+        templates = {t.tid: t for charge, _ in call.groups for t in charge.templates}
+        charged = [(templates[ticket], count) for ticket, count in said(reply[2])] if reply[0] == b"ok" else []
         self._recorder.resolved(state.bucket, call.n, call.epoch, charged)
+        for charge, _ in call.groups:
+            if charge.slots:
+                self._seats(state).unsure(charge.slots)
         self._flush()
         self._on_epoch(state.bucket)
-        if state.waiting:
-            self._wake(state)
+        self._go_on(state)
 
     # --- failure rules ---------------------------------------------------------------------------------------------
-    def _by_rule(self, state: BucketState, charge: Charge, askers: list[Asker], call: _Call | None) -> int:
-        """Decide without the store; returns how many passed."""
+    def _by_rule(self, state: BucketState, charge: Charge, askers: list[Asker], call: _Call | None) -> None:
+        """Decide without the store."""
         alive = [a for a in askers if not a.gone]
         if not alive:
-            return 0
-        verdict: Verdict = self._grace.decide(charge, len(alive))
+            return
+        verdict = self._grace.decide(charge, len(alive))
         if verdict.passed:
-            n = call.n if call else 0
-            xid = self._recorder.passed(charge.template, call.epoch if call else state.epoch, n, verdict.passed)
+            xid, n = 0, call.n if call else 0
+            if charge.counted:
+                xid = self._recorder.passed(charge.template, call.epoch if call else state.epoch, n, verdict.passed)
             for i, asker in enumerate(alive[: verdict.passed]):
-                self._decided.append((asker, Decision(Status.PASSED_BY_RULE, xid + i, rule=verdict.rule)))
+                decision = Decision(Status.PASSED_BY_RULE, xid + i if xid else 0, rule=verdict.rule, slots=charge.slots)
+                self._decided.append((asker, decision))
+            if charge.slots:
+                self._hold(state, charge, verdict.passed)
+                self._seats(state).unsure(charge.slots)
         refused = Decision(Status.REFUSED_BY_RULE, rule=verdict.rule)
         self._decided += [(a, refused) for a in alive[verdict.passed :]]
         self._metrics.by_rule(verdict.rule, verdict.passed, len(alive) - verdict.passed)
         self._publish_soon()
-        return verdict.passed
 
+    # --- telling ---------------------------------------------------------------------------------------------------
     def _publish_soon(self) -> None:
+        """Where no reply of the store is at hand, after which it happens anyway."""
         if not self._publishing:
             self._publishing = True
             self._loop.call_soon(self._publish)
@@ -294,14 +308,14 @@ class Admission:
     def _publish(self) -> None:
         """The journal first, then the calls go on."""
         self._publishing = False
-        decided, self._decided = self._decided, []
+        decided = self._decided
         if not decided:
             return
+        self._decided = []
         written = self._flush()
         for asker, decision in decided:
             if asker.gone:
-                if decision.xid:
-                    self._abandoned(decision)
+                self._abandoned(decision)
                 continue
             if not written and decision.xid:
                 self._abandoned(decision)
@@ -313,8 +327,9 @@ class Admission:
 
     def _abandoned(self, decision: Decision) -> None:
         """The client left between its grant and its call: never forwarded, so given back."""
-        tid, _ = self._recorder.tally.open[decision.xid]
-        self._recorder.ended(decision.xid, self._recorder.tally.templates[tid], "client_left_before", 0, 0, 0, 0, {})
+        self.release(decision)
+        if decision.xid:
+            self._recorder.left_before(decision.xid)
 
     def _flush(self) -> bool:
         try:
@@ -323,6 +338,40 @@ class Admission:
             self._metrics.journal_error(str(exc))
             return False
         return True
+
+    # --- slots -----------------------------------------------------------------------------------------------------
+    def _seats(self, state: BucketState) -> Seats:
+        if state.seats is None:
+            state.seats = Seats(state.bucket)
+        return state.seats
+
+    def _slots(self, state: BucketState, charge: Charge) -> bytes:
+        return self._seats(state).words(charge) if charge.slots else b""
+
+    def _hold(self, state: BucketState, charge: Charge, count: int) -> None:
+        self._seats(state).take(charge.slots, count)
+        if not self._beating:
+            self._beating = True
+            self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    def _beat(self) -> None:
+        """Each second, while anything is in flight: this worker lives."""
+        self._beating = False
+        for state in self.buckets:
+            if state.seats is not None and state.seats.held:
+                self._beating = True
+                state.seats.beat()
+                self._wake(state)
+        if self._beating:
+            self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    def _said(self, state: BucketState, reply: Any) -> None:
+        if state.seats is not None and reply != 1:
+            if isinstance(reply, Exception):
+                self._failed(reply)
+            state.seats.say_all()
+            if reply == 0:
+                self._wake(state)
 
     # --- epochs ----------------------------------------------------------------------------------------------------
     def link_up(self, server: Server) -> None:
@@ -334,7 +383,9 @@ class Admission:
             self._drain_waiting(state)
 
     def _epoch_changed(self, state: BucketState) -> None:
-        if state.tag is not None and state.unresolved is not None:
+        if state.seats is not None:
+            state.seats.say_all()
+        if state.tag is not None and (state.unresolved is not None or state.seats is not None):
             self._wake(state)
         self._on_epoch(state.bucket)
         if not state.open:
@@ -360,18 +411,3 @@ def _take(waiting: dict[Charge, list[Asker]], most: int) -> list[Group]:
         if taken >= most:
             break
     return groups
-
-
-def _pack_admit(state: BucketState, call: _Call, worker: str) -> bytes:
-    """The command for these groups; every counter is named once in KEYS."""
-    counters: dict[str, int] = {}
-    arguments: list[str | int] = [call.tag, worker, call.n]
-    for charge, askers in call.groups:
-        arguments += [charge.template.tid, charge.org_id, charge.version, len(askers), charge.from_ms, charge.until_ms, len(charge.limits)]
-        for limit in charge.limits:
-            index = counters.setdefault(limit.counter, len(counters) + 4)
-            enforced: str | int = "" if limit.enforced is None else limit.enforced
-            arguments += [index, limit.cost, enforced, limit.expires_ms]
-    bucket = state.bucket
-    names = (keys.epoch(bucket), keys.versions(bucket), keys.marks(bucket), *counters)
-    return pack(("EVALSHA", ADMIT.sha, len(names), *names, *arguments))

@@ -20,6 +20,7 @@ from metering.store.journal import JournalLocked
 from metering.store.redis.link import Link, Server, pack
 
 from . import scripts
+from .decisions import said
 from .epochs import BucketEpoch, Epochs
 from .pulse import Pulse
 from .recorder import Recorder
@@ -92,7 +93,7 @@ class Adopted:
             self._on_unready(ward.bucket, reply[1])
             return
         tally, bucket = self.recorder.tally, ward.bucket
-        real = int(reply[0].split(b" ")[1]) if reply[0].startswith(b"ok") else 0
+        real = int(reply[1]) if reply[0] == b"ok" else 0
         epoch = int(tag.split(" ", 1)[0])
         for unanswered in [n for b, n in tally.by_rule if b == bucket]:
             self.recorder.resolved(bucket, unanswered, epoch, self._charged(reply) if unanswered == real else [])
@@ -110,17 +111,13 @@ class Adopted:
 
     def _charged(self, reply: list[Any]) -> list[tuple[Any, int]]:
         """What the admit in this reply charged, by the tickets that the journal explains."""
-        charged, at = [], 1
-        while at < len(reply):
-            ticket, status, granted, _, limits = reply[at : at + 5]
-            at += 5 + limits
-            if status or not granted:
-                continue
-            template = self.recorder.tally.templates.get(int(ticket))
+        charged = []
+        for ticket, count in said(reply[2]) if reply[0] == b"ok" else ():
+            template = self.recorder.tally.templates.get(ticket)
             if template is None:
-                log.error("the journal of %s does not explain ticket %s: %s calls stay charged", self.recorder.worker, ticket, granted)
+                log.error("the journal of %s does not explain ticket %d: %d calls stay charged", self.recorder.worker, ticket, count)
             else:
-                charged.append((template, granted))
+                charged.append((template, count))
         return charged
 
 

@@ -59,7 +59,9 @@ _UPSTREAM_ERRORS: dict[str, type[WeighbridgeError]] = {
 class Call(Transfer):
     """One request from its head to its last byte. Each step ends it, hands it on, or leaves it waiting for a callback."""
 
-    __slots__ = ("asked", "caller", "charge", "gone", "handler", "metered", "rid", "started", "trace", "tries", "used", "waiting", "world")
+    __slots__ = (
+        "asked", "caller", "charge", "gone", "handler", "held", "metered", "rid", "started", "trace", "tries", "used", "waiting", "world",
+    )  # fmt: skip
 
     metered: Metered | None
     started: float
@@ -73,6 +75,7 @@ class Call(Transfer):
         self.caller: Caller | None = None
         self.charge: Charge | None = None
         self.metered = None
+        self.held: Decision | None = None  # by which it passed, where it holds slots
         self.used: tuple[int, ...] = ()
         self.gone = False
         self.waiting = False  # for a decision
@@ -88,8 +91,14 @@ class Call(Transfer):
             raise NotFound("no route matches this method, host and path")
         if b"via" in request.fields.first and loops(request, world.relay.via):
             raise LoopDetected
-        if route.auth == "none" or (asks_for is not None and route.preflight == "free"):
+        if asks_for is not None and route.preflight == "free":
             self._forward(route)
+            return
+        if route.auth == "none":
+            if route.quotas or route.rates or route.concurrency:
+                self._ask(self.handler.nobodys_charge(self, route))
+            else:
+                self._forward(route)
             return
         caller = world.identities.known(request)
         if caller is None:
@@ -107,19 +116,27 @@ class Call(Transfer):
         refused = caller.org.entitlement.refused
         if refused:
             raise PaymentRequired(refused, upgrade_url=self.handler.policy.upgrade_url)
-        if route.charge:
-            self.ask(caller, route)
+        charge = self._charge_of(caller, route)
+        if charge.decides:
+            self._ask(charge)
         else:
             self._forward(route)
 
     # --- admit -------------------------------------------------------------------------------------------------------
-    def ask(self, caller: Caller, route: Route) -> None:
+    def _ask(self, charge: Charge) -> None:
         """Ask whether this call may pass; the answer comes to `decided`."""
-        handler = self.handler
-        self.charge = charge = handler.charge_of(caller, route, self.request.method)
+        self.charge = charge
         self.waiting = True
-        self.asked = handler.monotonic()
-        handler.admission.ask(charge, self)
+        self.asked = self.handler.monotonic()
+        self.handler.admission.ask(charge, self)
+
+    def _charge_of(self, caller: Caller, route: Route) -> Charge:
+        charge = self.handler.charge_of(caller, route, self.request.method)
+        return charge.variant(self.handler.address(self), caller.tenant or "") if charge.varies else charge
+
+    def ask_nobodys(self, route: Route) -> None:
+        """Ask again for a call without a caller: its windows had turned."""
+        self._ask(self.handler.nobodys_charge(self, route))
 
     def decided(self, decision: Decision) -> None:
         """The store's answer, or a rule's where it is away."""
@@ -143,21 +160,20 @@ class Call(Transfer):
         assert route is not None
         handler.metrics.admission_duration.observe(handler.monotonic() - self.asked)
         self.used = decision.used
-        self.metered = Metered(decision.xid, charge, handler.recorder, handler.metrics)
+        if decision.slots:
+            self.held = decision
+        if charge.counted:
+            self.metered = Metered(decision.xid, charge, handler.recorder, handler.metrics, decision.beyond)
         self._forward(route)
 
     def _refused(self, decision: Decision) -> None:
         handler, charge = self.handler, self.charge
         assert charge is not None
-        limit = charge.limits[decision.refusing]
-        quota = limit.quota
-        assert quota is not None
-        handler.metrics.refused.add(1, limit.meter, quota.mode.value, quota.window.value)
-        handler.log_refusal(self, 429, "quota_exceeded", meter=limit.meter, quota=quota.name)
+        refusal = responses.refused(charge, decision, handler.now_ms(), handler.policy.upgrade_url)
+        handler.metrics.refused.add(1, refusal.meter, refusal.mode, refusal.reason)
+        handler.log_refusal(self, 429, refusal.code, meter=refusal.meter, limit=refusal.limit)
         self.used = decision.used
-        now = handler.now_ms()
-        status, headers, body = responses.quota_exceeded(limit, decision.used[decision.refusing], now, handler.policy.upgrade_url)
-        self.answer(status, headers + self._limits(), body)
+        self.answer(refusal.status, refusal.headers + self._limits(), refusal.body)
 
     def _limits(self) -> responses.Headers:
         if self.charge is None or not self.used:
@@ -188,7 +204,7 @@ class Call(Transfer):
         now = self.handler.now_ms()
         if charge.from_ms <= now < charge.until_ms or caller is None or route is None:
             return charge
-        self.charge = charge = self.handler.charge_of(caller, route, self.request.method)
+        self.charge = charge = self._charge_of(caller, route)
         return charge
 
     # --- settle ------------------------------------------------------------------------------------------------------
@@ -247,6 +263,8 @@ class Call(Transfer):
         return [(b"X-Request-Id", self.rid), (b"traceparent", self.trace), *cors]
 
     def _over(self, status: int) -> None:
+        if self.held is not None:
+            self.handler.admission.release(self.held)
         metrics, label = self.handler.metrics, self.route_label
         metrics.requests.add(1, label, STATUS_CLASSES[status // 100])
         metrics.duration.observe(self.handler.monotonic() - self.started, label)

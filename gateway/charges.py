@@ -3,24 +3,33 @@
 Pure. A charge holds from one window boundary to the next; the scripts compare its bounds with server time.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
+from math import gcd
 
 from config.gateway import Cost, Fixed, Route
 from metering.model import keys
 from metering.model.entitlement import Entitlement
 from metering.model.period import period_at, window_at
-from metering.model.quota import OPEN, FailureRule, Mode, Per, Quota, Window, strictest
+from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, Per, Quota, Rate, Window, strictest
 
 from .bypasses import NO_BYPASS, Bypasses
 from .tally import Template
+from .wire import Pieces, Word, pieces
 
 _tids = count(1)
+_MOST_DEBT = 2**52  # the script's numbers are exact up to here
+_MOST_THROTTLES = 4  # of one call; the script takes a template for every way in which they can be reached
+VARIANTS_KEPT = 10_000
 
 
 @dataclass(slots=True, eq=False)
 class Limit:
-    """One counter that a call moves. `enforced` is the limit if reaching it blocks; `quota` None where nothing limits."""
+    """One counter that a call moves. `enforced` is the limit if reaching it blocks; `quota` None where nothing limits.
+
+    `main` is set on the slower quota of a throttle: the index of its main quota, beyond whose limit `after` it is charged.
+    """
 
     counter: str
     meter: str
@@ -30,17 +39,77 @@ class Limit:
     start_ms: int
     end_ms: int
     rule: FailureRule
+    main: int | None = None
+    after: int = 0
 
     @property
     def expires_ms(self) -> int:
-        return self.end_ms + keys.COUNTER_LINGERS_MS
+        return keys.counter_expires_ms(self.quota.window if self.quota else Window.PERIOD, self.end_ms)
+
+    @property
+    def name(self) -> str:
+        """As headers, messages and logs call it."""
+        if self.quota is None:
+            return f"{self.meter}-period"
+        return self.quota.name if self.main is None else f"{self.quota.name}-throttled"
+
+    @property
+    def shadowed(self) -> int | None:
+        """The limit that would block, where this one decides as a shadow."""
+        return None if self.quota is None or self.enforced is not None else _blocks_at(self.quota)
+
+
+@dataclass(slots=True, eq=False)
+class RateLimit:
+    """One rate. It is owed `unit` for each unit that passes, up to `most`, and pays off `slope` a microsecond."""
+
+    key: str
+    rate: Rate
+    cost: int
+    unit: int
+    slope: int
+    shadow: bool
+
+    @property
+    def most(self) -> int:
+        return self.rate.depth * self.unit
+
+
+@dataclass(slots=True, eq=False)
+class SlotLimit:
+    """One limit on calls in flight."""
+
+    key: str
+    bucket: int
+    concurrency: Concurrency
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the rate-limit headers say of a charge (responses.py): `text` and `lines` are what never changes.
+
+    `quotas`: place in Decision.used, name, limit, end of the window. `rates`: place, name, the rate.
+    """
+
+    text: bytes
+    lines: bytes
+    quotas: tuple[tuple[int, str, int, int], ...]
+    rates: tuple[tuple[int, str, RateLimit], ...]
 
 
 @dataclass(slots=True, eq=False)
 class Charge:
-    """The limit-and-cost vector of equal calls, the route it was read from, and the journal's template for them."""
+    """The limit-and-cost vector of equal calls, the route it was read from, and the journal's templates for them.
 
-    template: Template
+    `templates[beyond]` is what a call is charged, by the throttles whose main limit it was beyond, as bits; the first is the
+    ordinary one. `counted` is False where nothing is to be written down: no meter, or nobody's. `decides` is False where no
+    limit and no meter is met at all: nobody need be asked. `plain`: quotas alone. `shown` is the length of Decision.used.
+    `shadows`: some limit only pretends. Where a limit goes by address or tenant, `varies` is set, and a call asks `variant` for
+    the charge that is its own.
+    """
+
+    templates: tuple[Template, ...]
     bucket: int
     org_id: str
     version: str
@@ -50,67 +119,236 @@ class Charge:
     weighed: tuple[tuple[str, Cost], ...]
     rule: FailureRule
     route: Route
-    policy: bytes | None = None  # the RateLimit-Policy of its quotas, once it was asked for
+    rates: tuple[RateLimit, ...]
+    slots: tuple[SlotLimit, ...]
+    counted: bool
+    pieces: Pieces
+    varies: bool = False
+    policy: Policy | None = None  # once it was asked for
+    make: "Callable[[str, str], Charge] | None" = None
+    variants: "dict[tuple[str, str], Charge]" = field(default_factory=dict)
+    template: Template = field(init=False)
+    plain: bool = field(init=False)
+    shadows: bool = field(init=False)
+    throttles: int = field(init=False)
+    shown: int = field(init=False)
+    decides: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.template = self.templates[0]
+        self.throttles = sum(limit.main is not None for limit in self.limits)
+        self.shown = len(self.limits) + len(self.rates) + len(self.slots)
+        self.plain = not (self.rates or self.slots or len(self.templates) > 1)
+        self.shadows = (
+            any(rate.shadow for rate in self.rates)
+            or any(slot.shadow for slot in self.slots)
+            or any(limit.shadowed is not None for limit in self.limits)
+        )
+        self.decides = bool(self.limits or self.rates or self.slots)
 
     def holds(self, now_ms: int) -> bool:
         return self.from_ms <= now_ms < self.until_ms
 
+    def template_of(self, beyond: int) -> Template:
+        """What a call is charged that was beyond these throttles when it began. Windows may have turned since."""
+        return self.templates[beyond] if beyond < len(self.templates) else self.template
 
-def make_charge(entitlement: Entitlement, route: Route, method: str, key_id: int, now_ms: int, *, bypasses: Bypasses = NO_BYPASS) -> Charge:
+    def variant(self, address: str, tenant: str) -> "Charge":
+        """This charge for calls from this address, of this tenant. Holds as long as this one."""
+        found = self.variants.get((address, tenant))
+        if found is None:
+            assert self.make is not None
+            if len(self.variants) >= VARIANTS_KEPT:
+                self.variants.clear()
+            found = self.variants[address, tenant] = self.make(address, tenant)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What a charge is made of. `keyed` False: nobody's call, of which only limits by address can be kept."""
+
+    entitlement: Entitlement
+    route: Route
+    method: str
+    key_id: int
+    now_ms: int
+    bypasses: Bypasses
+    address: str
+    tenant: str
+    keyed: bool
+
+    @property
+    def org_id(self) -> str:
+        return self.entitlement.org_id
+
+    def scope(self, per: Per, routed: bool) -> str:
+        return keys.limit_scope(per, routed, route_id=self.route.id, key_id=self.key_id, tenant=self.tenant, address=self.address)
+
+    def kept(self, per: Per) -> bool:
+        return self.keyed or per is Per.ADDRESS
+
+    def bypassed_until(self, meter: str | None) -> int | None:
+        return self.bypasses.covers(self.org_id if self.keyed else "", meter, self.now_ms)
+
+    @property
+    def costs(self) -> dict[str, int]:
+        return {meter: cost.units for meter, cost in self.route.charge.items() if isinstance(cost, Fixed)}
+
+    def quotas(self) -> list[Quota]:
+        met = (*self.entitlement.quotas_at(self.now_ms), *self.route.quotas)
+        return [q for q in met if q.limit is not None and self.kept(q.per) and q.meter in (self.route.charge if self.keyed else self.costs)]
+
+    def rates(self) -> list[Rate]:
+        """Those on a meter that is charged when the call begins, and those on no meter; what is weighed later has no rate."""
+        met = (*self.entitlement.rates_at(self.now_ms), *self.route.rates)
+        return [r for r in met if self.kept(r.by) and (r.meter is None or self.costs.get(r.meter))]
+
+    def concurrency(self) -> list[Concurrency]:
+        return [c for c in (*self.entitlement.concurrency_at(self.now_ms), *self.route.concurrency) if self.kept(c.by)]
+
+
+def make_charge(
+    entitlement: Entitlement,
+    route: Route,
+    method: str,
+    key_id: int,
+    now_ms: int,
+    *,
+    bypasses: Bypasses = NO_BYPASS,
+    address: str = "",
+    tenant: str = "",
+) -> Charge:
     """The charge of a call on this route at this time. A limit that a bypass covers counts and refuses nobody; the charge then
-    holds until the bypass ends."""
-    period_start, period_end = period_at(entitlement.anchor_ms, now_ms)
-    costs = {meter: cost.units for meter, cost in route.charge.items() if isinstance(cost, Fixed)}
-    limits = _limits(entitlement, route, key_id, costs, now_ms, bypasses)
-    bounds = [(limit.start_ms, limit.end_ms) for limit in limits]
-    covered = [bypasses.covers(entitlement.org_id, limit.meter, now_ms) for limit in limits]
-    change = entitlement.changes_at(now_ms)
-    counters: dict[str, list[tuple[str, int]]] = {}
-    for limit in limits:
-        counters.setdefault(limit.meter, []).append((limit.counter, limit.expires_ms))
-    bucket = keys.bucket_of(entitlement.org_id)
-    template = Template(
-        next(_tids), entitlement.org_id, bucket, key_id, route.id, method, period_start // 1000,
-        tuple((meter, units) for meter, units in costs.items() if units), {m: tuple(c) for m, c in counters.items()},
+    holds until the bypass ends. Without address and tenant it is good for every call unless it `varies`."""
+    facts = _Facts(
+        entitlement=entitlement, route=route, method=method, key_id=key_id, now_ms=now_ms,
+        bypasses=bypasses, address=address, tenant=tenant, keyed=True,
     )  # fmt: skip
+    charge = _charge(facts)
+    scopes = {q.per for q in facts.quotas()} | {r.by for r in facts.rates()} | {c.by for c in facts.concurrency()}
+    if not address and not tenant and scopes & {Per.ADDRESS, Per.TENANT}:
+        charge.varies = True
+        charge.make = lambda address, tenant: _charge(replace(facts, address=address, tenant=tenant))
+    return charge
+
+
+def make_anonymous_charge(route: Route, method: str, address: str, now_ms: int, *, bypasses: Bypasses = NO_BYPASS) -> Charge:
+    """The charge of a call without an organization: the route's limits by address, in a bucket of the address. Never in the ledger."""
+    nobody = Entitlement(org_id=keys.nobody(address), slug="", name="", version=0, plan="", plan_version=0, anchor_ms=0)
+    facts = _Facts(
+        entitlement=nobody, route=route, method=method, key_id=0, now_ms=now_ms,
+        bypasses=bypasses, address=address, tenant="", keyed=False,
+    )  # fmt: skip
+    return _charge(facts)
+
+
+def _charge(facts: _Facts) -> Charge:
+    entitlement, route, costs = facts.entitlement, facts.route, facts.costs
+    period_start, period_end = period_at(entitlement.anchor_ms, facts.now_ms)
+    limits, rates, slots = _limits(facts), _rates(facts), _slots(facts)
+    met: list[str | None] = [*(x.meter for x in limits), *(x.rate.meter for x in rates), *([None] if slots else [])]
+    covered = [facts.bypassed_until(meter) for meter in met]
+    change = entitlement.changes_at(facts.now_ms)
+    bucket, counted = keys.bucket_of(entitlement.org_id), facts.keyed and bool(limits)
+    version = str(entitlement.version) if facts.keyed else ""
+    from_ms = max((limit.start_ms for limit in limits), default=period_start)
+    until_ms = min([*(x.end_ms for x in limits), period_end, *([change] if change else []), *(end for end in covered if end)])
+    templates = _templates(facts, bucket, period_start // 1000, costs, limits)
+    names = [*(x.counter for x in limits), *(x.key for x in rates), *(x.key for x in slots), *([keys.alive(bucket)] if slots else [])]
+    tickets = [t.tid if counted else 0 for t in templates]
+    arguments = (tickets[0], entitlement.org_id, version, from_ms, until_ms, *_words(limits, tickets[1:], rates, len(slots)))
+    rules = [limit.rule for limit in limits if limit.quota is not None]
+    if route.closed_is_said and (rates or slots):
+        rules.append(CLOSED)
     return Charge(
-        template=template,
-        bucket=bucket,
-        org_id=entitlement.org_id,
-        version=str(entitlement.version),
-        from_ms=max((start for start, _ in bounds), default=period_start),
-        until_ms=min([*(end for _, end in bounds), period_end, *([change] if change else []), *(end for end in covered if end)]),
-        limits=limits,
-        weighed=tuple((meter, cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed)),
-        rule=strictest([limit.rule for limit in limits if limit.quota is not None]),
-        route=route,
-    )
+        templates=templates, bucket=bucket, org_id=entitlement.org_id, version=version, from_ms=from_ms, until_ms=until_ms,
+        limits=limits, weighed=tuple((meter, cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed)),
+        rule=strictest(rules), route=route, rates=rates, slots=slots, counted=counted,
+        pieces=pieces(bucket, names, arguments, slots=len(slots)),
+    )  # fmt: skip
 
 
-def _limits(
-    entitlement: Entitlement, route: Route, key_id: int, costs: dict[str, int], now_ms: int, bypasses: Bypasses
-) -> tuple[Limit, ...]:
+def _words(limits: Sequence[Limit], tickets: Sequence[int], rates: Sequence[RateLimit], slots: int) -> list[Word]:
+    """The arguments of lua/admit.lua from the number of quotas on, as far as they never change."""
+    mains, subs = [x for x in limits if x.main is None], [x for x in limits if x.main is not None]
+    words: list[Word] = [len(mains)]
+    for limit in mains:
+        words += [limit.cost, "" if limit.enforced is None else limit.enforced, limit.expires_ms]
+    if not (subs or rates or slots):
+        return [*words, 0]
+    words += [1, len(subs), len(rates), slots]
+    for sub in subs:
+        words += [(sub.main or 0) + 1, sub.after, sub.cost, "" if sub.enforced is None else sub.enforced, sub.expires_ms]
+    words += tickets
+    for rate in rates:
+        words += [rate.cost * rate.unit, rate.most, rate.slope, int(rate.shadow)]
+    return words
+
+
+def _templates(facts: _Facts, bucket: int, period_start: int, costs: dict[str, int], limits: Sequence[Limit]) -> tuple[Template, ...]:
+    subs = [limit for limit in limits if limit.main is not None]
+    found = []
+    for beyond in range(2 ** len(subs)):
+        counters: dict[str, list[tuple[str, int]]] = {}
+        for limit in limits:
+            if limit.main is None or beyond >> subs.index(limit) & 1:
+                counters.setdefault(limit.meter, []).append((limit.counter, limit.expires_ms))
+        moved = {meter: tuple(names) for meter, names in counters.items()}
+        charged = tuple((meter, units) for meter, units in costs.items() if units)
+        found.append(Template(next(_tids), facts.org_id, bucket, facts.key_id, facts.route.id, facts.method, period_start, charged, moved))
+    return tuple(found)
+
+
+def _limits(facts: _Facts) -> tuple[Limit, ...]:
     """Every meter of the route counts in the organization's period; each quota counts in its own window and scope."""
     found: dict[str, Limit] = {}
+    throttles: list[tuple[str, Limit]] = []
+    entitlement, costs, default = facts.entitlement, facts.costs, facts.route.on_store_failure
 
     def put(meter: str, quota: Quota | None) -> None:
-        window = quota.window if quota else Window.PERIOD
-        per, routed = (quota.per, quota.routed) if quota else (Per.ORG, False)
-        scope = keys.limit_scope(per, routed, route_id=route.id, key_id=key_id)
-        start, end = window_at(window, entitlement.anchor_ms, now_ms)
-        counter = keys.counter(entitlement.org_id, meter, scope, window, start)
-        bypassed = bypasses.covers(entitlement.org_id, meter, now_ms) is not None
-        enforced = quota.limit if quota and quota.mode is Mode.HARD and not bypassed else None
-        rule = OPEN if bypassed else (quota.on_store_failure if quota else None) or route.on_store_failure
+        per, routed, window = (quota.per, quota.routed, quota.window) if quota else (Per.ORG, False, Window.PERIOD)
+        start, end = window_at(window, entitlement.anchor_ms, facts.now_ms)
+        counter = keys.counter(facts.org_id, meter, facts.scope(per, routed), window, start)
+        bypassed = facts.bypassed_until(meter) is not None
+        rule = OPEN if bypassed else (quota.on_store_failure if quota else None) or default
+        enforced = None if bypassed or quota is None or quota.shadow else _blocks_at(quota)
         new = Limit(counter, meter, costs.get(meter, 0), enforced, quota, start, end, rule)
         found[counter] = _tighter(found.get(counter), new)
+        if quota is not None and quota.mode is Mode.THROTTLE and quota.then is not None and len(throttles) < _MOST_THROTTLES:
+            throttles.append((counter, _slower(facts, quota, new, bypassed=bypassed)))
 
-    for meter in route.charge:
-        put(meter, None)
-    for quota in (*entitlement.quotas_at(now_ms), *route.quotas):
-        if quota.meter in route.charge and quota.limit is not None:
-            put(quota.meter, quota)
-    return tuple(found.values())
+    if facts.keyed:
+        for meter in facts.route.charge:
+            put(meter, None)
+    for quota in facts.quotas():
+        put(quota.meter, quota)
+    places = list(found)
+    for counter, slower in throttles:
+        slower.main = places.index(counter)
+    return (*found.values(), *(slower for _, slower in throttles))
+
+
+def _blocks_at(quota: Quota) -> int | None:
+    """The use at which this quota blocks, if it does. A throttle whose slower quota nobody gave blocks like any."""
+    if quota.mode is Mode.HARD or (quota.mode is Mode.THROTTLE and quota.then is None):
+        return quota.limit
+    return quota.stop_at
+
+
+def _slower(facts: _Facts, quota: Quota, main: Limit, *, bypassed: bool) -> Limit:
+    """What calls beyond a throttle's limit are charged to as well. Its mode is hard: this is where a throttle blocks."""
+    then = quota.then
+    assert then is not None
+    assert quota.limit is not None
+    start, end = window_at(then.window, facts.entitlement.anchor_ms, facts.now_ms)
+    scope = keys.beyond(facts.scope(quota.per, quota.routed), quota.window)
+    own = replace(quota, limit=then.limit, window=then.window, mode=Mode.HARD, then=None)
+    return Limit(
+        counter=keys.counter(facts.org_id, quota.meter, scope, then.window, start), meter=quota.meter, cost=main.cost,
+        enforced=None if bypassed or quota.shadow else then.limit, quota=own, start_ms=start, end_ms=end, rule=main.rule,
+        main=0, after=quota.limit,
+    )  # fmt: skip
 
 
 def _tighter(old: Limit | None, new: Limit) -> Limit:
@@ -119,3 +357,45 @@ def _tighter(old: Limit | None, new: Limit) -> Limit:
         return new
     kept = old if old.enforced is not None and (new.enforced is None or new.enforced >= old.enforced) else new
     return replace(kept, rule=strictest([old.rule, new.rule]))
+
+
+def _rates(facts: _Facts) -> tuple[RateLimit, ...]:
+    """Of two rates on one key the one with the smaller burst stands."""
+    found: dict[str, RateLimit] = {}
+    for rate in facts.rates():
+        cost = 1 if rate.meter is None else facts.costs[rate.meter]
+        unit, slope = _pace(rate, cost)
+        key = keys.rate(facts.org_id, rate.meter, facts.scope(rate.by, rate.routed), rate.limit, rate.per)
+        new = RateLimit(key, rate, cost, unit, slope, rate.shadow or facts.bypassed_until(rate.meter) is not None)
+        old = found.get(key)
+        if old is None or (new.shadow, rate.depth) < (old.shadow, old.rate.depth):
+            found[key] = new
+    return tuple(found.values())
+
+
+def _pace(rate: Rate, cost: int) -> tuple[int, int]:
+    """What a unit is owed, and what is paid off in a microsecond: whole numbers, exactly `limit` a second or minute.
+
+    Where they would be too large to be exact they are made smaller, and the rate a little slower, never faster.
+    """
+    micros = 1_000_000 if rate.per == "second" else 60_000_000
+    shared = gcd(rate.limit, micros)
+    unit, slope = micros // shared, rate.limit // shared
+    largest = max(rate.depth, cost) * unit
+    if largest > _MOST_DEBT:
+        smaller = min(-(-largest // _MOST_DEBT), slope)
+        unit, slope = -(-unit // smaller), slope // smaller
+    return unit, slope
+
+
+def _slots(facts: _Facts) -> tuple[SlotLimit, ...]:
+    """Of two limits on one number of calls in flight the lower one stands."""
+    found: dict[str, SlotLimit] = {}
+    bypassed, bucket = facts.bypassed_until(None) is not None, keys.bucket_of(facts.org_id)
+    for concurrency in facts.concurrency():
+        key = keys.in_flight(facts.org_id, facts.scope(concurrency.by, concurrency.routed))
+        new = SlotLimit(key, bucket, concurrency, concurrency.shadow or bypassed)
+        old = found.get(key)
+        if old is None or (new.shadow, concurrency.limit) < (old.shadow, old.concurrency.limit):
+            found[key] = new
+    return tuple(found.values())

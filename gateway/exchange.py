@@ -28,12 +28,15 @@ def cause_of_return(route: Route, outcome: Outcome) -> str:
 
 
 class Metered:
-    """The ledger's side of one exchange. The charge that a record is written under is the one that holds at its time."""
+    """The ledger's side of one exchange. The charge that a record is written under is the one that holds at its time.
 
-    __slots__ = ("_bytes_in", "_bytes_out", "_first", "_metrics", "_recorder", "_uploaded", "xid")
+    `beyond`: by which throttles' main limits the call was when it began; what it weighs then goes to their slower quotas too.
+    """
 
-    def __init__(self, xid: int, charge: Charge, recorder: Recorder, metrics: GatewayMetrics) -> None:
-        self.xid, self._first = xid, charge
+    __slots__ = ("_beyond", "_bytes_in", "_bytes_out", "_first", "_metrics", "_recorder", "_uploaded", "xid")
+
+    def __init__(self, xid: int, charge: Charge, recorder: Recorder, metrics: GatewayMetrics, beyond: int = 0) -> None:
+        self.xid, self._first, self._beyond = xid, charge, beyond
         self._recorder, self._metrics = recorder, metrics
         self._bytes_in = self._bytes_out = 0
         self._uploaded: dict[Template, dict[str, int]] | None = None  # weighed before any answer, by the facts of its time
@@ -45,13 +48,13 @@ class Metered:
         moved_in, moved_out = bytes_in - self._bytes_in, bytes_out - self._bytes_out
         self._bytes_in, self._bytes_out = bytes_in, bytes_out
         weighed = self._weigh(charge, moved_in, moved_out, None)
-        self._recorder.progress(self.xid, charge.template, moved_in, moved_out, weighed)
+        self._recorder.progress(self.xid, charge.template_of(self._beyond), moved_in, moved_out, weighed)
         if bytes_out:
             self._uploaded = None  # the answer has begun: this will not go back
         else:
             if self._uploaded is None:
                 self._uploaded = {}
-            sums = self._uploaded.setdefault(charge.template, {})
+            sums = self._uploaded.setdefault(charge.template_of(self._beyond), {})
             sums.update({meter: sums.get(meter, 0) + units for meter, units in weighed.items()})
 
     def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str) -> None:
@@ -61,7 +64,7 @@ class Metered:
         if free:
             self._take_back()
         weighed = {} if free else self._weigh(charge, moved_in, moved_out, outcome.response_headers)
-        self._recorder.ended(self.xid, charge.template, cause, status, ms, moved_in, moved_out, weighed)
+        self._recorder.ended(self.xid, charge.template_of(self._beyond), cause, status, ms, moved_in, moved_out, weighed)
         if cause:
             for meter, units in self._first.template.costs:
                 self._metrics.returned_units.add(units, meter, cause)

@@ -15,9 +15,11 @@ from metering.model.entitlement import Entitlement, rule_to_json
 from metering.model.errors import NotFound, Unauthorized
 
 from .bypasses import Bypasses
-from .charges import Charge, Limit, make_charge
-from .responses import seconds_until
+from .charges import Charge, Limit, RateLimit, SlotLimit, make_charge
+from .decisions import Decision, Status
+from .responses import refused, seconds_until
 from .routing import Router
+from .standing import refusing, standing
 
 
 async def explain(
@@ -39,17 +41,24 @@ async def explain(
         return {**story, "limits": [], "verdict": f"403: the route asks for the scope {', '.join(sorted(route.scopes - record.scopes))}"}
     if found.refused:
         return {**story, "limits": [], "verdict": f"402: {found.refused}"}
-    if not route.charge:
-        return {**story, "limits": [], "verdict": "forwarded: the route charges nothing"}
     bypasses = Bypasses()
     bypasses.learn(await redis.get(keys.BYPASS))
     charge = make_charge(found, route, method, record.key_id, now_ms, bypasses=bypasses)
-    used = [int(value or 0) for value in await redis.mget([limit.counter for limit in charge.limits])]
-    limits = [
-        {**_limit(limit, spent, now_ms), "bypassed_until": _bypassed(bypasses, found.org_id, limit, now_ms)}
-        for limit, spent in zip(charge.limits, used, strict=True)
+    if not charge.decides:
+        return {**story, "limits": [], "verdict": "forwarded: the route charges nothing"}
+    return {**story, **await _limits(redis, charge, bypasses, found.org_id, now_ms), "on_store_failure": rule_to_json(charge.rule)}
+
+
+async def _limits(redis: Redis, charge: Charge, bypasses: Bypasses, org_id: str, now_ms: int) -> dict[str, Any]:
+    """`limits` and `verdict`."""
+    used = await standing(redis, charge, now_ms)
+    rows = [
+        {**_limit(limit, spent, now_ms), "bypassed_until": _bypassed(bypasses, org_id, limit, now_ms)}
+        for limit, spent in zip(charge.limits, used, strict=False)
     ]
-    return {**story, "limits": limits, "on_store_failure": rule_to_json(charge.rule), "verdict": _verdict(charge, used)}
+    rows += [_rate(rate, debt) for rate, debt in zip(charge.rates, used[len(charge.limits) :], strict=False)]
+    rows += [_slot(slot, held) for slot, held in zip(charge.slots, used[len(charge.limits) + len(charge.rates) :], strict=True)]
+    return {"limits": rows, "verdict": _verdict(charge, used, now_ms)}
 
 
 async def _caller(redis: Redis, key: str | None, now_ms: int) -> tuple[apikey.KeyRecord, Entitlement]:
@@ -86,10 +95,10 @@ def _cost(cost: Cost) -> str | int:
 def _limit(limit: Limit, used: int, now_ms: int) -> dict[str, Any]:
     quota = limit.quota
     return {
-        "quota": quota.name if quota else f"{limit.meter}-period",
+        "quota": limit.name,
         "meter": limit.meter,
         "cost": limit.cost,
-        "mode": quota.mode.value if quota else "counted only",
+        "mode": _mode(limit),
         "per": quota.per.value if quota else "org",
         "source": quota.source if quota else None,
         "limit": quota.limit if quota else None,
@@ -106,9 +115,38 @@ def _bypassed(bypasses: Bypasses, org_id: str, limit: Limit, now_ms: int) -> str
     return isoformat(until_ms) if until_ms is not None else None
 
 
-def _verdict(charge: Charge, used: list[int]) -> str:
-    for limit, spent in zip(charge.limits, used, strict=True):
-        if limit.enforced is not None and (spent + limit.cost > limit.enforced or (not limit.cost and spent >= limit.enforced)):
-            assert limit.quota is not None
-            return f"429: {limit.quota.name} is used up ({spent:,} of {limit.enforced:,})"
-    return "admitted"
+def _mode(limit: Limit) -> str:
+    if limit.quota is None:
+        return "counted only"
+    mode = limit.quota.mode.value if limit.main is None else "throttled"
+    return f"{mode} (shadow)" if limit.quota.shadow else mode
+
+
+def _rate(limit: RateLimit, debt: int) -> dict[str, Any]:
+    rate, owed = limit.rate, -(-debt // limit.unit)
+    mode = f"{rate.limit:,} a {rate.per}" + (" (shadow)" if limit.shadow else "")
+    return _row(rate.name, rate.meter, mode, rate.by.value, rate.source, rate.depth, limit.cost, owed)
+
+
+def _slot(limit: SlotLimit, held: int) -> dict[str, Any]:
+    of = limit.concurrency
+    return _row(of.name, None, "in flight" + (" (shadow)" if limit.shadow else ""), of.by.value, of.source, of.limit, 1, held)
+
+
+def _row(name: str, meter: str | None, mode: str, per: str, source: str, most: int, cost: int, used: int) -> dict[str, Any]:
+    """A limit that no window ends and no failure rule of its own stands by, in the form of a quota."""
+    return {
+        "quota": name, "meter": meter, "cost": cost, "mode": mode, "per": per, "source": source, "limit": most, "used": used,
+        "left": max(most - used, 0), "resets_at": None, "resets_in_seconds": None, "on_store_failure": None, "bypassed_until": None,
+    }  # fmt: skip
+
+
+def _verdict(charge: Charge, used: list[int], now_ms: int) -> str:
+    index = refusing(charge, used)
+    if index is None:
+        return "admitted"
+    if index < len(charge.limits):
+        limit = charge.limits[index]
+        return f"429: {limit.name} is used up ({used[index]:,} of {limit.enforced:,})"
+    refusal = refused(charge, Decision(Status.REFUSED, 0, tuple(used), index), now_ms, None)
+    return f"429: {refusal.limit} is reached ({refusal.code})"

@@ -11,7 +11,7 @@ from metering.model.errors import StoreUnavailable, WeighbridgeError
 from .admission import Admission, Status
 from .bypasses import NO_BYPASS, Bypasses
 from .call import Call
-from .charges import Charge, make_charge
+from .charges import Charge, make_anonymous_charge, make_charge
 from .directory import Caller, Directory
 from .downstream import Request
 from .headers import lines_of
@@ -24,6 +24,7 @@ from .routing import Router
 from .server_clock import ServerClock
 
 log = logging.getLogger("weighbridge.gateway")
+_ADDRESSES_KEPT = 10_000
 _TRIES = 4  # a charge is rebuilt when its windows turned or its entitlement changed under way
 
 
@@ -65,6 +66,7 @@ class Handler:
         self._directory, self.admission, self.recorder = directory, admission, recorder
         self.metrics, self.policy = metrics, policy
         self._lines = LogLines(clock.monotonic)
+        self._nobodys: dict[tuple[int, str, str], Charge] = {}
         self._clock, self.now_ms, self.monotonic = clock, clock.now_ms, clock.monotonic
 
     def __call__(self, request: Request) -> None:
@@ -101,22 +103,44 @@ class Handler:
             found = charges[name] = make_charge(caller.org.entitlement, route, method, caller.key.key_id, now, bypasses=self.bypasses)
         return found
 
+    def nobodys_charge(self, call: Call, route: Route) -> Charge:
+        """The same for a call on an open route that has limits: by the address it comes from."""
+        address, now = self.address(call), self.now_ms()
+        name = (id(route), call.request.method, address)
+        found = self._nobodys.get(name)
+        if found is None or not found.from_ms <= now < found.until_ms:
+            if len(self._nobodys) >= _ADDRESSES_KEPT:
+                self._nobodys.clear()
+            found = self._nobodys[name] = make_anonymous_charge(route, call.request.method, address, now, bypasses=self.bypasses)
+        return found
+
+    def forget_charges(self) -> None:
+        """What bypasses cover has changed."""
+        self._directory.forget_charges()
+        self._nobodys.clear()
+
+    def address(self, call: Call) -> str:
+        return client_address(call.world.relay.trusted, call.request)
+
     async def ask_again(self, call: Call, status: Status) -> None:
         """The charge was not the one that holds: make it anew, with the entitlement or the time of now."""
         caller, route = call.caller, call.route
-        assert caller is not None
         assert route is not None
         try:
             call.tries += 1
             if call.tries == _TRIES:
                 raise StoreUnavailable("this organization is being changed right now; try again", rule="closed")
-            if status is Status.STALE:
+            if caller is not None and status is Status.STALE:
                 caller = await self._directory.refresh(caller)
             else:
                 await self._clock.synchronize()
-                caller.org.charges.pop((id(route), call.request.method, caller.key.key_id), None)
+                if caller is not None:
+                    caller.org.charges.pop((id(route), call.request.method, caller.key.key_id), None)
+                self._nobodys.clear()
             if call.gone:
                 call.left()
+            elif caller is None:
+                call.ask_nobodys(route)
             else:
                 call.identified(caller)
         except WeighbridgeError as error:

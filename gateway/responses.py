@@ -3,16 +3,18 @@
 429 as the guide shows it; RateLimit-Policy and RateLimit as draft-ietf-httpapi-ratelimit-headers-11 has them.
 """
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from metering.model.clock import isoformat
 from metering.model.errors import WeighbridgeError
+from metering.model.quota import Concurrency, Mode, Per
 
-from .charges import Charge, Limit
+from .charges import Charge, Policy, RateLimit
+from .decisions import Decision
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -44,62 +46,148 @@ def error_answer(error: WeighbridgeError) -> tuple[int, Headers, bytes]:
     return error.http_status, headers, error_body(error.code, str(error), details)
 
 
-def quota_exceeded(limit: Limit, used: int, now_ms: int, upgrade_url: str | None) -> tuple[int, Headers, bytes]:
-    """429 for the limit that refused. `used` is the counter as the store had it; it never shows above the limit."""
-    quota = limit.quota
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A 429. `meter`, `mode` and `reason` label the metric, `limit` names what refused in the log."""
+
+    code: str
+    headers: Headers
+    body: bytes
+    meter: str
+    mode: str
+    reason: str
+    limit: str
+    status: int = 429
+
+
+def refused(charge: Charge, decision: Decision, now_ms: int, upgrade_url: str | None) -> Refusal:
+    """What a caller is told whom a limit refused."""
+    index = decision.refusing
+    if index < len(charge.limits):
+        return _quota_exceeded(charge, index, decision.used[index], now_ms, upgrade_url)
+    index -= len(charge.limits)
+    if index < len(charge.rates):
+        return _rate_limited(charge.rates[index], decision.used[decision.refusing], upgrade_url)
+    return _concurrency_exceeded(charge.slots[index - len(charge.rates)].concurrency, upgrade_url)
+
+
+def _quota_exceeded(charge: Charge, index: int, used: int, now_ms: int, upgrade_url: str | None) -> Refusal:
+    """`used` is the counter as the store had it; it never shows above the limit."""
+    limit = charge.limits[index]
+    quota, bound = limit.quota, limit.enforced
     assert quota is not None
-    assert quota.limit is not None
+    assert bound is not None
     details: dict[str, Any] = {
-        "service": limit.meter,
-        "quota": quota.limit,
-        "used": min(used, quota.limit),
-        "window": quota.window.value,
-        "reset_at": isoformat(limit.end_ms),
-        "upgrade_url": upgrade_url,
-    }
-    if quota.per.value != "org" or quota.routed:
-        details["per"] = quota.per.value if quota.per.value != "org" else "route"
+        "service": limit.meter, "quota": bound, "used": min(used, bound), "window": quota.window.value,
+        "reset_at": isoformat(limit.end_ms), "upgrade_url": upgrade_url,
+    }  # fmt: skip
+    _say_whose(details, quota.per, quota.routed)
+    if limit.main is not None:
+        details["throttled_beyond"] = limit.after
     message = f"{_TITLES.get(limit.meter, limit.meter.replace('_', ' ').capitalize())} quota exceeded"
-    headers: Headers = [(b"Content-Type", b"application/json"), (b"Retry-After", str(seconds_until(limit.end_ms, now_ms)).encode())]
-    return 429, headers, error_body("quota_exceeded", message, details)
+    mode = quota.mode.value if limit.main is None else Mode.THROTTLE.value
+    retry_seconds = seconds_until(limit.end_ms, now_ms)
+    return _refusal("quota_exceeded", message, details, retry_seconds, (limit.meter, mode, quota.window.value, limit.name))
+
+
+def _rate_limited(limit: RateLimit, debt: int, upgrade_url: str | None) -> Refusal:
+    """Who comes back after Retry-After finds room for one call, unless another takes it."""
+    rate = limit.rate
+    seconds = max(1, -(-(debt + limit.cost * limit.unit - limit.most) // (limit.slope * 1_000_000)))
+    details: dict[str, Any] = {"service": rate.meter or "calls", "limit": rate.limit, "per": rate.per, "burst": rate.depth}
+    _say_whose(details, rate.by, rate.routed, word="by")
+    details["upgrade_url"] = upgrade_url
+    much = "Too many calls" if rate.meter in (None, "api") else f"Too much {rate.meter}"
+    told = (rate.meter or "calls", Mode.HARD.value, "rate", rate.name)
+    return _refusal("rate_limited", f"{much}: {rate.limit:,} a {rate.per}", details, seconds, told)
+
+
+def _concurrency_exceeded(limit: Concurrency, upgrade_url: str | None) -> Refusal:
+    details: dict[str, Any] = {"limit": limit.limit}
+    _say_whose(details, limit.by, limit.routed, word="by")
+    details["upgrade_url"] = upgrade_url
+    calls = "1 call" if limit.limit == 1 else f"{limit.limit:,} calls"
+    told = ("calls", Mode.HARD.value, "concurrency", limit.name)
+    return _refusal("concurrency_exceeded", f"At most {calls} at a time", details, 1, told)
+
+
+def _say_whose(details: dict[str, Any], per: Per, routed: bool, *, word: str = "per") -> None:
+    if per is not Per.ORG or routed:
+        details[word] = per.value if per is not Per.ORG else "route"
+
+
+def _refusal(code: str, message: str, details: dict[str, Any], retry_seconds: int, told: tuple[str, str, str, str]) -> Refusal:
+    """`told`: meter, mode, reason, and what the limit is called."""
+    headers: Headers = [(b"Content-Type", b"application/json"), (b"Retry-After", b"%d" % retry_seconds)]
+    return Refusal(code, headers, error_body(code, message, details), *told)
 
 
 def seconds_until(end_ms: int, now_ms: int) -> int:
     """Whole seconds, rounded up: never 0, never before the reset."""
-    return max(1, math.ceil((end_ms - now_ms) / 1000))
+    return max(1, -(-(end_ms - now_ms) // 1000))
+
+
+def limit_lines(charge: Charge, used: Sequence[int], now_ms: int, *, legacy: bool = False) -> bytes:
+    """The same as `rate_limit_headers`, as ready-made lines that each begin with CRLF."""
+    policy = charge.policy or policy_of(charge)
+    if not used or not policy.text:
+        return b""
+    lines = policy.lines + _states(policy, used, now_ms).encode()
+    return lines + b"".join(b"\r\n%b: %b" % header for header in _legacy(policy, used, now_ms)) if legacy else lines
 
 
 def rate_limit_headers(charge: Charge, used: Sequence[int], now_ms: int, *, legacy: bool = False) -> Headers:
-    """What is left of each quota of this call; `used` stands beside the charge's limits. X-RateLimit-* if `legacy`."""
-    states, tightest = [], None
-    for limit, spent in zip(charge.limits, used, strict=False):
-        quota = limit.quota
-        if quota is None or quota.limit is None:
-            continue
-        left, reset = max(quota.limit - spent, 0), seconds_until(limit.end_ms, now_ms)
-        states.append(f'"{quota.name}";r={left};t={reset}')
-        if tightest is None or left < tightest[1]:
-            tightest = (quota.limit, left, reset)
-    if tightest is None:
+    """What is left of each quota and rate of this call; `used` is Decision.used. X-RateLimit-* if `legacy`: the tightest quota."""
+    policy = charge.policy or policy_of(charge)
+    if not used or not policy.text:
         return []
-    if charge.policy is None:
-        charge.policy = _policy(charge)
-    headers = [(b"RateLimit-Policy", charge.policy), (b"RateLimit", ", ".join(states).encode())]
-    if legacy:
-        names = (b"X-RateLimit-Limit", b"X-RateLimit-Remaining", b"X-RateLimit-Reset")
-        headers += [(name, str(value).encode()) for name, value in zip(names, tightest, strict=True)]
-    return headers
+    headers = [(b"RateLimit-Policy", policy.text), (b"RateLimit", _states(policy, used, now_ms).encode())]
+    return headers + _legacy(policy, used, now_ms) if legacy else headers
 
 
-def _policy(charge: Charge) -> bytes:
-    """What the quotas are, whatever is left of them."""
-    policies = []
-    for limit in charge.limits:
-        if limit.quota is not None and limit.quota.limit is not None:
-            unit = {"api": "requests", "bandwidth": "content-bytes"}.get(limit.meter, limit.meter)
-            seconds = (limit.end_ms - limit.start_ms) // 1000
-            policies.append(f'"{limit.quota.name}";q={limit.quota.limit};w={seconds};qu="{unit}"')
-    return ", ".join(policies).encode()
+def _states(policy: Policy, used: Sequence[int], now_ms: int) -> str:
+    states = []
+    for i, name, limit, end_ms in policy.quotas:
+        spent = used[i]
+        states.append(f"{name};r={limit - spent if limit > spent else 0};t={seconds_until(end_ms, now_ms)}")
+    for i, name, rate in policy.rates:
+        debt = used[i]
+        states.append(f"{name};r={max((rate.most - debt) // rate.unit, 0)};t={max(1, -(-debt // (rate.slope * 1_000_000)))}")
+    return ", ".join(states)
+
+
+def _legacy(policy: Policy, used: Sequence[int], now_ms: int) -> Headers:
+    left = [(max(limit - used[i], 0), limit, end_ms) for i, _, limit, end_ms in policy.quotas]
+    if not left:
+        return []
+    least, limit, end_ms = min(left, key=lambda row: row[0])
+    values = (limit, least, seconds_until(end_ms, now_ms))
+    names = (b"X-RateLimit-Limit", b"X-RateLimit-Remaining", b"X-RateLimit-Reset")
+    return [(name, b"%d" % value) for name, value in zip(names, values, strict=True)]
+
+
+def policy_of(charge: Charge) -> Policy:
+    """What the limits of a charge are, whatever is left of them; worked out once. Shadows are nobody's business."""
+    quotas, rates, texts = [], [], []
+    for i, limit in enumerate(charge.limits):
+        quota = limit.quota
+        if quota is not None and quota.limit is not None and not quota.shadow:
+            name = f'"{limit.name}"'
+            quotas.append((i, name, quota.limit, limit.end_ms))
+            texts.append(f'{name};q={quota.limit};w={(limit.end_ms - limit.start_ms) // 1000};qu="{_unit(limit.meter)}"')
+    for i, rate in enumerate(charge.rates, len(charge.limits)):
+        if not rate.rate.shadow:
+            name, seconds = f'"{rate.rate.name}"', 1 if rate.rate.per == "second" else 60
+            burst = f";burst={rate.rate.depth}" if rate.rate.depth != rate.rate.limit else ""
+            rates.append((i, name, rate))
+            texts.append(f'{name};q={rate.rate.limit};w={seconds};qu="{_unit(rate.rate.meter or "api")}"{burst}')
+    text = ", ".join(texts).encode()
+    charge.policy = Policy(text, b"\r\nRateLimit-Policy: %b\r\nRateLimit: " % text, tuple(quotas), tuple(rates))
+    return charge.policy
+
+
+def _unit(meter: str) -> str:
+    return {"api": "requests", "bandwidth": "content-bytes"}.get(meter, meter)
 
 
 def readable_by_browser(origin: bytes | None) -> Headers:

@@ -2,5 +2,5 @@
 
 from metering.store.redis.scripts import load
 
-ADMIT, RESOLVE, SETTLE = (load("gateway", name) for name in ("admit", "resolve", "settle"))
-BODIES = (ADMIT.body, RESOLVE.body, SETTLE.body)
+ADMIT, RESOLVE, SETTLE, SLOTS = (load("gateway", name) for name in ("admit", "resolve", "settle", "slots"))
+BODIES = (ADMIT.body, RESOLVE.body, SETTLE.body, SLOTS.body)

@@ -3,24 +3,19 @@
 KEYS[1] epoch   KEYS[2] marks
 ARGV[1] tag "<epoch> <run id>"   ARGV[2] worker   ARGV[3] n
 RETURNS {"unready", epoch value}   another epoch: nothing of n stands there
-        {"dead"}                   it never ran, and a late arrival will do nothing
-        {"ok", …}                  admit's own reply
-A successor asks with n beyond every n there can be; it is answered with the last one that ran, however often it asks.
+        {"dead"}                   it charged nothing, and a late arrival will do nothing
+        {"ok", real, charges}      n, which ran, and what it charged: a text of tickets and numbers of calls, in turn
+A successor asks with n beyond every n there can be; it is answered with the last one that charged, however often it asks.
 WHY LUA the tombstone must stand before the late script can run ]]
 local current = redis.call('GET', KEYS[1])
 if current ~= ARGV[1] and current ~= ARGV[1] .. ' wait' then return {'unready', current or ''} end
 local field, n = 'a:' .. ARGV[2], tonumber(ARGV[3])
 local last = redis.call('HGET', KEYS[2], field)
-local seen, real, packed = 0, '0', ''
+local seen, real, charges = 0, '0', ''
 if last then
-  seen, real, packed = string.match(last, '^(%d+):(%d+):(.*)$')
+  seen, real, charges = string.match(last, '^(%d+):(%d+):(.*)$')
   seen = tonumber(seen)
 end
-if seen < n then redis.call('HSET', KEYS[2], field, ARGV[3] .. ':' .. real .. ':' .. packed) end
-if real == '0' then return {'dead'} end
-if n == tonumber(real) or n >= 4503599627370496 then
-  local reply = cmsgpack.unpack(packed)
-  reply[1] = 'ok ' .. real
-  return reply
-end
+if seen < n then redis.call('HSET', KEYS[2], field, ARGV[3] .. ':' .. real .. ':' .. charges) end
+if real ~= '0' and (n == tonumber(real) or n >= 4503599627370496) then return {'ok', real, charges} end
 return {'dead'}

@@ -7,7 +7,10 @@ slot, and a flush is 256 drains, not one an organization. Keys outside a bucket 
   wb:{b}:ver                hash org id -> entitlement version
   wb:{b}:ent:<org>          entitlement, JSON
   wb:{b}:q:<org>:<meter>:<scope>:<window>   integer counter, expires after its window
-  wb:{b}:m                  marks: s:<worker> last settled seq · a:<worker> last admit n and its reply · r:<worker> epoch replayed
+  wb:{b}:r:<org>:<meter>:<scope>:<rate>     what a rate is owed, "<microseconds> <debt>"; expires when it is paid
+  wb:{b}:c:<org>:<scope>    calls in flight: hash worker -> number; expires without anybody who says it again
+  wb:{b}:alive              hash worker -> "<ms> <number>": who said last when how many calls are in flight
+  wb:{b}:m                  marks: s:<worker> last settled seq · a:<worker> last admit n, what it charged · r:<worker> epoch replayed
   wb:{b}:u                  live usage hash: ledger field -> quantity, "!" says that something was settled
   wb:{b}:f                  the batch under way
   wb:{b}:g                  generation
@@ -34,6 +37,7 @@ BUCKETS = 256
 CHANGED, ASKED, WORKERS, ROUTES = "wb:changed", "wb:asked", "wb:workers", "wb:routes"
 ALONE, BYPASS = "wb:alone", "wb:bypass"
 COUNTER_LINGERS_MS = 3_600_000  # a counter outlives its window by this, so that late returns still find it
+PERIOD_LINGERS_MS = 4 * 86_400_000
 
 EVERY_COUNTER = "wb:{*}:q:*"  # a SCAN pattern
 
@@ -128,9 +132,41 @@ def _word(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else "~" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
+def beyond(scope: str, window: Window) -> str:
+    """The scope of what goes beyond a throttle: `o+p` beyond the organization's quota of the period."""
+    return f"{scope}+{_WINDOW_LETTER[window]}"
+
+
 def counter(org_id: str, meter: str, scope: str, window: Window, start_ms: int) -> str:
     """wb:{7}:q:<org>:api:o:p1767225600"""
     return f"wb:{{{bucket_of(org_id)}}}:q:{org_id}:{meter}:{scope}:{_WINDOW_LETTER[window]}{start_ms // 1000}"
+
+
+def counter_expires_ms(window: Window, end_ms: int) -> int:
+    """When a counter is forgotten whose window ends then.
+
+    Its expiry is set when it begins. Of two anchors in one month the same period start can have ends three days apart: a
+    counter that began under the one must live through the other's.
+    """
+    return end_ms + (PERIOD_LINGERS_MS if window is Window.PERIOD else COUNTER_LINGERS_MS)
+
+
+def rate(org_id: str, meter: str | None, scope: str, limit: int, per: str) -> str:
+    """wb:{7}:r:<org>:api:o:5s. Its limit stands in the name: what was owed under another is no measure for this one."""
+    return f"wb:{{{bucket_of(org_id)}}}:r:{org_id}:{meter or '-'}:{scope}:{limit}{per[0]}"
+
+
+def in_flight(org_id: str, scope: str) -> str:
+    return f"wb:{{{bucket_of(org_id)}}}:c:{org_id}:{scope}"
+
+
+def alive(bucket: int) -> str:
+    return f"wb:{{{bucket}}}:alive"
+
+
+def nobody(address: str) -> str:
+    """What stands in an organization's place where calls are known by their address alone."""
+    return f"@{address_block(address)}"
 
 
 def bucket_in(key: str) -> int:

@@ -52,9 +52,9 @@ class Silent:
 class Worker:
     """One gateway worker without its HTTP side."""
 
-    def __init__(self, url: str, directory: Path, name: str, rule: FailureRule) -> None:
-        self.name, self.in_flight = name, list[int]()
-        self.link = Link(url, deadline_seconds=0.05, scripts=scripts.BODIES, on_up=self._up, on_down=self._down)
+    def __init__(self, url: str, directory: Path, name: str, rule: FailureRule, *, deadline_seconds: float = 0.05) -> None:
+        self.name, self.in_flight, self.killed = name, list[int](), False
+        self.link = Link(url, deadline_seconds=deadline_seconds, scripts=scripts.BODIES, on_up=self._up, on_down=self._down)
         self.clock = ServerClock(SystemClock(), self.link)
         self.recorder = Recorder(directory, name, self.clock.now_ms)
         self.admission = Admission(
@@ -98,6 +98,7 @@ class Worker:
 
     async def kill(self) -> None:
         """As kill -9 leaves it: what was not written is gone, the lock is free, nobody says goodbye."""
+        self.killed = True
         self.beating.cancel()
         self.recorder._turn.clear()
         self.recorder._journal._buffer.clear()

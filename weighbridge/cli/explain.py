@@ -60,6 +60,6 @@ def _row(limit: dict[str, Any]) -> list[str]:
     rule = limit["on_store_failure"]
     away = f"grace {rule['grace']}" if isinstance(rule, dict) else rule or "-"
     left, most = (f"{limit[name]:,}" if limit[name] is not None else "unlimited" for name in ("left", "limit"))
-    resets = f"{limit['resets_at']} (in {limit['resets_in_seconds']:,} s)"
+    resets = f"{limit['resets_at']} (in {limit['resets_in_seconds']:,} s)" if limit["resets_at"] else "-"
     mode = f"{limit['mode']} (bypassed)" if limit["bypassed_until"] else limit["mode"]
     return [limit["quota"], mode, f"{limit['cost']:,}", f"{limit['used']:,}", left, most, resets, away]

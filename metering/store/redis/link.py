@@ -36,9 +36,9 @@ class Server:
 class _Wire(asyncio.Protocol):
     """One connection. Replies are matched to calls by order alone."""
 
-    def __init__(self, lost: Callable[["_Wire"], None], clock: Callable[[], float]) -> None:
+    def __init__(self, lost: Callable[["_Wire"], None], clock: Callable[[], float], read: Callable[[], None]) -> None:
         self._reader = hiredis.Reader()
-        self._lost, self._clock = lost, clock
+        self._lost, self._clock, self._read = lost, clock, read
         self.waiting: deque[tuple[float, Callback]] = deque()
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
@@ -61,14 +61,15 @@ class _Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
-        while True:
-            reply = self._reader.gets()
-            if reply is False:
-                return
-            if not self.waiting:
+        gets, waiting = self._reader.gets, self.waiting
+        reply = gets()
+        while reply is not False:
+            if not waiting:
                 self.abort()
-                return
-            self._hand(self.waiting.popleft()[1], reply)
+                break
+            self._hand(waiting.popleft()[1], reply)
+            reply = gets()
+        self._read()
 
     def _hand(self, callback: Callback, reply: Reply) -> None:
         """A caller that fails on its own reply must not take the replies of the others with it."""
@@ -118,6 +119,7 @@ class Link:
         self._closing = False
         self.server: Server | None = None
         self.last_error = ""
+        self.on_replies: Callable[[], None] = lambda: None  # runs after each read, when the callbacks of its replies have
 
     @property
     def up(self) -> bool:
@@ -173,7 +175,7 @@ class Link:
     async def _connect(self) -> Server:
         self._down.clear()
         loop, options = asyncio.get_running_loop(), self._options
-        wire = self._wire = _Wire(self._lost, loop.time)
+        wire = self._wire = _Wire(self._lost, loop.time, lambda: self.on_replies())
         if "path" in options:
             await loop.create_unix_connection(lambda: wire, options["path"])
         else:

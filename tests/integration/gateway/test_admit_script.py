@@ -2,190 +2,198 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from gateway.scripts import ADMIT, RESOLVE, SETTLE
+from gateway.scripts import RESOLVE, SETTLE
 from metering.model import keys
-
-BUCKET = 7
-TAG = "3 runid"
-COUNTERS = [f"wb:{{{BUCKET}}}:q:org:{name}" for name in ("a", "b", "c", "d")]
-HOUR_MS = 3_600_000
-
-
-@dataclass(frozen=True)
-class Limit:
-    counter: int
-    cost: int
-    enforced: int | None
-
-
-@dataclass(frozen=True)
-class Group:
-    org: str
-    version: int
-    count: int
-    limits: tuple[Limit, ...]
-    window: str = "now"  # past | now | future
-
-
-@dataclass
-class Model:
-    """The meaning of admission, without a store."""
-
-    versions: dict[str, int]
-    counters: list[int] = field(default_factory=lambda: [0] * len(COUNTERS))
-
-    def admit(self, group: Group) -> tuple[int, int]:
-        if self.versions.get(group.org) != group.version:
-            return 2, 0
-        if group.window != "now":
-            return 1, 0
-        return 0, sum(self.admit_one(group) for _ in range(group.count))
-
-    def admit_one(self, group: Group) -> bool:
-        for limit in group.limits:
-            used = self.counters[limit.counter]
-            if limit.enforced is not None and (used + limit.cost > limit.enforced or (limit.cost == 0 and used >= limit.enforced)):
-                return False
-        for limit in group.limits:
-            self.counters[limit.counter] += limit.cost
-        return True
-
-
-limits = st.builds(
-    Limit,
-    counter=st.integers(0, len(COUNTERS) - 1),
-    cost=st.integers(0, 5),
-    enforced=st.none() | st.integers(0, 25),
-)
-groups = st.builds(
+from tests.integration.gateway.admitting import (
+    BUCKET,
+    HOUR_MS,
+    TAG,
     Group,
-    org=st.sampled_from(["acme", "globex"]),
-    version=st.sampled_from([1, 1, 1, 2]),
-    count=st.integers(1, 9),
-    limits=st.lists(limits, max_size=4, unique_by=lambda limit: limit.counter).map(tuple),
-    window=st.sampled_from(["now", "now", "now", "past", "future"]),
+    Limit,
+    Model,
+    Rate,
+    Scripts,
+    Slot,
+    Throttle,
+    name,
+    told,
 )
+
+COUNTERS = [name("q", number) for number in range(4)]
+slow = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
-def store(redis: str) -> Iterator[Redis]:
-    client = Redis.from_url(redis)
-    yield client
-    client.close()
+def scripts(redis: str) -> Iterator[Scripts]:
+    scripts = Scripts(redis)
+    scripts.reset()
+    yield scripts
+    scripts.close()
 
 
-def arguments(group: Group, ticket: int) -> list[str | int]:
-    now = int(time.time() * 1000)
-    start = {"now": now - HOUR_MS, "past": now - 3 * HOUR_MS, "future": now + HOUR_MS}[group.window]
-    flat: list[str | int] = [ticket, group.org, group.version, group.count, start, start + 2 * HOUR_MS, len(group.limits)]
-    for limit in group.limits:
-        flat += [limit.counter + 4, limit.cost, "" if limit.enforced is None else limit.enforced, now + 4 * HOUR_MS]
-    return flat
+@pytest.fixture
+def store(scripts: Scripts) -> Redis:
+    return scripts.redis
 
 
-def call(store: Redis, n: int, batch: list[Group], worker: str = "w", tag: str = TAG) -> list:
-    names = [keys.epoch(BUCKET), keys.versions(BUCKET), keys.marks(BUCKET), *COUNTERS]
-    flat = [item for ticket, group in enumerate(batch) for item in arguments(group, ticket)]
-    return store.eval(ADMIT.body.decode(), len(names), *names, tag, worker, n, *flat)
+limits = st.builds(Limit, counter=st.integers(0, 3), cost=st.integers(0, 5), enforced=st.none() | st.integers(0, 25))
+rates = st.builds(
+    Rate, key=st.integers(0, 2), cost=st.integers(1, 3), unit=st.just(3), slope=st.just(2), burst=st.integers(1, 6), shadow=st.booleans()
+)
+slots = st.builds(Slot, key=st.integers(0, 2), limit=st.integers(0, 5), shadow=st.booleans())
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> Group:
+    rows = tuple(draw(st.lists(limits, max_size=4, unique_by=lambda limit: limit.counter)))
+    mains = st.integers(0, len(rows) - 1) if rows else st.nothing()
+    throttles = st.builds(Throttle, main=mains, after=st.integers(0, 12), sub=st.integers(0, 3), enforced=st.none() | st.integers(0, 6))
+    return Group(
+        org=draw(st.sampled_from(["acme", "globex"])),
+        version=draw(st.sampled_from([1, 1, 1, 1, 2, None])),
+        count=draw(st.integers(1, 9)),
+        limits=rows,
+        window=draw(st.sampled_from(["now", "now", "now", "now", "past", "future"])),
+        throttles=tuple(draw(st.lists(throttles, max_size=2, unique_by=lambda t: t.sub))) if rows and draw(st.booleans()) else (),
+        rates=tuple(draw(st.lists(rates, max_size=2, unique_by=lambda r: r.key))) if draw(st.booleans()) else (),
+        slots=tuple(draw(st.lists(slots, max_size=2, unique_by=lambda s: s.key))) if draw(st.booleans()) else (),
+        ticket=draw(st.sampled_from([10, 20, 30])),
+    )
+
+
+def charged(store: Redis, worker: str = "w") -> dict[int, int]:
+    """By ticket, what the last admit left for who asks after it."""
+    words = [int(word) for word in (store.hget(keys.marks(BUCKET), f"a:{worker}") or b"::").split(b":")[2].split()]
+    found: dict[int, int] = {}
+    for ticket, calls in zip(words[::2], words[1::2], strict=True):
+        found[ticket] = found.get(ticket, 0) + calls
+    return found
+
+
+@slow
+@given(st.lists(st.tuples(st.lists(groups(), min_size=1, max_size=6), st.integers(0, 6)), min_size=1, max_size=4))
+def test_the_script_decides_as_the_model_does(scripts: Scripts, calls: list[tuple[list[Group], int]]) -> None:
+    scripts.reset()
+    model = Model()
+    for batch, pause_us in calls:
+        model.now_us += pause_us
+        scripts.set_clock(model.now_us)
+        held = {key: count for (key, _), count in model.slots.items()}
+        model.charged = {}
+        wanted = [model.admit(group) for group in batch]
+        found = told(batch, scripts.admit(batch, held=held))
+        for group, want, got in zip(batch, wanted, found, strict=True):
+            assert (got.status, got.granted) == (want.status, want.granted)
+            if not want.status:
+                assert (got.used, got.debts, got.held, got.within, got.unfit) == (want.used, want.debts, want.held, want.within, want.unfit)
+                assert bool(got.refusing) == (got.granted < group.count)
+        assert [int(value or 0) for value in scripts.redis.mget(COUNTERS)] == [model.counters.get(i, 0) for i in range(4)]
+        if model.charged:
+            assert charged(scripts.redis) == model.charged
+
+
+def test_a_refused_call_charges_nothing_and_names_the_limit(scripts: Scripts) -> None:
+    batch = [Group("acme", 1, 5, (Limit(0, 1, None), Limit(1, 3, 7)))]
+    assert scripts.admit(batch) == b"2 2 2 6"
+    assert scripts.redis.mget(COUNTERS[:2]) == [b"2", b"6"]
+
+
+@pytest.mark.parametrize("refuses", ["quota", "slower quota", "rate", "slots"])
+def test_what_any_limit_refuses_no_other_is_charged_for(scripts: Scripts, refuses: str) -> None:
+    group = Group(
+        "acme", 1, 1, (Limit(0, 1, None), Limit(1, 1, 0 if refuses == "quota" else 9)),
+        throttles=(Throttle(0, 0, 0, 0 if refuses == "slower quota" else 9),),
+        rates=(Rate(0, 1, 1, 1, 0 if refuses == "rate" else 9),),
+        slots=(Slot(0, 0 if refuses == "slots" else 9),),
+    )  # fmt: skip
+    found = told([group], scripts.admit([group]))[0]
+    assert (found.granted, found.refusing) == (0, {"quota": 2, "slower quota": 3, "rate": 4, "slots": 5}[refuses])
+    assert not scripts.redis.keys("wb:{7}:[qsrc]:*")
+    assert not scripts.redis.exists(keys.marks(BUCKET), keys.alive(BUCKET))
+
+
+def test_quantities_are_exact_where_lua_would_write_them_with_an_exponent(scripts: Scripts) -> None:
+    large = 2**52 + 1
+    assert scripts.admit([Group("acme", 1, 1, (Limit(0, large, None),))]) == b"1 0 %d" % large
+    assert scripts.admit([Group("acme", 1, 3, (Limit(0, 10**15, 2**53),))]) == b"3 0 %d" % (large + 3 * 10**15)
+    assert scripts.redis.get(COUNTERS[0]) == b"%d" % (large + 3 * 10**15)
+
+
+def test_a_call_that_comes_twice_does_nothing_the_second_time(scripts: Scripts) -> None:
+    batch = [Group("acme", 1, 4, (Limit(0, 1, 3),))]
+    assert scripts.admit(batch, n=1) == b"3 1 3"
+    assert scripts.admit(batch, n=1) == [b"dead"]
+    assert scripts.redis.get(COUNTERS[0]) == b"3"
 
 
 def resolve(store: Redis, n: int, worker: str = "w", tag: str = TAG) -> list:
     return store.eval(RESOLVE.body.decode(), 2, keys.epoch(BUCKET), keys.marks(BUCKET), tag, worker, n)
 
 
-def open_bucket(store: Redis, value: str = TAG) -> None:
-    store.flushall()
-    store.set(keys.epoch(BUCKET), value)
-    store.hset(keys.versions(BUCKET), mapping={"acme": 1, "globex": 1})
-
-
-def granted(reply: list) -> list[tuple[int, int]]:
-    """(status, granted) of each group."""
-    found, at = [], 1
-    while at < len(reply):
-        found.append((reply[at + 1], reply[at + 2]))
-        at += 5 + reply[at + 4]
-    return found
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(groups, min_size=1, max_size=6), min_size=1, max_size=4))
-def test_the_script_decides_as_the_model_does(store: Redis, calls: list[list[Group]]) -> None:
-    open_bucket(store)
-    model = Model({"acme": 1, "globex": 1})
-    for n, batch in enumerate(calls, 1):
-        assert granted(call(store, n, batch)) == [model.admit(group) for group in batch]
-        assert [int(value or 0) for value in store.mget(COUNTERS)] == model.counters
-
-
-def test_a_refused_call_charges_nothing_and_names_the_limit(store: Redis) -> None:
-    open_bucket(store)
-    both = (Limit(0, 1, None), Limit(1, 3, 7))
-    reply = call(store, 1, [Group("acme", 1, 5, both)])
-    assert reply[2:8] == [0, 2, 2, 2, 2, 6]
-    assert store.mget(COUNTERS[:2]) == [b"2", b"6"]
-
-
-def test_a_repeated_call_gives_the_stored_answer_and_charges_once(store: Redis) -> None:
-    open_bucket(store)
-    batch = [Group("acme", 1, 4, (Limit(0, 1, 3),))]
-    assert call(store, 1, batch) == call(store, 1, batch)
-    assert store.get(COUNTERS[0]) == b"3"
-
-
-def test_a_call_given_up_before_it_ran_does_nothing_when_it_arrives(store: Redis) -> None:
-    open_bucket(store)
+def test_a_call_given_up_before_it_ran_does_nothing_when_it_arrives(scripts: Scripts, store: Redis) -> None:
     assert resolve(store, 1) == [b"dead"]
-    assert call(store, 1, [Group("acme", 1, 4, (Limit(0, 1, None),))]) == [b"dead"]
+    assert scripts.admit([Group("acme", 1, 4, (Limit(0, 1, None),))], n=1) == [b"dead"]
     assert store.get(COUNTERS[0]) is None
 
 
-def test_a_call_that_ran_is_told_to_who_asks_after_it(store: Redis) -> None:
-    open_bucket(store)
-    reply = call(store, 5, [Group("acme", 1, 4, (Limit(0, 1, 3),))])
-    assert resolve(store, 5) == [b"ok 5", *reply[1:]]
+def test_what_a_call_charged_is_told_to_who_asks_after_it(scripts: Scripts, store: Redis) -> None:
+    batch = [Group("acme", 1, 4, (Limit(0, 1, 3),), ticket=7), Group("acme", 2, 1, ticket=8), Group("globex", 1, 2, ticket=9)]
+    scripts.admit(batch, n=5)
+    assert resolve(store, 5) == [b"ok", b"5", b" 7 3 9 2"]
 
 
-def test_a_successor_learns_the_last_call_however_often_it_asks_and_buries_the_rest(store: Redis) -> None:
-    open_bucket(store)
-    reply = call(store, 5, [Group("acme", 1, 4, (Limit(0, 1, 3),))])
+def test_calls_that_nobody_need_know_are_not_told(scripts: Scripts, store: Redis) -> None:
+    scripts.admit([Group("@192.0.2.1", None, 2, (Limit(0, 1, None),), ticket=0)], n=5)
+    assert store.get(COUNTERS[0]) == b"2"
+    assert resolve(store, 5) == [b"dead"]
+
+
+def test_a_successor_learns_the_last_call_however_often_it_asks_and_buries_the_rest(scripts: Scripts, store: Redis) -> None:
+    scripts.admit([Group("acme", 1, 4, (Limit(0, 1, 3),))], n=5)
     for _ in range(2):
-        assert resolve(store, 2**52) == [b"ok 5", *reply[1:]]
-    assert call(store, 6, [Group("acme", 1, 1, ())]) == [b"dead"]
+        assert resolve(store, 2**52) == [b"ok", b"5", b" 10 3"]
+    assert scripts.admit([Group("acme", 1, 1)], n=6) == [b"dead"]
 
 
 @pytest.mark.parametrize("value", ["4 runid", "3 other", "3 runid wait", ""])
-def test_another_epoch_another_server_or_a_bucket_in_recovery_charges_nothing(store: Redis, value: str) -> None:
-    open_bucket(store, value)
-    assert call(store, 1, [Group("acme", 1, 1, (Limit(0, 1, None),))]) == [b"unready", value.encode()]
-    assert store.get(COUNTERS[0]) is None
+def test_another_epoch_another_server_or_a_bucket_in_recovery_charges_nothing(scripts: Scripts, value: str) -> None:
+    scripts.reset(value)
+    assert scripts.admit([Group("acme", 1, 1, (Limit(0, 1, None),))]) == [b"unready", value.encode()]
+    assert scripts.redis.get(COUNTERS[0]) is None
 
 
-def test_a_counter_expires_after_its_window(store: Redis) -> None:
-    open_bucket(store)
-    call(store, 1, [Group("acme", 1, 1, (Limit(0, 1, None),))])
-    assert 0 < store.pttl(COUNTERS[0]) <= 4 * HOUR_MS
+def test_a_counter_expires_after_its_window_and_its_first_call_says_when(scripts: Scripts) -> None:
+    for _ in range(2):
+        scripts.admit([Group("acme", 1, 1, (Limit(0, 1, None),))])
+        assert scripts.redis.pexpiretime(COUNTERS[0]) == 4_000_000_000_000
+
+
+def test_a_call_beyond_a_throttle_is_charged_to_the_slower_quota_too_and_one_that_straddles_is_beyond(
+    scripts: Scripts,
+) -> None:
+    group = Group("acme", 1, 9, (Limit(0, 3, None),), throttles=(Throttle(main=0, after=10, sub=0, enforced=8),))
+    found = told([group], scripts.admit([group]))[0]
+    assert (found.granted, found.within, found.used) == (5, [3], [15, 6])  # 3, 6, 9 within; 12 straddles, 15; then the slower one is full
+    assert charged(scripts.redis) == {10: 3, 11: 2}
 
 
 def settle(store: Redis, seq: int, ledger: dict[str, int], moves: dict[str, int], worker: str = "w", tag: str = TAG) -> list:
     names = [keys.epoch(BUCKET), keys.marks(BUCKET), keys.live(BUCKET), *moves]
     flat: list[str | int] = [tag, worker, seq, len(ledger)]
-    for name, quantity in ledger.items():
-        flat += [name, quantity]
+    for field, quantity in ledger.items():
+        flat += [field, quantity]
     for delta in moves.values():
         flat += [delta, int(time.time() * 1000) + HOUR_MS]
     return store.eval(SETTLE.body.decode(), len(names), *names, *flat)
 
 
 def test_a_batch_is_taken_once_and_in_order(store: Redis) -> None:
-    open_bucket(store)
     assert settle(store, 2, {"row": 5}, {}) == [b"mark", 0]
     assert settle(store, 1, {"row": 5}, {COUNTERS[0]: -2}) == [b"mark", 1]
     assert settle(store, 1, {"row": 5}, {COUNTERS[0]: -2}) == [b"mark", 1]
@@ -194,7 +202,7 @@ def test_a_batch_is_taken_once_and_in_order(store: Redis) -> None:
     assert store.get(COUNTERS[0]) == b"-2"
 
 
-def test_a_bucket_in_recovery_takes_batches_but_another_epoch_does_not(store: Redis) -> None:
-    open_bucket(store, TAG + " wait")
+def test_a_bucket_in_recovery_takes_batches_but_another_epoch_does_not(scripts: Scripts, store: Redis) -> None:
+    scripts.reset(TAG + " wait")
     assert settle(store, 1, {"row": 5}, {}) == [b"mark", 1]
     assert settle(store, 2, {"row": 5}, {}, tag="2 runid") == [b"unready", (TAG + " wait").encode()]

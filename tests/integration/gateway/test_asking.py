@@ -41,7 +41,7 @@ async def store(redis: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def worker(redis: str, store: Redis, tmp_path: Path) -> AsyncIterator[Worker]:
-    worker = Worker(redis, tmp_path, "w1", CLOSED)
+    worker = Worker(redis, tmp_path, "w1", CLOSED, deadline_seconds=2)
     await until(lambda: worker.admission.epochs.all_open)
     yield worker
     await worker.kill()

@@ -1,6 +1,7 @@
 """Our own answers: one JSON form, a Retry-After that is never early, rate-limit headers that add up."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,17 +12,21 @@ from hypothesis import strategies as st
 from config.gateway import Fixed, Route
 from gateway import responses
 from gateway.charges import Charge, make_charge
+from gateway.decisions import Decision, Status
 from metering.model.clock import to_datetime
 from metering.model.entitlement import Entitlement
 from metering.model.errors import NotFound, PaymentRequired, QuotaExceeded, StoreUnavailable, Unauthorized, WeighbridgeError
-from metering.model.quota import Mode, Per, Quota, Window
+from metering.model.quota import Concurrency, Mode, Per, Quota, Rate, Then, Window
 
 NOW_MS = 1_767_261_599_000  # 2026-01-01T09:59:59Z
 URL = "https://example.com/upgrade"
 
 
-def charge(*quotas: Quota, **costs: int) -> Charge:
-    entitlement = Entitlement(org_id="o", slug="a", name="A", version=1, plan="p", plan_version=1, anchor_ms=0, quotas=quotas)
+def charge(*quotas: Quota, rates: tuple[Rate, ...] = (), concurrency: tuple[Concurrency, ...] = (), **costs: int) -> Charge:
+    entitlement = Entitlement(
+        org_id="o", slug="a", name="A", version=1, plan="p", plan_version=1, anchor_ms=0,
+        quotas=quotas, rates=rates, concurrency=concurrency,
+    )  # fmt: skip
     costs = costs or {"api": 1}
     route = Route(id=1, path="/*", upstream="app", charge={meter: Fixed(units) for meter, units in costs.items()})
     return make_charge(entitlement, route, "GET", 9, NOW_MS)
@@ -76,10 +81,15 @@ def test_a_request_that_was_never_understood_is_answered_in_the_same_form() -> N
 
 
 def refused(of: Quota, used: int, **costs: int) -> tuple[dict[str, str], dict[str, Any]]:
-    limit = next(limit for limit in charge(of, **costs).limits if limit.quota is of)
-    status, headers, body = responses.quota_exceeded(limit, used, NOW_MS, URL)
-    assert status == 429
-    return named(headers), json.loads(body)["error"]
+    found = charge(of, **costs)
+    index = next(i for i, limit in enumerate(found.limits) if limit.quota is of)
+    return told(found, index, [used] * found.shown)
+
+
+def told(of: Charge, refusing: int, used: Sequence[int]) -> tuple[dict[str, str], dict[str, Any]]:
+    refusal = responses.refused(of, Decision(Status.REFUSED, 0, tuple(used), refusing), NOW_MS, URL)
+    assert refusal.status == 429
+    return named(refusal.headers), json.loads(refusal.body)["error"]
 
 
 def test_a_spent_quota_says_which_how_much_and_until_when() -> None:
@@ -121,6 +131,55 @@ def test_who_waits_as_told_never_comes_back_too_early(left_ms: int) -> None:
     assert NOW_MS + responses.seconds_until(NOW_MS + left_ms, NOW_MS) * 1000 >= NOW_MS + left_ms
 
 
+def test_an_overage_quota_says_where_it_stops() -> None:
+    _, error = refused(quota(100, mode=Mode.OVERAGE, stop_at=250), 300)
+    assert (error["details"]["quota"], error["details"]["used"]) == (250, 250)
+
+
+def test_a_throttle_says_that_its_slower_quota_is_used_up_and_beyond_what_it_begins() -> None:
+    of = charge(quota(100, Window.MONTH, mode=Mode.THROTTLE, then=Then(limit=5, window=Window.DAY)))
+    headers, error = told(of, 2, [0, 105, 5])
+    assert headers["Retry-After"] == "50401"
+    assert error["code"] == "quota_exceeded"
+    facts = {name: error["details"][name] for name in ("quota", "used", "window", "throttled_beyond")}
+    assert facts == {"quota": 5, "used": 5, "window": "day", "throttled_beyond": 100}
+    assert responses.refused(of, Decision(Status.REFUSED, 0, (0, 105, 5), 2), NOW_MS, URL).mode == "throttle"
+
+
+@pytest.mark.parametrize(
+    ("rate", "owed_units", "seconds"),
+    [
+        (Rate(meter="api", limit=5, per="second"), 5.0, 1), (Rate(meter=None, limit=6, per="minute", burst=1), 1.0, 10),
+        (Rate(meter=None, limit=6, per="minute", burst=1), 0.9999, 10), (Rate(meter=None, limit=6, per="minute", burst=1), 0.9, 9),
+        (Rate(meter="api", limit=1, per="minute", burst=2), 1.5, 30), (Rate(meter="api", limit=7, per="minute"), 7.0, 9),
+    ],
+)  # fmt: skip
+def test_a_rate_says_when_there_is_room_for_a_call_again(rate: Rate, owed_units: float, seconds: int) -> None:
+    of = charge(rates=(rate,))
+    headers, error = told(of, 1, [7, int(owed_units * of.rates[0].unit)])
+    assert headers["Retry-After"] == str(seconds)
+    assert error["code"] == "rate_limited"
+    details = {"service": rate.meter or "calls", "limit": rate.limit, "per": rate.per, "burst": rate.depth, "upgrade_url": URL}
+    assert error["details"] == details
+
+
+def test_calls_in_flight_are_refused_with_a_second_to_wait() -> None:
+    headers, error = told(charge(concurrency=(Concurrency(limit=2, by=Per.KEY),)), 1, [7, 2])
+    assert headers["Retry-After"] == "1"
+    assert (error["code"], error["message"]) == ("concurrency_exceeded", "At most 2 calls at a time")
+    assert error["details"] == {"limit": 2, "by": "key", "upgrade_url": URL}
+
+
+def test_a_refusal_names_itself_for_metric_and_log() -> None:
+    of = charge(quota(1), rates=(Rate(meter=None, limit=1, per="second"),), concurrency=(Concurrency(limit=1),))
+    found = [responses.refused(of, Decision(Status.REFUSED, 0, (1, 1, 1_000_000, 1), i), NOW_MS, None) for i in (1, 2, 3)]
+    assert [(r.code, r.meter, r.mode, r.reason, r.limit) for r in found] == [
+        ("quota_exceeded", "api", "hard", "hour", "api-hourly"),
+        ("rate_limited", "calls", "hard", "rate", "calls-per-second"),
+        ("concurrency_exceeded", "calls", "hard", "concurrency", "concurrency"),
+    ]
+
+
 # --- RateLimit ----------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +211,37 @@ def test_the_legacy_headers_show_the_quota_with_least_left(used: list[int], show
 def test_the_unit_of_a_quota_is_told(meter: str, unit: str) -> None:
     headers = named(responses.rate_limit_headers(charge(quota(5, meter=meter), **{meter: 1}), [0, 0], NOW_MS))
     assert headers["RateLimit-Policy"].endswith(f';qu="{unit}"')
+
+
+def test_a_rate_shows_beside_the_quotas() -> None:
+    rates = (Rate(meter=None, limit=5, per="second", burst=10), Rate(meter="api", limit=60, per="minute"))
+    of = charge(quota(100), rates=rates)
+    second, minute = of.rates
+    headers = named(responses.rate_limit_headers(of, [7, 40, 5 * second.unit // 2, 45 * minute.unit], NOW_MS))
+    assert headers == {
+        "RateLimit-Policy": '"api-hourly";q=100;w=3600;qu="requests", "calls-per-second";q=5;w=1;qu="requests";burst=10, '
+        '"api-per-minute";q=60;w=60;qu="requests"',
+        "RateLimit": '"api-hourly";r=60;t=1, "calls-per-second";r=7;t=1, "api-per-minute";r=15;t=45',
+    }
+
+
+def test_a_throttle_shows_both_its_quotas() -> None:
+    of = charge(quota(100, Window.MONTH, mode=Mode.THROTTLE, then=Then(limit=5, window=Window.DAY)))
+    assert named(responses.rate_limit_headers(of, [0, 103, 3], NOW_MS))["RateLimit"].startswith('"api-monthly";r=0;t=')
+    assert '"api-daily-throttled";r=2;t=50401' in named(responses.rate_limit_headers(of, [0, 103, 3], NOW_MS))["RateLimit"]
+
+
+def test_a_shadow_is_shown_to_nobody() -> None:
+    of = charge(quota(100, shadow=True), rates=(Rate(meter=None, limit=5, per="second", shadow=True),))
+    assert responses.rate_limit_headers(of, [7, 7, 0], NOW_MS) == []
+    assert responses.limit_lines(of, [7, 7, 0], NOW_MS) == b""
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_ready_made_lines_say_the_same(legacy: bool) -> None:
+    of = charge(quota(100), quota(1_000, Window.DAY), rates=(Rate(meter=None, limit=5, per="second"),))
+    headers = responses.rate_limit_headers(of, [0, 10, 950, 0], NOW_MS, legacy=legacy)
+    assert responses.limit_lines(of, [0, 10, 950, 0], NOW_MS, legacy=legacy) == b"".join(b"\r\n%b: %b" % header for header in headers)
 
 
 # --- browsers -----------------------------------------------------------------------------------------------------------
