@@ -3,15 +3,16 @@
 # make lint   ruff and strict types
 # make bench  the gateway against its goals and beside other proxies; BENCH='--rounds 3 --seconds 2' passes options
 # make bench-gate  instructions a request against the accepted number; GATE=--accept accepts the new one
+# make fuzz   hostile clients and odd services, for FUZZ_SECONDS (120); FUZZ='--seed 7' or '--replay build/fuzz/….json'
 # make profile     where a worker under load spends its time
 # Needs Python >= 3.11 and a package index; PYTHON=… names another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export UPSTREAM
+export UPSTREAM FUZZ_SECONDS
 
-.PHONY: up test lint bench bench-gate profile clean-venv
+.PHONY: up test lint bench bench-gate fuzz profile clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -30,6 +31,9 @@ bench: $(VENV)/installed-dev
 
 bench-gate: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.benchmarks.gate $(GATE)
+
+fuzz: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 profile: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.benchmarks.profile $(PROFILE)

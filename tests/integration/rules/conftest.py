@@ -1,11 +1,12 @@
 """One gateway a test process, directly and behind the shipped nginx; a fresh scripted service for every test."""
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from .parties import Client, Origin, Way
-from .rig import Payer, Rig, certificate, start_rig, way_to
+from .rig import Payer, Rig, certificate, listening, start_rig, way_to
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +21,22 @@ def service_tls(rules_folder):
 
 
 @pytest.fixture(scope="session")
-def rig(rules_folder, service_tls) -> Iterator[Rig]:
-    running = start_rig(rules_folder / "wide", nginx=True, SSL_CERT_FILE=str(service_tls[1]))
+def elsewhere(rules_folder) -> Iterator[dict[str, socket.socket]]:
+    """Where services listen that are not on IPv4: by the name of their upstream."""
+    sockets = {"unix": listening(str(rules_folder / "service.sock")), "six": listening("::1")}
+    yield sockets
+    for each in sockets.values():
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def rig(rules_folder, service_tls, elsewhere) -> Iterator[Rig]:
+    targets = {"unix": f"unix:{elsewhere['unix'].getsockname()}", "six": f"http://[::1]:{elsewhere['six'].getsockname()[1]}"}
+    running = start_rig(
+        rules_folder / "wide", nginx=True, SSL_CERT_FILE=str(service_tls[1]),
+        upstreams="\n".join(f'  {name}: {{targets: ["{target}"]}}' for name, target in targets.items()),
+        routes="\n".join(f"  - {{path: /{name}, upstream: {name}}}" for name in targets),
+    )  # fmt: skip
     yield running
     running.stop()
 

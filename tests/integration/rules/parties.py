@@ -142,7 +142,8 @@ class Origin:
 
     async def start(self) -> None:
         self._discard_backlog()
-        self._server = await asyncio.start_server(self._serve, sock=self.sock.dup(), ssl=self.tls, limit=1 << 20)
+        start = asyncio.start_unix_server if self.sock.family == socket.AF_UNIX else asyncio.start_server
+        self._server = await start(self._serve, sock=self.sock.dup(), ssl=self.tls, limit=1 << 20)
 
     def _discard_backlog(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -84,9 +84,13 @@ def orgs_yaml() -> str:
 
 
 def listening(address: str = "127.0.0.1") -> socket.socket:
-    """A socket that listens on a free port: it is known before the gateway starts, and served by test after test."""
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    sock.bind((address, 0))
+    """A socket that listens, on a free port or at a path: it is known before the gateway starts, and served by test after test."""
+    if address.startswith("/"):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(address)
+    else:
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        sock.bind((address, 0))
     sock.listen(1024)
     sock.setblocking(False)
     return sock
