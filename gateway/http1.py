@@ -147,14 +147,10 @@ class RequestParser(Generic[Head]):
             end, fields = at + len(self._block), self._fields
         else:
             end = data.find(b"\r\n\r\n", at) + 4
-            fields = None
             self._misses += 1
             if self._misses < _MISSES or not self._misses % _MISSES:
                 block = data[at:end]
-                fields = _known_blocks.get(block)
-                if fields is not None:
-                    self._misses = 0
-                    self._block, self._fields = block, fields
+            fields = self._look_up(block) if block else None
         if fields is None or at > self._max_line or end > self._max_head:
             if end < 4:
                 return self._feed_fully(data)
@@ -162,6 +158,13 @@ class RequestParser(Generic[Head]):
         elif fields.taken_under is not self._limits and not self._takes(fields):
             return self._feed_fully(data)
         return self._assemble(method, target, path, fields), end
+
+    def _look_up(self, block: bytes) -> Fields | None:
+        fields = _known_blocks.get(block)
+        if fields is not None:
+            self._misses = 0
+            self._block, self._fields = block, fields
+        return fields
 
     def _judge_whole(self, raw: bytes, at: int, block: bytes) -> Fields:
         """A head whose request line, up to `at`, is as it should be. `block`: what to remember it by, if that was looked for."""
