@@ -15,12 +15,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from config.files import read_set
-from tests.benchmarks.bench import CannotRun, organizations
+from tests.benchmarks.bench import CannotRun, Org, organizations
 from tests.benchmarks.configured import open_buckets, publish, write_configuration
 from tests.benchmarks.hotpath import CALLS_A_ROUND
 from tests.benchmarks.native import built
@@ -57,18 +58,28 @@ def built_with() -> dict[str, str]:
     return {"python": python, **{name: version(name) for name in ("uvloop", "httptools", "hiredis", "orjson")}}
 
 
-def count(folder: Path, name: str, rounds: int, environ: dict[str, str], library: Path) -> Path:
-    """Run one case; returns callgrind's file. Raises CannotRun with what the run said."""
-    case = CASES[name]
-    keys = [org.key for org in organizations(case.orgs)]
-    told = {"keys": keys, "differing": case.differing, "config": f"{name}.json", "environ": environ}
-    out = folder / f"callgrind.{name}"
-    argv = [
-        "valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}",
-        sys.executable, "-m", "tests.benchmarks.hotpath", str(folder), json.dumps(told), str(rounds),
-    ]  # fmt: skip
+def prepare(folder: Path, name: str, orgs: Sequence[Org], redis_url: str) -> None:
+    """The case's configuration, and the store as a worker wants to find it."""
+    write_configuration(folder / name, orgs[0], metered=CASES[name].metered)
+    (folder / f"{name}.json").write_text(read_set(folder / name).to_json())
+    asyncio.run(open_buckets(redis_url))
+    asyncio.run(publish(folder / name, orgs, redis_url))
+
+
+def command(folder: Path, name: str, *, rounds: int, redis_url: str) -> list[str]:
+    """How to run one case."""
+    environ = {"REDIS_URL": redis_url, "UPSTREAM": _NOWHERE, "WEIGHBRIDGE_STORE_DEADLINE_MS": "10000"}
+    keys = [org.key for org in organizations(CASES[name].orgs)]
+    told = {"keys": keys, "differing": CASES[name].differing, "config": f"{name}.json", "environ": environ}
+    return [sys.executable, "-m", "tests.benchmarks.hotpath", str(folder), json.dumps(told), str(rounds)]
+
+
+def count(folder: Path, argv: Sequence[str], library: Path) -> Path:
+    """Run a case under callgrind; returns its file. Raises CannotRun with what the run said."""
+    out = folder / "callgrind.out"
     settled = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "COUNTING": str(library)}
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=settled, timeout=600)
+    valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}"]
+    done = subprocess.run([*valgrind, *argv], capture_output=True, text=True, check=False, env=settled, timeout=600)
     if done.returncode:
         raise CannotRun(f"the run under valgrind failed: {done.stderr.strip()[-800:]}")
     return out
@@ -89,21 +100,17 @@ def measure(names: list[str], rounds: int = _ROUNDS, keep: Path | None = None) -
         folder.chmod(0o755)
         library = built("counting.so", folder)
         store = start_valkey(folder / "valkey")
-        environ = {"REDIS_URL": store.url, "UPSTREAM": _NOWHERE, "WEIGHBRIDGE_STORE_DEADLINE_MS": "10000"}
+        orgs, found = organizations(CALLS_A_ROUND), {}
         try:
-            orgs, found = organizations(CALLS_A_ROUND), {}
-            asyncio.run(open_buckets(store.url))
             for name in names:
-                write_configuration(folder / name, orgs[0], metered=CASES[name].metered)
-                (folder / f"{name}.json").write_text(read_set(folder / name).to_json())
-                asyncio.run(publish(folder / name, orgs, store.url))
-                out = count(folder, name, rounds, environ, library)
+                prepare(folder, name, orgs, store.url)
+                out = count(folder, command(folder, name, rounds=rounds, redis_url=store.url), library)
                 found[name] = instructions(out) // (rounds * CALLS_A_ROUND)
                 if keep is not None:
-                    shutil.copy(out, keep)
-            return found
+                    shutil.copy(out, keep / f"callgrind.{name}")
         finally:
             store.stop()
+    return found
 
 
 @dataclass(frozen=True)

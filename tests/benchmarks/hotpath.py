@@ -17,9 +17,9 @@ from typing import Any
 
 import uvloop
 
-from config.settings import Settings
+from gateway import wiring
 from gateway.downstream import DownstreamServer
-from gateway.wiring import Start, Worker
+from gateway.wiring import Worker
 from metering.store.redis.link import Link
 
 CALLS_A_ROUND = 16
@@ -147,9 +147,8 @@ def part(worker: Worker, kind: type) -> Any:
     return next(value for value in vars(worker).values() if isinstance(value, kind))
 
 
-async def main(folder: Path, case: dict[str, Any], rounds: int, counting: Callable[[bool], None]) -> None:
-    start = Start(socket_fd=-1, control_fd=None, slot=0, workers=1, data_dir=folder / "data", config=folder / case["config"])
-    worker = Worker(start, Settings.load(case["environ"], bills=False), lambda _: None)
+async def driven(worker: Worker, case: dict[str, Any], rounds: int, counting: Callable[[bool], None]) -> None:
+    """Instead of serving: the store is learned, then the rounds are counted."""
     link = part(worker, Link)
     link.start()
     await worker._first_contact()
@@ -165,6 +164,18 @@ async def main(folder: Path, case: dict[str, Any], rounds: int, counting: Callab
     for _ in range(rounds):
         await clients.round()
     counting(False)
+
+
+async def main(folder: Path, case: dict[str, Any], rounds: int, counting: Callable[[bool], None]) -> None:
+    """A worker as its process makes it, in all but `run`."""
+
+    class Driven(Worker):
+        async def run(self) -> None:
+            await driven(self, case, rounds, counting)
+
+    wiring.Worker = Driven  # type: ignore[misc]
+    start = wiring.Start(socket_fd=-1, control_fd=None, slot=0, workers=1, data_dir=folder / "data", config=folder / case["config"])
+    await wiring.run_worker(start, case["environ"])
 
 
 def switch(library: str) -> Callable[[bool], None]:

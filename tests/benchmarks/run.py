@@ -5,6 +5,7 @@ A row that this machine cannot run is named with its reason and skipped. Only a 
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -136,6 +137,7 @@ def measured(options: argparse.Namespace) -> Measured:
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped, and its folder goes
     try:
         found = measured(options)
     except CannotRun as exc:

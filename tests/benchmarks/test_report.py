@@ -1,12 +1,11 @@
 """The arithmetic of the report: medians, paired ratios, goals, rows that could not run, counts that must add up."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import figures, gate
+from tests.benchmarks import figures
 from tests.benchmarks.bench import CannotRun, Cores
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.load import Seen, run
@@ -83,19 +82,6 @@ def test_only_what_stands_between_the_markers_of_the_page_is_replaced() -> None:
     assert put_into_page(page, "new") == "# Before\n<!-- figures -->\n\nnew\n\n<!-- /figures -->\nafter\n"
     with pytest.raises(ValueError, match="has no"):
         put_into_page("# Before\n", "new")
-
-
-def test_a_hot_path_that_grew_by_more_than_three_percent_fails_the_gate(tmp_path: Path) -> None:
-    accepted = tmp_path / "gate.json"
-    accepted.write_text(json.dumps({"built_with": gate.built_with(), "instructions": {"metered": 1000, "unmetered": 1000}}))
-    verdicts = gate.judged({"metered": 1031, "unmetered": 1030}, accepted)
-    assert [verdict.grew for verdict in verdicts] == [True, False]
-
-
-def test_numbers_of_another_python_are_not_compared_with(tmp_path: Path) -> None:
-    accepted = tmp_path / "gate.json"
-    accepted.write_text(json.dumps({"built_with": {"python": "another"}, "instructions": {"metered": 1}}))
-    assert gate.judged({"metered": 1031}, accepted)[0].sentence == "nothing to compare with"
 
 
 def test_a_function_that_calls_itself_is_under_way_once() -> None:
