@@ -29,7 +29,7 @@ from weighbridge.embedded import start_valkey
 
 ACCEPTED = Path(__file__).parent / "gate.json"
 ALLOWED = 1.03
-_ROUNDS = 60
+_ROUNDS = 120
 _NOWHERE = "http://127.0.0.1:9"
 
 
@@ -133,10 +133,21 @@ class Verdict:
         return f"{change:+.1f} %{': TOO MUCH' if self.grew else ''}"
 
 
+def numbers_of(accepted_file: Path) -> dict[str, int]:
+    """What was accepted for these versions; nothing where the file is of others."""
+    accepted = json.loads(accepted_file.read_text()) if accepted_file.exists() else {}
+    return dict(accepted["instructions"]) if accepted.get("built_with") == built_with() else {}
+
+
+def accept(counted: dict[str, int], accepted_file: Path = ACCEPTED) -> None:
+    """From now on these are the numbers to hold; cases that were not counted keep theirs."""
+    numbers = {"built_with": built_with(), "instructions": numbers_of(accepted_file) | counted}
+    accepted_file.write_text(json.dumps(numbers, indent=1) + "\n")
+
+
 def judged(counted: dict[str, int], accepted_file: Path = ACCEPTED) -> list[Verdict]:
     """Against the numbers of the same versions."""
-    accepted = json.loads(accepted_file.read_text()) if accepted_file.exists() else {}
-    numbers = accepted.get("instructions", {}) if accepted.get("built_with") == built_with() else {}
+    numbers = numbers_of(accepted_file)
     return [Verdict(name, count, numbers.get(name)) for name, count in counted.items()]
 
 
@@ -162,7 +173,7 @@ def main() -> int:
     verdicts = judged(counted)
     sys.stdout.write(table(verdicts) + "\n")
     if options.accept:
-        ACCEPTED.write_text(json.dumps({"built_with": built_with(), "instructions": counted}, indent=1) + "\n")
+        accept(counted)
         return 0
     if any(verdict.accepted is None for verdict in verdicts):
         sys.stderr.write("gate.json has no numbers for these versions of Python and its libraries; --accept makes these the ones to hold\n")

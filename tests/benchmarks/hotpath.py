@@ -19,6 +19,8 @@ import uvloop
 
 from gateway import wiring
 from gateway.downstream import DownstreamServer
+from gateway.metrics import GatewayMetrics
+from gateway.shipper import Shipper
 from gateway.wiring import Worker
 from metering.store.redis.link import Link
 
@@ -86,7 +88,8 @@ class Replies:
         words = packed.split(b"\r\n", 9)
         question = tuple(words[4:9:4])  # of EVALSHA: the script, its first key
         if not self.learning:
-            self._loop.call_soon(callback, self._known[question])
+            if question in self._known:
+                self._loop.call_soon(callback, self._known[question])
             return
 
         def learned(reply: Any) -> None:
@@ -163,6 +166,8 @@ async def driven(worker: Worker, case: dict[str, Any], rounds: int, counting: Ca
     counting(True)
     for _ in range(rounds):
         await clients.round()
+    part(worker, GatewayMetrics).gather()  # what a call puts off for later counts too
+    part(worker, Shipper).cut_now()
     counting(False)
 
 

@@ -19,6 +19,7 @@ _MIB = 2**20
 _SETTLE_SECONDS = 2.0  # what was freed, and what is sent once a second, is out of the way
 _AT_ONCE = 5_000
 _LEGS = (0.1, 0.3, 1.0)
+_MANY_IDLE = 10_000
 _ENOUGH = 1_000_000  # a worker remembers fewer than 30 % of these; before it forgets any, its memory grows
 
 
@@ -63,7 +64,8 @@ def idle(bench: Bench, connections: int) -> list[Held]:
         except CannotRun as exc:
             bench.figures.append(Figure("idle", absent=str(exc)))
             return []
-    bench.figures.append(Figure("idle", [found[-1].bytes / _MIB]))
+    enough = connections >= _MANY_IDLE
+    bench.figures.append(Figure("idle", [found[-1].bytes / _MIB]) if enough else Figure("idle", absent=f"needs {_MANY_IDLE:,} connections"))
     return found
 
 

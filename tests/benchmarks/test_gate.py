@@ -33,3 +33,10 @@ def test_numbers_of_another_python_are_not_compared_with(tmp_path: Path) -> None
     accepted = tmp_path / "gate.json"
     accepted.write_text(json.dumps({"built_with": {"python": "another"}, "instructions": {"metered": 1}}))
     assert gate.judged({"metered": 1031}, accepted)[0].sentence == "nothing to compare with"
+
+
+def test_accepting_one_number_keeps_the_others(tmp_path: Path) -> None:
+    accepted = tmp_path / "gate.json"
+    gate.accept({"metered": 1000, "unmetered": 500}, accepted)
+    gate.accept({"metered": 900}, accepted)
+    assert gate.numbers_of(accepted) == {"metered": 900, "unmetered": 500}

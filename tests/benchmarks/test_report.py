@@ -10,7 +10,7 @@ from tests.benchmarks.bench import CannotRun, Cores
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.load import Seen, run
 from tests.benchmarks.profile import stacks
-from tests.benchmarks.report import Block, Count, Row, answered, put_into_page, ratio, runs, table
+from tests.benchmarks.report import Block, Count, Row, answered, put_into_page, quiet, ratio, runs, table
 
 SEEN = Seen(requests=1000, seconds=1.0, refused=0, broken=0, p50_us=1000, p99_us=2000)
 
@@ -24,9 +24,17 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     assert ratio(row("a", 100, 20, 90), row("b", 200, 40, 90)) == 0.5
 
 
+def test_a_machine_with_other_work_on_the_proxys_core_is_not_quiet() -> None:
+    """There the ratio of two proxies is made by the scheduler."""
+    with_others = replace(SEEN, proxy_core=1.0, proxy_share=0.5)
+    alone = replace(SEEN, proxy_core=1.0, proxy_share=0.97)
+    assert not quiet([Block("x", "x", [Row("a", "a", [with_others, with_others, alone])])])
+    assert quiet([Block("x", "x", [Row("a", "a", [with_others, alone, alone])])])
+
+
 def test_a_row_that_could_not_run_says_why() -> None:
     text = table([Block("calls", "calls", [row("a", 1000), row("b", absent="there is no Lua")])], "b")
-    assert "| proxy a | 1,000 | – |" in text
+    assert "| proxy a | 1,000 | – | – |" in text
     assert "| proxy b | not run: there is no Lua |" in text
 
 
