@@ -28,6 +28,7 @@ STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx"
 
 
 _OUR_NAMES = (b"X-Request-Id", b"traceparent")
+_LIMITED_NAMES = (*_OUR_NAMES, b"RateLimit-Policy", b"RateLimit")
 
 
 class UpstreamUnreachable(WeighbridgeError):
@@ -187,11 +188,15 @@ class Call(Transfer):
         self.world.relay.begin(self, route)
 
     def to_client(self) -> tuple[AddedNames, bytes]:
-        limits = self._limits()
         lines = b"\r\nX-Request-Id: %b\r\ntraceparent: %b" % (self.rid, self.trace)
-        if not limits:
+        charge = self.charge
+        if charge is None or not self.used:
             return _OUR_NAMES, lines
-        return (*_OUR_NAMES, *names_of(limits)), lines + lines_of(limits)
+        if self.world.config.x_ratelimit_headers:
+            limits = self._limits()
+            return (*_OUR_NAMES, *names_of(limits)), lines + lines_of(limits)
+        told = responses.limit_lines(charge, self.used, self.handler.now_ms())
+        return (_LIMITED_NAMES, lines + told) if told else (_OUR_NAMES, lines)
 
     def progressed(self) -> None:
         if self.metered is not None:
@@ -224,7 +229,7 @@ class Call(Transfer):
     def finished(self) -> None:
         handler, route = self.handler, self.route
         assert route is not None
-        handler.metrics.upstream_duration.observe(self.upstream_ms / 1000, route.upstream)
+        handler.metrics.of_route(route.id, route.path, route.upstream).upstream_duration.observe(self.upstream_ms / 1000)
         status = self._status_seen()
         metered = self.metered
         if metered is not None:
@@ -265,9 +270,15 @@ class Call(Transfer):
     def _over(self, status: int) -> None:
         if self.held is not None:
             self.handler.admission.release(self.held)
-        metrics, label = self.handler.metrics, self.route_label
-        metrics.requests.add(1, label, STATUS_CLASSES[status // 100])
-        metrics.duration.observe(self.handler.monotonic() - self.started, label)
+        handler, route = self.handler, self.route
+        seconds, status_class = handler.monotonic() - self.started, STATUS_CLASSES[status // 100]
+        if route is None:
+            handler.metrics.requests.add(1, UNMATCHED, status_class)
+            handler.metrics.duration.observe(seconds, UNMATCHED)
+        else:
+            of_route = handler.metrics.of_route(route.id, route.path, route.upstream)
+            of_route.requests(status_class).count += 1
+            of_route.duration.observe(seconds)
         self.client.end(self.request)
 
     @property

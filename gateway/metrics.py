@@ -104,6 +104,24 @@ class Observed:
                 values.clear()
 
 
+class RouteMetrics:
+    """What each call of a route counts, found once."""
+
+    __slots__ = ("_metrics", "_path", "_requests", "duration", "upstream", "upstream_duration")
+
+    def __init__(self, metrics: "GatewayMetrics", path: str, upstream: str) -> None:
+        self._metrics, self._path, self.upstream = metrics, path, upstream
+        self._requests: dict[str, Sum] = {}
+        self.duration = metrics.duration.at(path)
+        self.upstream_duration = metrics.upstream_duration.at(upstream)
+
+    def requests(self, status_class: str) -> Sum:
+        found = self._requests.get(status_class)
+        if found is None:
+            found = self._requests[status_class] = self._metrics.requests.at(self._path, status_class)
+        return found
+
+
 class GatewayMetrics:
     """One instance a process. `gather` once a second, and at the end."""
 
@@ -111,6 +129,7 @@ class GatewayMetrics:
         own = registry if registry is not None else CollectorRegistry()
 
         self._gathered: list[Added | Observed] = []
+        self._of_routes: dict[int, RouteMetrics] = {}
 
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Added:
             added = Added(Counter(name, text, labels, namespace=_PREFIX, registry=own))
@@ -147,6 +166,13 @@ class GatewayMetrics:
         self.upstream_healthy = gauge("upstream_healthy", "1 while the target takes its turns", ("upstream", "target"), "livemin")
         self.bypass_active = gauge("bypass_active", "Bypasses in force: limits that refuse nobody now", ("scope",), "livemax")
         self.config_version = gauge("config_version", "The configuration in force, as a number", mode="livemax")
+
+    def of_route(self, number: int, path: str, upstream: str) -> RouteMetrics:
+        """The handles of a route by its number; a route that goes to another upstream now gets others."""
+        found = self._of_routes.get(number)
+        if found is None or found.upstream != upstream:
+            found = self._of_routes[number] = RouteMetrics(self, path, upstream)
+        return found
 
     def gather(self) -> None:
         """Hand over what was added up."""
