@@ -10,7 +10,9 @@ from math import gcd
 
 from config.gateway import Cost, Fixed, Route
 from metering.model import keys
+from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement
+from metering.model.ledger import TEST
 from metering.model.period import period_at, window_at
 from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, Per, Quota, Rate, Window, strictest
 
@@ -19,6 +21,7 @@ from .tally import Template
 from .wire import Pieces, Word, pieces
 
 _tids = count(1)
+_NO_KEY = KeyRecord(key_id=0, org_id="")
 _MOST_DEBT = 2**52  # the script's numbers are exact up to here
 _MOST_THROTTLES = 4  # of one call; the script takes a template for every way in which they can be reached
 VARIANTS_KEPT = 10_000
@@ -171,7 +174,7 @@ class _Facts:
     entitlement: Entitlement
     route: Route
     method: str
-    key_id: int
+    key: KeyRecord
     now_ms: int
     bypasses: Bypasses
     address: str
@@ -183,7 +186,11 @@ class _Facts:
         return self.entitlement.org_id
 
     def scope(self, per: Per, routed: bool) -> str:
-        return keys.limit_scope(per, routed, route_id=self.route.id, key_id=self.key_id, tenant=self.tenant, address=self.address)
+        return keys.limit_scope(per, routed, route_id=self.route.id, key_id=self.key.key_id, tenant=self.tenant, address=self.address)
+
+    def measure(self, meter: str) -> str:
+        """What its units are counted under. Those of a test key are kept apart, where nothing is priced and no other quota looks."""
+        return TEST + meter if self.key.test else meter
 
     def kept(self, per: Per) -> bool:
         return self.keyed or per is Per.ADDRESS
@@ -196,12 +203,14 @@ class _Facts:
         return {meter: cost.units for meter, cost in self.route.charge.items() if isinstance(cost, Fixed)}
 
     def quotas(self) -> list[Quota]:
-        met = (*self.entitlement.quotas_at(self.now_ms), *self.route.quotas)
+        """A test key uses up what is its own, and nothing that it shares."""
+        met = [q for q in (*self.entitlement.quotas_at(self.now_ms), *self.route.quotas) if not self.key.test or q.per is Per.KEY]
+        met += self.key.quotas
         return [q for q in met if q.limit is not None and self.kept(q.per) and q.meter in (self.route.charge if self.keyed else self.costs)]
 
     def rates(self) -> list[Rate]:
         """Those on a meter that is charged when the call begins, and those on no meter; what is weighed later has no rate."""
-        met = (*self.entitlement.rates_at(self.now_ms), *self.route.rates)
+        met = (*self.entitlement.rates_at(self.now_ms), *self.route.rates, *self.key.rates)
         return [r for r in met if self.kept(r.by) and (r.meter is None or self.costs.get(r.meter))]
 
     def concurrency(self) -> list[Concurrency]:
@@ -212,7 +221,7 @@ def make_charge(
     entitlement: Entitlement,
     route: Route,
     method: str,
-    key_id: int,
+    key: KeyRecord,
     now_ms: int,
     *,
     bypasses: Bypasses = NO_BYPASS,
@@ -222,7 +231,7 @@ def make_charge(
     """The charge of a call on this route at this time. A limit that a bypass covers counts and refuses nobody; the charge then
     holds until the bypass ends. Without address and tenant it is good for every call unless it `varies`."""
     facts = _Facts(
-        entitlement=entitlement, route=route, method=method, key_id=key_id, now_ms=now_ms,
+        entitlement=entitlement, route=route, method=method, key=key, now_ms=now_ms,
         bypasses=bypasses, address=address, tenant=tenant, keyed=True,
     )  # fmt: skip
     charge = _charge(facts)
@@ -237,7 +246,7 @@ def make_anonymous_charge(route: Route, method: str, address: str, now_ms: int, 
     """The charge of a call without an organization: the route's limits by address, in a bucket of the address. Never in the ledger."""
     nobody = Entitlement(org_id=keys.nobody(address), slug="", name="", version=0, plan="", plan_version=0, anchor_ms=0)
     facts = _Facts(
-        entitlement=nobody, route=route, method=method, key_id=0, now_ms=now_ms,
+        entitlement=nobody, route=route, method=method, key=_NO_KEY, now_ms=now_ms,
         bypasses=bypasses, address=address, tenant="", keyed=False,
     )  # fmt: skip
     return _charge(facts)
@@ -263,7 +272,7 @@ def _charge(facts: _Facts) -> Charge:
         rules.append(CLOSED)
     return Charge(
         templates=templates, bucket=bucket, org_id=entitlement.org_id, version=version, from_ms=from_ms, until_ms=until_ms,
-        limits=limits, weighed=tuple((meter, cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed)),
+        limits=limits, weighed=tuple((facts.measure(meter), cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed)),
         rule=strictest(rules), route=route, rates=rates, slots=slots, counted=counted,
         pieces=pieces(bucket, names, arguments, slots=len(slots)),
     )  # fmt: skip
@@ -293,10 +302,12 @@ def _templates(facts: _Facts, bucket: int, period_start: int, costs: dict[str, i
         counters: dict[str, list[tuple[str, int]]] = {}
         for limit in limits:
             if limit.main is None or beyond >> subs.index(limit) & 1:
-                counters.setdefault(limit.meter, []).append((limit.counter, limit.expires_ms))
+                counters.setdefault(facts.measure(limit.meter), []).append((limit.counter, limit.expires_ms))
         moved = {meter: tuple(names) for meter, names in counters.items()}
-        charged = tuple((meter, units) for meter, units in costs.items() if units)
-        found.append(Template(next(_tids), facts.org_id, bucket, facts.key_id, facts.route.id, facts.method, period_start, charged, moved))
+        charged = tuple((facts.measure(meter), units) for meter, units in costs.items() if units)
+        found.append(
+            Template(next(_tids), facts.org_id, bucket, facts.key.key_id, facts.route.id, facts.method, period_start, charged, moved)
+        )
     return tuple(found)
 
 
@@ -309,7 +320,7 @@ def _limits(facts: _Facts) -> tuple[Limit, ...]:
     def put(meter: str, quota: Quota | None) -> None:
         per, routed, window = (quota.per, quota.routed, quota.window) if quota else (Per.ORG, False, Window.PERIOD)
         start, end = window_at(window, entitlement.anchor_ms, facts.now_ms)
-        counter = keys.counter(facts.org_id, meter, facts.scope(per, routed), window, start)
+        counter = keys.counter(facts.org_id, facts.measure(meter), facts.scope(per, routed), window, start)
         bypassed = facts.bypassed_until(meter) is not None
         rule = OPEN if bypassed else (quota.on_store_failure if quota else None) or default
         enforced = None if bypassed or quota is None or quota.shadow else _blocks_at(quota)
@@ -345,7 +356,7 @@ def _slower(facts: _Facts, quota: Quota, main: Limit, *, bypassed: bool) -> Limi
     scope = keys.beyond(facts.scope(quota.per, quota.routed), quota.window)
     own = replace(quota, limit=then.limit, window=then.window, mode=Mode.HARD, then=None)
     return Limit(
-        counter=keys.counter(facts.org_id, quota.meter, scope, then.window, start), meter=quota.meter, cost=main.cost,
+        counter=keys.counter(facts.org_id, facts.measure(quota.meter), scope, then.window, start), meter=quota.meter, cost=main.cost,
         enforced=None if bypassed or quota.shadow else then.limit, quota=own, start_ms=start, end_ms=end, rule=main.rule,
         main=0, after=quota.limit,
     )  # fmt: skip

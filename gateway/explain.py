@@ -43,7 +43,7 @@ async def explain(
         return {**story, "limits": [], "verdict": f"402: {found.refused}"}
     bypasses = Bypasses()
     bypasses.learn(await redis.get(keys.BYPASS))
-    charge = make_charge(found, route, method, record.key_id, now_ms, bypasses=bypasses)
+    charge = make_charge(found, route, method, record, now_ms, bypasses=bypasses)
     if not charge.decides:
         return {**story, "limits": [], "verdict": "forwarded: the route charges nothing"}
     return {**story, **await _limits(redis, charge, bypasses, found.org_id, now_ms), "on_store_failure": rule_to_json(charge.rule)}

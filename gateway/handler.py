@@ -100,7 +100,7 @@ class Handler:
         name = (id(route), method, caller.key.key_id)
         found = charges.get(name)
         if found is None or not found.from_ms <= now < found.until_ms:
-            found = charges[name] = make_charge(caller.org.entitlement, route, method, caller.key.key_id, now, bypasses=self.bypasses)
+            found = charges[name] = make_charge(caller.org.entitlement, route, method, caller.key, now, bypasses=self.bypasses)
         return found
 
     def nobodys_charge(self, call: Call, route: Route) -> Charge:

@@ -230,6 +230,41 @@ async def test_a_rotated_key_works_beside_the_new_one_and_the_list_says_so(house
     assert listed[new["id"]]["scopes"] == ["reports"]
 
 
+async def test_a_keys_own_limit_holds_for_it_alone_and_another_acts_on_the_next_call(house: House, acme: Org) -> None:
+    made = await house.run("key", "create", acme.slug, "--limit", "api=3/day")
+    assert [(await call(house, X_API_Key=made["api_key"]))[0] for _ in range(4)] == [200, 200, 200, 429]
+    _, headers, body = await call(house, X_API_Key=made["api_key"])
+    assert (body["error"]["details"]["quota"], body["error"]["details"]["per"]) == (3, "key")
+    assert '"api-daily-key";q=3' in headers["ratelimit-policy"]
+    assert (await call(house, X_API_Key=acme.api_key))[0] == 200
+    await house.run("key", "grant", str(made["id"]), "--limit", "api=5/day")
+    assert [(await call(house, X_API_Key=made["api_key"]))[0] for _ in range(3)] == [200, 200, 429]
+    await house.run("key", "grant", str(made["id"]), "--no-limits")
+    assert (await call(house, X_API_Key=made["api_key"]))[0] == 200
+
+
+async def test_a_keys_own_rate_holds_for_it_alone(house: House, acme: Org) -> None:
+    made = await house.run("key", "create", acme.slug, "--limit", "api=2/minute")
+    assert [(await call(house, X_API_Key=made["api_key"]))[0] for _ in range(3)] == [200, 200, 429]
+    assert (await call(house, X_API_Key=acme.api_key))[0] == 200
+
+
+async def test_a_test_key_is_limited_by_itself_and_billed_to_nobody(house: House) -> None:
+    org = await house.org("Tester", "pro")  # overage from 1,000 on; each call on a report weighs ten
+    made = await house.run("key", "create", org.slug, "--test", "--limit", "api=60/day")
+    assert made["api_key"].startswith("wbk_test_")
+    headers = {"X_API_Key": made["api_key"]}
+    assert [(await call(house, "/v1/reports/1", **headers))[0] for _ in range(7)] == [200] * 6 + [429]
+    _, _, seen = await call(house, "/hello", X_API_Key=org.api_key)
+    assert "X-Org-Test" not in seen["headers"]
+    assert await house.counter(org) == 1
+    assert await house.counter(org, "?api") == 60
+    await house.flush()
+    assert (await house.ledger(org), await house.ledger(org, "?api")) == ((1, 0), (60, 0))
+    usage = {row["service"]: row for row in (await house.run("usage", "--org", org.slug))["usage"]}
+    assert (usage["api"]["current_usage"], usage["?api"]["current_usage"], usage["?api"]["quota"]) == (1, 60, None)
+
+
 async def test_two_keys_in_one_request_are_ambiguous(house: House, acme: Org) -> None:
     headers = [("X-API-Key", acme.api_key), ("X-API-Key", acme.api_key)]
     async with aiohttp.ClientSession() as session, session.get(house.gateway + "/hello", headers=headers) as answer:

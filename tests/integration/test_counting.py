@@ -32,6 +32,7 @@ from gateway.server_clock import ServerClock
 from gateway.shipper import Shipper
 from gateway.tally import Tally
 from metering.model import keys
+from metering.model.apikey import KeyRecord
 from metering.model.clock import SystemClock
 from metering.model.entitlement import Entitlement
 from metering.model.quota import CLOSED, OPEN, FailureRule, Quota
@@ -72,7 +73,8 @@ class Worker:
             org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=0,
             quotas=(Quota(meter="api", limit=LIMIT, on_store_failure=rule),),
         )  # fmt: skip
-        return make_charge(entitlement, Route(id=1, path="/*", upstream="app", charge={"api": Fixed(1)}), "GET", 1, self.clock.now_ms())
+        route = Route(id=1, path="/*", upstream="app", charge={"api": Fixed(1)})
+        return make_charge(entitlement, route, "GET", KeyRecord(key_id=1, org_id=""), self.clock.now_ms())
 
     def _up(self, server: Any) -> None:
         self.admission.link_up(server)

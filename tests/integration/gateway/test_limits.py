@@ -15,6 +15,7 @@ from gateway.charges import Charge, make_anonymous_charge, make_charge
 from gateway.decisions import Decision
 from gateway.standing import refusing, standing
 from metering.model import keys
+from metering.model.apikey import KeyRecord
 from metering.model.clock import SystemClock
 from metering.model.entitlement import Entitlement
 from metering.model.quota import CLOSED, OPEN, Concurrency, Mode, Per, Quota, Rate, Then, Window
@@ -75,7 +76,7 @@ def charge(*quotas: Quota, route: dict[str, Any] | None = None, at_ms: int = 0, 
         org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=0, quotas=quotas, **facts
     )  # fmt: skip
     found = Route(id=1, path="/*", upstream="app", **{"charge": API, **(route or {})})
-    return make_charge(entitlement, found, "GET", 1, at_ms or SystemClock().now_ms())
+    return make_charge(entitlement, found, "GET", KeyRecord(key_id=1, org_id=""), at_ms or SystemClock().now_ms())
 
 
 async def ask(worker: Worker, of: Charge, times: int = 1) -> list[Decision]:

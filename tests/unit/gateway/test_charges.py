@@ -36,7 +36,7 @@ def charge(
         org_id=ORG, slug="acme", name="Acme", version=12, plan="free", plan_version=1, anchor_ms=ANCHOR, quotas=quotas, overrides=overrides
     )
     route = Route(id=5, path="/*", upstream="app", charge=costs or {"api": Fixed(1)}, quotas=route_quotas, on_store_failure=rule)
-    return make_charge(entitlement, route, "GET", 9, NOW)
+    return make_charge(entitlement, route, "GET", KeyRecord(key_id=9, org_id=""), NOW)
 
 
 def api(limit: int | None, window: Window = Window.PERIOD, mode: Mode = Mode.HARD, **facts: object) -> Quota:

@@ -7,6 +7,7 @@ import pytest
 from config.gateway import Fixed, Route
 from gateway.bypasses import Bypasses
 from gateway.charges import Charge, make_charge
+from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass, to_json
 from metering.model.entitlement import Entitlement
 from metering.model.quota import CLOSED, OPEN, Per, Quota, Window
@@ -26,7 +27,7 @@ ROUTE = Route(
 def charge(*bypasses: Bypass, now_ms: int = NOW) -> Charge:
     known = Bypasses()
     known.learn(to_json(bypasses).encode())
-    return make_charge(ACME, ROUTE, "GET", 9, now_ms, bypasses=known)
+    return make_charge(ACME, ROUTE, "GET", KeyRecord(key_id=9, org_id=""), now_ms, bypasses=known)
 
 
 def enforced(of: Charge) -> list[int | None]:
@@ -64,4 +65,4 @@ def test_while_the_store_is_away_a_bypassed_limit_has_no_say() -> None:
     open_pages = replace(ACME, quotas=(Quota(meter="api", limit=5), Quota(meter="pages", limit=7, on_store_failure=CLOSED)))
     known = Bypasses()
     known.learn(to_json([Bypass(id=1, until_ms=END, meter="api")]).encode())
-    assert make_charge(open_pages, ROUTE, "GET", 9, NOW, bypasses=known).rule == CLOSED
+    assert make_charge(open_pages, ROUTE, "GET", KeyRecord(key_id=9, org_id=""), NOW, bypasses=known).rule == CLOSED

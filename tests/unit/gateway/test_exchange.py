@@ -13,6 +13,7 @@ from gateway.exchange import Metered, cause_of_return, header_units
 from gateway.metrics import GatewayMetrics
 from gateway.outcome import Ended, Outcome
 from gateway.recorder import Recorder
+from metering.model.apikey import KeyRecord
 from metering.model.clock import FrozenClock
 from metering.model.entitlement import Entitlement
 from metering.model.ledger import parse
@@ -102,7 +103,7 @@ class House:
         return Exchange(self, of, Metered(xid, self.charge, self.recorder, self.metrics))
 
     def _made(self, of: Route) -> Charge:
-        return make_charge(ACME, of, "GET", 9, self.clock.now_ms())
+        return make_charge(ACME, of, "GET", KeyRecord(key_id=9, org_id=""), self.clock.now_ms())
 
     def now(self, of: Route) -> Charge:
         if not self.charge.holds(self.clock.now_ms()):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from config.gateway import Fixed, Route
 from gateway.charges import Charge, make_charge
 from gateway.failure import Grace, Verdict
+from metering.model.apikey import KeyRecord
 from metering.model.clock import FrozenClock
 from metering.model.entitlement import Entitlement
 from metering.model.quota import CLOSED, OPEN, FailureRule, Quota, Window
@@ -23,7 +24,8 @@ def charge(*rules: FailureRule, now_ms: int = 0, org: str = "o") -> Charge:
     windows = (Window.HOUR, Window.DAY, Window.MONTH)
     quotas = tuple(Quota(meter="api", limit=100, window=w, on_store_failure=r) for w, r in zip(windows, rules, strict=False))
     entitlement = Entitlement(org_id=org, slug="a", name="A", version=1, plan="p", plan_version=1, anchor_ms=0, quotas=quotas)
-    return make_charge(entitlement, Route(id=1, path="/*", upstream="app", charge={"api": Fixed(3)}), "GET", 1, now_ms)
+    route = Route(id=1, path="/*", upstream="app", charge={"api": Fixed(3)})
+    return make_charge(entitlement, route, "GET", KeyRecord(key_id=1, org_id=""), now_ms)
 
 
 def ready(workers: int = 1, used: dict[str, int] | None = None) -> Grace:

@@ -13,6 +13,7 @@ from config.gateway import Fixed, Route
 from gateway import responses
 from gateway.charges import Charge, make_charge
 from gateway.decisions import Decision, Status
+from metering.model.apikey import KeyRecord
 from metering.model.clock import to_datetime
 from metering.model.entitlement import Entitlement
 from metering.model.errors import NotFound, PaymentRequired, QuotaExceeded, StoreUnavailable, Unauthorized, WeighbridgeError
@@ -29,7 +30,7 @@ def charge(*quotas: Quota, rates: tuple[Rate, ...] = (), concurrency: tuple[Conc
     )  # fmt: skip
     costs = costs or {"api": 1}
     route = Route(id=1, path="/*", upstream="app", charge={meter: Fixed(units) for meter, units in costs.items()})
-    return make_charge(entitlement, route, "GET", 9, NOW_MS)
+    return make_charge(entitlement, route, "GET", KeyRecord(key_id=9, org_id=""), NOW_MS)
 
 
 def quota(limit: int, window: Window = Window.HOUR, meter: str = "api", **facts: Any) -> Quota:
