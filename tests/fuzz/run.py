@@ -153,7 +153,7 @@ class Fuzz:
         self.report.broken += [f"{path}: {each}" for each in broken]
 
     def _answer(self, seen: Seen) -> Script:
-        plan = self._scripts.get(seen.case)
+        plan = self._scripts.get(seen.case) if seen.request.target.startswith(b"/odd/") else None
         return plan.answer(seen) if plan is not None else plain_answer(seen)
 
     # --- hostile clients --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from .cases import BODIES, CHUNKED, HEADS, MENDED_BODIES, SMUGGLED, UNENDED_BODIES, Bad
 from .parties import Origin, Way, code_of, get, post, request, until
-from .rig import Rig
+from .rig import Payer, Rig
 
 AFTER = get(b"/after", b"Connection: close")
 ids = [f"{name} [RFC {case.section}]" for name, case in HEADS.items()]
@@ -112,3 +112,13 @@ async def test_faults_in_a_row_harm_nobody_else(direct: Way, origin: Origin) -> 
         client.send(HEADS[name].raw)
         assert (await other.ask(get(b"/other"))).status == 200
     assert set(origin.targets) == {b"/other"}
+
+
+async def test_a_call_that_is_refused_before_it_was_passed_on_is_not_charged(direct: Way, origin: Origin, payer: Payer) -> None:
+    """Its body breaks the rules while it waits to be admitted."""
+    for _ in range(5):
+        head = request(CHUNKED, start=b"POST / HTTP/1.1", key=payer.key)
+        assert (await direct.ask(head + b"zz\r\n")).status == 400
+    assert (await direct.ask(get(key=payer.key))).status == 200
+    await until(lambda: payer.rig.ledger("api", payer.org))
+    await payer.pays(api=1 + sum(call.target == b"/" and call.has(b"transfer-encoding") for call in origin.calls))
