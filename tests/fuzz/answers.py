@@ -197,13 +197,7 @@ def _finished(random: Random, method: bytes, raw: bytes, notes: list[str]) -> St
 
 def known(step: Step) -> str:
     """The fault of the gateway that this answer is known to bring out; empty for none. An entry goes when its fault does."""
-    if _INTERIM_REASON.search(step.raw):
-        return "control bytes in the reason of an interim answer are passed on"
-    try:
-        _, end = response_at(step.raw, 0, step.method, ended=False, lenient=True)
-    except (Fault, Short):
-        return ""
-    return "a second response's body is passed on behind the first" if step.raw[end:].lstrip(b"\r\n").startswith(b"HTTP/1.1 2") else ""
+    return "control bytes in the reason of an interim answer are passed on" if _INTERIM_REASON.search(step.raw) else ""
 
 
 @dataclass

@@ -15,6 +15,9 @@ from random import Random
 from .strict import Fault, Request, Short, request_at
 
 _NO_LINGER = struct.pack("ii", 1, 0)
+_STAY_BEHIND = frozenset(
+    (b"keep-alive", b"proxy-connection", b"upgrade", b"expect", b"x_org_id", b"content_length", b"transfer_encoding")
+)  # fmt: skip
 DECOY = b"\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nX-Seen: 999999999\r\nContent-Length: 4\r\n\r\nevil"
 
 
@@ -146,9 +149,10 @@ class Origin:
             if len(request.all(name)) != 1:
                 self.faults.append(f"{len(request.all(name))} times {name!r}: {request.fields}")
         names = {name.lower() for name, _ in request.fields}
-        if names & {b"keep-alive", b"proxy-connection", b"upgrade", b"expect", b"x_org_id", b"content_length", b"transfer_encoding"}:
+        upgrade = names & {b"upgrade"} if b"h2c" not in request.tokens(b"upgrade") else set()  # a tunnel is asked for
+        if (names - upgrade) & _STAY_BEHIND:
             self.faults.append(f"a field that should have stayed behind: {request.fields}")
-        if not request.tokens(b"connection") <= {b"te"} or b"weighbridge" not in b"".join(request.all(b"via")[-1:]):
+        if not request.tokens(b"connection") <= {b"te", *upgrade} or b"weighbridge" not in b"".join(request.all(b"via")[-1:]):
             self.faults.append(f"Connection or Via: {request.fields}")
 
     async def _answer(self, seen: Seen, writer: asyncio.StreamWriter) -> bool:
