@@ -219,11 +219,13 @@ class UpstreamConnection(asyncio.Protocol):
                 return "its transfer coding is not chunked alone"
             if version == "1.0":
                 return "it sent Transfer-Encoding in HTTP/1.0"
+        if version not in ("1.0", "1.1"):
+            return "its version is none"
         if not 200 <= head.status <= 999:
             return "its status is none"
         if head.reason == b"OK":
             return ""
-        return "" if head.reason.isascii() and head.reason.decode().isprintable() else "its reason phrase has control bytes"
+        return "" if _speakable(head.reason) else "its reason phrase has control bytes"
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -243,7 +245,8 @@ class UpstreamConnection(asyncio.Protocol):
         assert parser is not None
         status = parser.get_status_code()
         if 100 <= status < 200:
-            self.interim = [*self.interim, (status, self._reason, self._headers)]
+            if _speakable(self._reason):
+                self.interim = [*self.interim, (status, self._reason, self._headers)]
             self._interim = True
             self._headers = []
         else:
@@ -346,3 +349,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.lost = True
         self._owner.forget_idle(self)
         self.transport.abort()
+
+
+def _speakable(reason: bytes) -> bool:
+    """Whether a reason phrase is text (RFC 9112 §4); an interim response whose reason is none is not passed on."""
+    return reason.isascii() and reason.decode().isprintable()
