@@ -399,6 +399,11 @@ class Admission:
 
 def _take(waiting: dict[Charge, list[Asker]], most: int) -> list[Group]:
     """Groups in order of arrival, at most `most` calls; those whose client left are dropped."""
+    if len(waiting) == 1:
+        charge, askers = waiting.popitem()
+        if len(askers) == 1:
+            return [] if askers[0].gone else [(charge, askers)]
+        waiting[charge] = askers
     groups, taken = [], 0
     for charge in list(waiting):
         askers = [a for a in waiting.pop(charge) if not a.gone]

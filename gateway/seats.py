@@ -11,7 +11,7 @@ from metering.store.redis.link import pack
 
 from .charges import Charge, SlotLimit
 from .scripts import SLOTS
-from .wire import bulk
+from .wire import bulks
 
 BEAT_SECONDS = 1.0
 _ALL_EVERY = 5  # beats: what is held is said again long before the store forgets it
@@ -70,7 +70,7 @@ class Seats:
     def words(self, charge: Charge) -> bytes:
         """What an admit says of the slots of this charge: after all its other arguments."""
         self._number += 1
-        parts = [bulk(self._number)]
+        words = [self._number]
         for slot in charge.slots:
-            parts += [bulk(slot.concurrency.limit), bulk(int(slot.shadow)), bulk(self.held.get(slot.key, 0))]
-        return b"".join(parts)
+            words += [slot.concurrency.limit, int(slot.shadow), self.held.get(slot.key, 0)]
+        return bulks(words)

@@ -5,26 +5,24 @@ The layout is that of lua/admit.lua, where its meaning is.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from metering.model import keys
+from metering.store.redis.link import pack
 
 from .scripts import ADMIT
 
 Word = str | int | bytes
 
 
-def bulk(word: Word) -> bytes:
-    """One argument, as it stands in a command."""
-    data = word if isinstance(word, bytes) else str(word).encode()
-    return b"$%d\r\n%b\r\n" % (len(data), data)
-
-
 def bulks(words: Iterable[Word]) -> bytes:
-    return b"".join(map(bulk, words))
+    """Arguments, as they stand in a command."""
+    packed = pack(tuple(words))
+    return packed[packed.index(b"\n") + 1 :]
 
 
 CALLS_A_SCRIPT = 256
-COUNTS = tuple(bulk(count) for count in range(CALLS_A_SCRIPT + 1))
+COUNTS = tuple(bulks((count,)) for count in range(CALLS_A_SCRIPT + 1))
 _OWN_KEYS, _OWN_ARGUMENTS = 3, 3  # of a script, whatever its groups
 
 
@@ -48,6 +46,7 @@ def pieces(bucket: int, names: Sequence[str], arguments: Sequence[Word], *, slot
     return Pieces(_head(bucket, len(names), count) + packed, packed, len(names), bulks(arguments), count)
 
 
+@lru_cache(maxsize=16_384)
 def _head(bucket: int, key_count: int, argument_count: int) -> bytes:
     """From the command's name to the bucket's own keys."""
     key_count += _OWN_KEYS
@@ -71,7 +70,7 @@ def admit_many(bucket: int, who: bytes, n: int, groups: Sequence[tuple[Pieces, i
     """A script of several groups: each one's pieces, count, and what it says of slots."""
     parts = [_head(bucket, sum(p.key_count for p, _, _ in groups), sum(p.argument_count for p, _, _ in groups))]
     parts += [p.keys for p, _, _ in groups]
-    parts += [who, bulk(n)]
+    parts += [who, bulks((n,))]
     for group, count, slots in groups:
         parts += [COUNTS[count], group.arguments, slots]
     return b"".join(parts)

@@ -22,7 +22,7 @@ from aggregator.recovery import Recovery
 from aggregator.truth import PostgresTruth
 from config.gateway import Fixed, Route
 from gateway import adoption, pulse, scripts
-from gateway.admission import Admission, Status
+from gateway.admission import Admission, Decision, Status
 from gateway.adoption import Adopter
 from gateway.charges import Charge, make_charge
 from gateway.failure import Grace
@@ -30,17 +30,21 @@ from gateway.pulse import Pulse
 from gateway.recorder import Recorder
 from gateway.server_clock import ServerClock
 from gateway.shipper import Shipper
-from gateway.tally import Tally
+from gateway.tally import Sums, Tally
 from metering.model import keys
 from metering.model.apikey import KeyRecord
 from metering.model.clock import SystemClock
 from metering.model.entitlement import Entitlement
-from metering.model.quota import CLOSED, OPEN, FailureRule, Quota
+from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, Quota, Then, Window
 from metering.store import journal as journals
 from metering.store.redis.link import Link
 
 ORG = "5f0c1a52-7d43-4f0e-9c57-0f6f0f2b9a11"
 LIMIT = 120
+SLOTS = 4
+HARD = {"quotas": (Quota(meter="api", limit=LIMIT),)}
+THROTTLED = {"quotas": (Quota(meter="api", limit=50, mode=Mode.THROTTLE, then=Then(limit=LIMIT - 50, window=Window.MONTH)),)}
+SEATED = {**HARD, "concurrency": (Concurrency(limit=SLOTS),)}
 
 
 class Silent:
@@ -53,8 +57,17 @@ class Silent:
 class Worker:
     """One gateway worker without its HTTP side."""
 
-    def __init__(self, url: str, directory: Path, name: str, rule: FailureRule, *, deadline_seconds: float = 0.05) -> None:
-        self.name, self.in_flight, self.killed = name, list[int](), False
+    def __init__(
+        self,
+        url: str,
+        directory: Path,
+        name: str,
+        rule: FailureRule,
+        *,
+        deadline_seconds: float = 0.05,
+        limits: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.name, self.in_flight, self.killed = name, list[Decision](), False
         self.link = Link(url, deadline_seconds=deadline_seconds, scripts=scripts.BODIES, on_up=self._up, on_down=self._down)
         self.clock = ServerClock(SystemClock(), self.link)
         self.recorder = Recorder(directory, name, self.clock.now_ms)
@@ -63,17 +76,16 @@ class Worker:
         )
         self.shipper = Shipper(self.link, self.recorder, self.admission.buckets, self._synced, self.admission.epochs.learn)
         self.pulse = Pulse(self.link, name, "worker", self.clock, self.admission.epochs, lambda: [self.shipper])
-        self.charge = self._charge(rule)
+        self.charge = self._charge(rule, limits or HARD)
         self.statuses: list[Status] = []
         self.link.start()
         self.beating = asyncio.ensure_future(self.pulse.run())
 
-    def _charge(self, rule: FailureRule) -> Charge:
-        entitlement = Entitlement(
-            org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=0,
-            quotas=(Quota(meter="api", limit=LIMIT, on_store_failure=rule),),
+    def _charge(self, rule: FailureRule, limits: dict[str, Any]) -> Charge:
+        entitlement = Entitlement(org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=0, **limits)
+        route = Route(
+            id=1, path="/*", upstream="app", charge={"api": Fixed(1)}, on_store_failure=rule, closed_is_said=rule == CLOSED
         )  # fmt: skip
-        route = Route(id=1, path="/*", upstream="app", charge={"api": Fixed(1)})
         return make_charge(entitlement, route, "GET", KeyRecord(key_id=1, org_id=""), self.clock.now_ms())
 
     def _up(self, server: Any) -> None:
@@ -91,12 +103,14 @@ class Worker:
             decision = await self.admission.decide(self.charge)
             self.statuses.append(decision.status)
             if decision.xid:
-                self.in_flight.append(decision.xid)
+                self.in_flight.append(decision)
 
     def finish(self, rng: random.Random) -> None:
         if self.in_flight:
-            xid = self.in_flight.pop(rng.randrange(len(self.in_flight)))
-            self.recorder.ended(xid, self.charge.template, "5xx" if rng.random() < 0.25 else "", 200, 1, 0, 0, {})
+            decision = self.in_flight.pop(rng.randrange(len(self.in_flight)))
+            self.admission.release(decision)
+            template = self.charge.template_of(decision.beyond)
+            self.recorder.ended(decision.xid, template, "5xx" if rng.random() < 0.25 else "", 200, 1, 0, 0, {})
 
     async def kill(self) -> None:
         """As kill -9 leaves it: what was not written is gone, the lock is free, nobody says goodbye."""
@@ -111,8 +125,12 @@ class Worker:
 class System:
     """Two workers, an adopter, aggregators, and somebody who breaks things."""
 
-    def __init__(self, url: str, pool: asyncpg.Pool, directory: Path, rng: random.Random, rule: FailureRule) -> None:
+    def __init__(
+        self, url: str, pool: asyncpg.Pool, directory: Path, rng: random.Random, rule: FailureRule,
+        *, limits: dict[str, Any] | None = None, forgets: bool = True,
+    ) -> None:  # fmt: skip
         self.url, self.pool, self.directory, self.rng, self.rule = url, pool, directory, rng, rule
+        self.limits, self.forgets = limits, forgets
         self.redis = Redis.from_url(url)
         self.recovery = Recovery(PostgresTruth(pool), self.redis, SystemClock(), self._republish)
         self.names = 0
@@ -123,7 +141,7 @@ class System:
 
     def spawn(self) -> Worker:
         self.names += 1
-        return Worker(self.url, self.directory, f"w{self.names}", self.rule)
+        return Worker(self.url, self.directory, f"w{self.names}", self.rule, limits=self.limits)
 
     async def _republish(self) -> None:
         await self.redis.hset(keys.versions(keys.bucket_of(ORG)), ORG, "1")
@@ -150,7 +168,8 @@ class System:
         if fault < 0.02:
             await self.kill_one()
         elif fault < 0.03:
-            await self.redis.flushall()
+            if self.forgets:
+                await self.redis.flushall()
         elif fault < 0.06:
             self.rng.choice(self.workers).link.reset()
         elif fault < 0.09:
@@ -216,8 +235,13 @@ class System:
     async def ledger(self) -> int:
         return int(await self.pool.fetchval("SELECT coalesce(sum(quantity), 0) FROM billing.usage_events WHERE service = 'api'"))
 
-    async def counter(self) -> int:
-        return int(await self.redis.get(self.workers[0].charge.limits[0].counter) or 0)
+    async def counter(self, index: int = 0) -> int:
+        return int(await self.redis.get(self.workers[0].charge.limits[index].counter) or 0)
+
+    async def seated(self) -> dict[str, int]:
+        """Slots in the store, by worker."""
+        held: dict[Any, Any] = await self.redis.hgetall(self.workers[0].charge.slots[0].key)
+        return {worker.decode(): int(count) for worker, count in held.items()}
 
 
 @pytest.fixture
@@ -265,17 +289,22 @@ class Witness:
 
     def charged(self) -> int:
         """Σ of what every journal says, returns taken off."""
+        return sum(quantity for sums in self._sums() for field, quantity in sums.ledger.items() if field.split("|")[3] == "api")
+
+    def moved(self, counter: str) -> int:
+        """What every journal adds to this counter."""
+        return sum(sums.ledger_moves().get(counter, 0) for sums in self._sums())
+
+    def _sums(self) -> list[Sums]:
         for worker in journals.workers(self.directory):
             self._copy(worker)
-        total = 0
+        found: list[Sums] = []
         for worker in {path.name.split(".")[0] for path in self.kept.glob("*.log")}:
             tally = Tally()
-            batches = []
             for _, path in journals.segments(self.kept, worker):
-                batches += [b for payload in journals.read(path) if (b := tally.apply(orjson.loads(payload)))]
-            for sums in [*(b.sums for b in batches), *tally.sums.values()]:
-                total += sum(quantity for field, quantity in sums.ledger.items() if field.split("|")[3] == "api")
-        return total
+                found += [b.sums for payload in journals.read(path) if (b := tally.apply(orjson.loads(payload)))]
+            found += tally.sums.values()
+        return found
 
 
 @pytest.mark.parametrize("rule", [CLOSED, OPEN], ids=["closed", "open"])
@@ -295,6 +324,48 @@ async def test_whatever_breaks_ledger_journals_and_counter_agree_at_rest(
         assert await system.counter() == await system.ledger()
         if rule is CLOSED:
             assert await system.ledger() <= LIMIT
+    finally:
+        await system.end()
+
+
+@pytest.mark.parametrize(("seed", "forgets"), [(3, False), (4, False), (5, True)])
+async def test_whatever_breaks_both_quotas_of_a_throttle_hold_what_the_journals_say(
+    redis: str, pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, forgets: bool
+) -> None:
+    witness = Witness(tmp_path / "journal", monkeypatch)
+    system = System(redis, pool, tmp_path / "journal", random.Random(seed), CLOSED, limits=THROTTLED, forgets=forgets)
+    slower = system.workers[0].charge.limits[1].counter
+    try:
+        for _ in range(250):
+            await system.step()
+            if not forgets:
+                assert await system.counter() <= LIMIT
+        await system.rest()
+        assert await system.ledger() == witness.charged()
+        assert await system.counter() == await system.ledger()
+        beyond = witness.moved(slower)
+        assert beyond > 0
+        assert await system.counter(1) == beyond if not forgets else await system.counter(1) <= beyond
+    finally:
+        await system.end()
+
+
+@pytest.mark.parametrize("seed", [6, 7])
+async def test_whatever_breaks_no_more_calls_are_in_flight_than_may_be_and_none_is_left_behind(
+    redis: str, pool: asyncpg.Pool, tmp_path: Path, seed: int
+) -> None:
+    system = System(redis, pool, tmp_path / "journal", random.Random(seed), CLOSED, limits=SEATED)
+    try:
+        for _ in range(250):
+            await system.step()
+            assert sum(len(worker.in_flight) for worker in system.workers) <= SLOTS
+        await system.rest()
+        living = {worker.name for worker in system.workers}
+        async with asyncio.timeout(10):
+            while living & (await system.seated()).keys():
+                await asyncio.sleep(0.05)
+        statuses = [status for worker in system.workers for status in worker.statuses]
+        assert Status.ADMITTED in statuses
     finally:
         await system.end()
 
