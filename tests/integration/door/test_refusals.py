@@ -50,7 +50,7 @@ def test_a_wrong_command_is_a_usage_error(home, arguments: list[str]) -> None:
 
 def test_every_fault_of_the_files_is_named_at_once_and_nothing_starts(home) -> None:
     plans = home.config / "plans.yaml"
-    plans.write_text(plans.read_text().replace("meter: api", "meter: apy", 1))
+    plans.write_text(plans.read_text().replace("- {meter: api", "- {meter: apy", 1))
     gateway = home.config / "gateway.yaml"
     gateway.write_text(gateway.read_text().replace("upstream: app", "upstream: nobody", 1))
     for command in (["config", "check"], ["up", "--port", "0"]):
