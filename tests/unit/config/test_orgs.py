@@ -7,6 +7,8 @@ import pytest
 from config.load import load_good
 from config.orgs import KeySpec, OrgSpec
 from metering.model import apikey
+from metering.model.apikey import Kind
+from metering.model.quota import Per, Quota, Window
 
 from .samples import faults, files
 
@@ -26,6 +28,18 @@ def test_an_organization_has_id_plan_anchor_and_hashes_of_keys() -> None:
     assert found.orgs == {"acme": OrgSpec(id=ID, slug="acme", name="acme", plan="pro", anchor_ms=1_768_435_200_000, keys=(key,))}
 
 
+def keyed(words: str) -> str:
+    return orgs(f"id: {ID}, plan: pro, anchor: 2026-01-15T00:00:00Z, keys: [{{sha256: {HASH}, {words}}}]")
+
+
+def test_a_key_may_carry_scopes_and_quotas_of_its_own_and_a_hash_may_be_a_certificates() -> None:
+    found = load_good(files(orgs=keyed("certificate: true, scopes: [read], quotas: [{meter: api, limit: 5, window: day}]"))).orgs
+    assert found is not None
+    (key,) = found.orgs["acme"].keys
+    assert (key.kind, key.scopes) == (Kind.CERTIFICATE, {"read"})
+    assert key.quotas == (Quota(meter="api", limit=5, window=Window.DAY, per=Per.KEY, source="key"),)
+
+
 def test_without_the_file_there_are_none() -> None:
     assert load_good(files()).orgs is None
 
@@ -37,6 +51,10 @@ def test_without_the_file_there_are_none() -> None:
         (orgs("id: 5, plan: pro, anchor: 2026-01-15T00:00:00Z"), "orgs.acme.id", "UUID"),
         (orgs(f"id: {ID}, plan: pro, anchor: 2026-01-15"), "orgs.acme.anchor", "zone"),
         (orgs(f"id: {ID}, plan: pro"), "orgs.acme", "`anchor` is missing"),
+        (keyed("scopes: ['two words']"), "orgs.acme.keys[0].scopes[0]", "no scope"),
+        (keyed("quotas: [{meter: apo, limit: 5}]"), "orgs.acme.keys[0].quotas[0].meter", "did you mean `api`"),
+        (keyed("quotas: [{meter: api, limit: 5, per: route}]"), "orgs.acme.keys[0].quotas[0].per", "leave out `per`"),
+        (keyed("quotas: [{meter: api, limit: 5, mode: overage}]"), "orgs.acme.keys[0].quotas[0].mode", "write mode"),
         (orgs(f"id: {ID}, plan: pro, anchor: 2026-01-15T00:00:00Z, keys: [{{sha256: {KEY}}}]"), "orgs.acme.keys[0].sha256", HASH),
         (orgs(f"id: {ID}, plan: pro, anchor: 2026-01-15T00:00:00Z, keys: [{{key: {KEY}}}]"), "orgs.acme.keys[0].key", "sha256"),
         (orgs(more=f"  two: {{id: {ID}, plan: pro, anchor: 2026-01-15T00:00:00Z}}"), "orgs.two.id", "`acme` has this id"),
