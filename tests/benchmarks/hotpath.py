@@ -1,8 +1,8 @@
 """The hot path alone, in memory: the real parts of a worker between made-up transports; what callgrind counts (gate.py).
 
 python -m tests.benchmarks.hotpath FOLDER CASE ROUNDS. The parts are those that gateway/wiring.py builds. A client is a list of the
-bytes written to it, the service answers every request at once, and the store's replies are those that a real one gave while the
-worker warmed up: calls come in lockstep, so each round asks what the round before it asked.
+bytes written to it, the service answers every request at once, and so does the store: with the replies that a real one gave to the
+same commands while the worker warmed up. Calls come in lockstep, so each round asks what a round before it asked.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import uvloop
 
 from gateway import wiring
@@ -25,7 +26,7 @@ from gateway.wiring import Worker
 from metering.store.redis.link import Link
 
 CALLS_A_ROUND = 16
-_WARM_UP_ROUNDS = 30
+_WARM_UP_ROUNDS = 60
 _BODY = b"Weighed and passed. " * 11 + b"Weighed."
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: bench\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\nContent-Length: 228\r\n\r\n"
@@ -67,8 +68,67 @@ class Transport(asyncio.Transport):
         return False
 
 
+class Store(asyncio.Protocol):
+    """Between a connection to the store and its user: scripts that were asked for before are answered as the store did then.
+
+    In the next turn, and without a socket. All else goes to the store; what it says of scripts is remembered.
+    """
+
+    def __init__(self, user: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
+        self._user, self._loop, self.new = user, loop, 0
+        self._wire: Any = None
+        self._known: dict[tuple[bytes, ...], bytes] = {}
+        self._asked: tuple[bytes, ...] = ()
+        self._unanswered, self._said, self._replies = 0, b"", hiredis.Reader()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = transport
+        self._user.connection_made(Transport(self._written))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._user.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._said += data
+        self._replies.feed(data)
+        while self._replies.gets() is not False:
+            self._unanswered -= 1
+        if not self._unanswered:
+            if self._asked:
+                self._known[self._asked] = self._said
+            self._said = b""
+        deliver(self._user, data)
+
+    def _written(self, data: bytes) -> None:
+        asked, commands = _questions(data)
+        if asked in self._known and not self._unanswered:
+            self._loop.call_soon(deliver, self._user, self._known[asked])
+            return
+        self.new += 1
+        self._asked = () if self._unanswered else asked
+        self._unanswered += commands
+        self._wire.write(data)
+
+
+def _questions(data: bytes) -> tuple[tuple[bytes, ...], int]:
+    """The words of some commands without what makes each one another: of our scripts, the caller's number of the call (ARGV[3]).
+
+    And how many commands; no words if one of them is no script.
+    """
+    reader, words, count = hiredis.Reader(), list[bytes](), 0
+    reader.feed(data)
+    while (command := reader.gets()) is not False:
+        count += 1
+        if command[0] == b"EVALSHA":
+            del command[3 + int(command[2]) + 2]
+        words += command
+    return (tuple(words) if words.count(b"EVALSHA") == count else ()), count
+
+
 class Loop(uvloop.Loop):
-    """Connections to the service lead to one that answers each request in the next turn; the store's are real."""
+    """Connections to the service lead to one that answers each request in the next turn; those to the store through `Store`."""
+
+    store: Store
 
     async def create_connection(self, protocol_factory: Any, *_: Any, **__: Any) -> Any:
         protocol = protocol_factory()
@@ -76,27 +136,9 @@ class Loop(uvloop.Loop):
         protocol.connection_made(transport)
         return transport, protocol
 
-
-class Replies:
-    """Stands in for `Link.call`: keeps the store's replies while it is `learning`, gives them again afterwards."""
-
-    def __init__(self, link: Link, loop: asyncio.AbstractEventLoop) -> None:
-        self._real, self._loop, self.learning = link.call, loop, True
-        self._known: dict[tuple[bytes, ...], Any] = {}
-
-    def __call__(self, packed: bytes, callback: Callable[[Any], None]) -> None:
-        words = packed.split(b"\r\n", 9)
-        question = tuple(words[4:9:4])  # of EVALSHA: the script, its first key
-        if not self.learning:
-            if question in self._known:
-                self._loop.call_soon(callback, self._known[question])
-            return
-
-        def learned(reply: Any) -> None:
-            self._known[question] = reply
-            callback(reply)
-
-        self._real(packed, learned)
+    async def create_unix_connection(self, protocol_factory: Any, *where: Any, **how: Any) -> Any:
+        self.store = Store(protocol_factory(), self)
+        return await super().create_unix_connection(lambda: self.store, *where, **how)
 
 
 class Clients:
@@ -151,21 +193,21 @@ def part(worker: Worker, kind: type) -> Any:
 
 
 async def driven(worker: Worker, case: dict[str, Any], rounds: int, counting: Callable[[bool], None]) -> None:
-    """Instead of serving: the store is learned, then the rounds are counted."""
-    link = part(worker, Link)
-    link.start()
+    """Instead of serving: what the store says is learned, then the rounds are counted."""
+    part(worker, Link).start()
     await worker._first_contact()
-    replies = link.call = Replies(link, asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Loop)
     clients = Clients(part(worker, DownstreamServer), requests_of(case))
     for _ in range(_WARM_UP_ROUNDS):
         await clients.round()
-    replies.learning = False
-    for _ in range(_WARM_UP_ROUNDS):
-        await clients.round()
     gc.collect()
+    loop.store.new = 0
     counting(True)
     for _ in range(rounds):
         await clients.round()
+    if loop.store.new > rounds // 10:
+        raise SystemExit(f"the store was asked {loop.store.new} new questions in {rounds} equal rounds: its replies cannot be learned")
     part(worker, GatewayMetrics).gather()  # what a call puts off for later counts too
     part(worker, Shipper).cut_now()
     counting(False)

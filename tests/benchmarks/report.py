@@ -149,7 +149,9 @@ def _line(row: Row, reference: Row | None) -> str:
         row.title,
         f"{row.median('per_second'):,.0f}",
         f"{factor:.2f}" if factor is not None else "–",
-        f"{reference.median('cpu_us_a_call') / cpu:.2f}" if factor is not None and reference is not None and cpu else "–",
+        f"{reference.median('cpu_us_a_call') / cpu:.2f}"
+        if reference is not None and reference.rounds and reference.median("cpu_us_a_call") and cpu
+        else "–",
         f"{row.median('megabytes_per_second'):,.0f}",
         f"{row.median('p50_us') / 1000:.2f}",
         f"{row.median('p99_us') / 1000:.2f}",

@@ -13,7 +13,6 @@ from tests.benchmarks.gate import CASES
 from tests.benchmarks.hotpath import CALLS_A_ROUND
 
 
-@pytest.mark.xfail(reason="calls that join a batch in another way than at the warm-up get a reply that was another batch's", strict=False)
 @pytest.mark.parametrize("name", list(CASES))
 def test_the_hot_path_answers_every_call_of_each_case(name: str, redis: str, tmp_path: Path) -> None:
     """It ends with a sentence and not with 0 where an answer is missing, or is none that was asked for."""
