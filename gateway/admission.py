@@ -17,7 +17,7 @@ from metering.store.redis.link import Link, Server, pack
 
 from . import wire
 from .charges import Charge
-from .decisions import Asker, Awaiting, Decision, Status, misses, parts, said
+from .decisions import Asker, Awaiting, Decision, Group, Status, misses, parts, said, take
 from .epochs import BucketEpoch, Epochs
 from .failure import Grace
 from .recorder import Recorder
@@ -25,8 +25,6 @@ from .scripts import RESOLVE
 from .seats import BEAT_SECONDS, Seats
 
 __all__ = ["Admission", "Asker", "BucketState", "Decision", "Status"]
-
-Group = tuple[Charge, list[Asker]]
 
 
 @dataclass(slots=True)
@@ -127,7 +125,7 @@ class Admission:
                 self._link.call(state.seats.statement(state.tag, self._recorder.worker), partial(self._said, state))
             if state.waiting and state.open and self._begin(state, state.tag):
                 begun.append(state)
-        if begun and not self._flush():  # a successor must be able to read what the tickets of these calls stand for
+        if begun and not self._names_written():  # a successor must be able to read what the tickets of these calls stand for
             for state in begun:
                 self._refuse_unwritten(state)
             return
@@ -137,7 +135,7 @@ class Admission:
             self._link.call(self._pack(state, call), partial(self._admitted, state, call))
 
     def _begin(self, state: BucketState, tag: str) -> bool:
-        groups = _take(state.waiting, wire.CALLS_A_SCRIPT)
+        groups = take(state.waiting, wire.CALLS_A_SCRIPT)
         if not groups:
             return False
         state.n += 1
@@ -324,6 +322,7 @@ class Admission:
                 asker.decided(decision)
             except Exception as exc:  # noqa: BLE001  told to the loop, which logs it; the other calls go on
                 self._loop.call_exception_handler({"message": "a call failed on its decision", "exception": exc})
+                self._abandoned(decision)
 
     def _abandoned(self, decision: Decision) -> None:
         """The client left between its grant and its call: never forwarded, so given back."""
@@ -332,8 +331,14 @@ class Admission:
             self._recorder.left_before(decision.xid)
 
     def _flush(self) -> bool:
+        return self._on_disk(self._recorder.flush)
+
+    def _names_written(self) -> bool:
+        return self._on_disk(self._recorder.flush_names)
+
+    def _on_disk(self, write: Callable[[], None]) -> bool:
         try:
-            self._recorder.flush()
+            write()
         except OSError as exc:
             self._metrics.journal_error(str(exc))
             return False
@@ -395,24 +400,3 @@ class Admission:
         waiting, state.waiting = state.waiting, {}
         for charge, askers in waiting.items():
             self._by_rule(state, charge, askers, None)
-
-
-def _take(waiting: dict[Charge, list[Asker]], most: int) -> list[Group]:
-    """Groups in order of arrival, at most `most` calls; those whose client left are dropped."""
-    if len(waiting) == 1:
-        charge, askers = waiting.popitem()
-        if len(askers) == 1:
-            return [] if askers[0].gone else [(charge, askers)]
-        waiting[charge] = askers
-    groups, taken = [], 0
-    for charge in list(waiting):
-        askers = [a for a in waiting.pop(charge) if not a.gone]
-        if taken + len(askers) > most:
-            waiting[charge] = askers[most - taken :]
-            askers = askers[: most - taken]
-        if askers:
-            groups.append((charge, askers))
-            taken += len(askers)
-        if taken >= most:
-            break
-    return groups

@@ -154,6 +154,9 @@ class Call(Transfer):
                 self.client.run(self.handler.ask_again(self, status))
         except WeighbridgeError as error:
             self.reject(error)
+        except Exception:
+            self.client.failed(self.request)
+            raise  # to admission, which gives back what was granted
 
     def _admitted(self, decision: Decision) -> None:
         handler, charge, route = self.handler, self.charge, self.route

@@ -17,6 +17,7 @@ from metering.model.period import period_at, window_at
 from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, Per, Quota, Rate, Window, strictest
 
 from .bypasses import NO_BYPASS, Bypasses
+from .limits import Limit, Policy, RateLimit, SlotLimit, blocks_at
 from .tally import Template
 from .wire import Pieces, Word, pieces
 
@@ -25,80 +26,6 @@ _NO_KEY = KeyRecord(key_id=0, org_id="")
 _MOST_DEBT = 2**52  # the script's numbers are exact up to here
 _MOST_THROTTLES = 4  # of one call; the script takes a template for every way in which they can be reached
 VARIANTS_KEPT = 10_000
-
-
-@dataclass(slots=True, eq=False)
-class Limit:
-    """One counter that a call moves. `enforced` is the limit if reaching it blocks; `quota` None where nothing limits.
-
-    `main` is set on the slower quota of a throttle: the index of its main quota, beyond whose limit `after` it is charged.
-    """
-
-    counter: str
-    meter: str
-    cost: int
-    enforced: int | None
-    quota: Quota | None
-    start_ms: int
-    end_ms: int
-    rule: FailureRule
-    main: int | None = None
-    after: int = 0
-
-    @property
-    def expires_ms(self) -> int:
-        return keys.counter_expires_ms(self.quota.window if self.quota else Window.PERIOD, self.end_ms)
-
-    @property
-    def name(self) -> str:
-        """As headers, messages and logs call it."""
-        if self.quota is None:
-            return f"{self.meter}-period"
-        return self.quota.name if self.main is None else f"{self.quota.name}-throttled"
-
-    @property
-    def shadowed(self) -> int | None:
-        """The limit that would block, where this one decides as a shadow."""
-        return None if self.quota is None or self.enforced is not None else _blocks_at(self.quota)
-
-
-@dataclass(slots=True, eq=False)
-class RateLimit:
-    """One rate. It is owed `unit` for each unit that passes, up to `most`, and pays off `slope` a microsecond."""
-
-    key: str
-    rate: Rate
-    cost: int
-    unit: int
-    slope: int
-    shadow: bool
-
-    @property
-    def most(self) -> int:
-        return self.rate.depth * self.unit
-
-
-@dataclass(slots=True, eq=False)
-class SlotLimit:
-    """One limit on calls in flight."""
-
-    key: str
-    bucket: int
-    concurrency: Concurrency
-    shadow: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the rate-limit headers say of a charge (responses.py): `text` and `lines` are what never changes.
-
-    `quotas`: place in Decision.used, name, limit, end of the window. `rates`: place, name, the rate.
-    """
-
-    text: bytes
-    lines: bytes
-    quotas: tuple[tuple[int, str, int, int], ...]
-    rates: tuple[tuple[int, str, RateLimit], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -323,7 +250,7 @@ def _limits(facts: _Facts) -> tuple[Limit, ...]:
         counter = keys.counter(facts.org_id, facts.measure(meter), facts.scope(per, routed), window, start)
         bypassed = facts.bypassed_until(meter) is not None
         rule = OPEN if bypassed else (quota.on_store_failure if quota else None) or default
-        enforced = None if bypassed or quota is None or quota.shadow else _blocks_at(quota)
+        enforced = None if bypassed or quota is None or quota.shadow else blocks_at(quota)
         new = Limit(counter, meter, costs.get(meter, 0), enforced, quota, start, end, rule)
         found[counter] = _tighter(found.get(counter), new)
         if quota is not None and quota.mode is Mode.THROTTLE and quota.then is not None and len(throttles) < _MOST_THROTTLES:
@@ -338,13 +265,6 @@ def _limits(facts: _Facts) -> tuple[Limit, ...]:
     for counter, slower in throttles:
         slower.main = places.index(counter)
     return (*found.values(), *(slower for _, slower in throttles))
-
-
-def _blocks_at(quota: Quota) -> int | None:
-    """The use at which this quota blocks, if it does. A throttle whose slower quota nobody gave blocks like any."""
-    if quota.mode is Mode.HARD or (quota.mode is Mode.THROTTLE and quota.then is None):
-        return quota.limit
-    return quota.stop_at
 
 
 def _slower(facts: _Facts, quota: Quota, main: Limit, *, bypassed: bool) -> Limit:

@@ -28,6 +28,7 @@ _FIRST_REQUEST_SECONDS = 1.0  # when the server is going down
 _LINGER_SECONDS = 2.0  # how long a closing connection reads on, so that our answer is not lost to a reset
 _JOINED_BYTES = 16_384  # below it, one copy costs less than several writes
 _FOR_BODY, _FOR_ORDER = 1, 2  # why reading is paused
+_FAILED = "The handler failed; the client gets a 500, or a broken connection if its answer had begun"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JSON = ((b"Content-Type", b"application/json"),)
 
@@ -248,7 +249,8 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._server.handler(request)
         except Exception:  # noqa: BLE001 - a request's first frame: the fault is told, its client is answered, others go on
-            self._failed(request)
+            _log.exception(_FAILED)
+            self.failed(request)
 
     def run(self, slow: Coroutine[Any, Any, None]) -> None:
         """Do what has to wait as a task; the request under way ends with it, or after it."""
@@ -259,14 +261,15 @@ class ClientConnection(asyncio.Protocol):
         try:
             await slow
         except Exception:  # noqa: BLE001 - a task's first frame: as above
+            _log.exception(_FAILED)
             if request is not None:
-                self._failed(request)
+                self.failed(request)
         finally:
             if self.task is me:
                 self.task = None
 
-    def _failed(self, request: Request) -> None:
-        _log.exception("The handler failed; the client gets a 500, or a broken connection if its answer had begun")
+    def failed(self, request: Request) -> None:
+        """A fault of ours ended the request: a 500, or a broken connection if its answer had begun."""
         if self._request is request and not self._served:
             self._fail(request)
             self.end(request)

@@ -1,4 +1,4 @@
-"""What admission decides, who hears of it, and how to read what the script says of one group (lua/admit.lua). Pure."""
+"""What admission decides, who waits for it and hears of it, and how to read what the script says of one group (lua/admit.lua). Pure."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from .charges import Charge, SlotLimit
+from .charges import Charge
+from .limits import SlotLimit
 
 
 class Status(Enum):
@@ -59,6 +60,30 @@ class Awaiting:
 
     def decided(self, decision: Decision) -> None:
         self.future.set_result(decision)
+
+
+Group = tuple[Charge, list[Asker]]  # equal calls that wait
+
+
+def take(waiting: dict[Charge, list[Asker]], most: int) -> list[Group]:
+    """Groups in order of arrival, at most `most` calls; those whose client left are dropped."""
+    if len(waiting) == 1:
+        charge, askers = waiting.popitem()
+        if len(askers) == 1:
+            return [] if askers[0].gone else [(charge, askers)]
+        waiting[charge] = askers
+    groups, taken = [], 0
+    for charge in list(waiting):
+        askers = [a for a in waiting.pop(charge) if not a.gone]
+        if taken + len(askers) > most:
+            waiting[charge] = askers[most - taken :]
+            askers = askers[: most - taken]
+        if askers:
+            groups.append((charge, askers))
+            taken += len(askers)
+        if taken >= most:
+            break
+    return groups
 
 
 def said(text: bytes) -> list[tuple[int, int]]:

@@ -15,8 +15,9 @@ from metering.model.entitlement import Entitlement, rule_to_json
 from metering.model.errors import NotFound, Unauthorized
 
 from .bypasses import Bypasses
-from .charges import Charge, Limit, RateLimit, SlotLimit, make_charge
+from .charges import Charge, make_charge
 from .decisions import Decision, Status
+from .limits import Limit, RateLimit, SlotLimit
 from .responses import refused, seconds_until
 from .routing import Router
 from .standing import refusing, standing

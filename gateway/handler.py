@@ -176,7 +176,7 @@ class Handler:
         line = {
             "event": "refused", "status": status, "reason": reason, "route": call.route_label, "method": request.method,
             "path": request.path.decode("latin-1")[:500], "org": caller.key.org_id if caller else None,
-            "key": caller.key.key_id if caller else None, "address": client_address(call.world.relay.trusted, request),
+            "key": caller.key.key_id if caller else None, "address": self.address(call),
             "request_id": call.rid.decode("latin-1"), **facts,
         }  # fmt: skip
         log.warning("%s", orjson.dumps(line).decode())

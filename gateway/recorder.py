@@ -169,9 +169,10 @@ class Recorder:
         self._turn.append(["E", xid, tid, minute, cause, status_class, ms, bytes_in, bytes_out, weighed])
 
     def left_before(self, xid: int) -> None:
-        """A call that was let pass and never forwarded, as its client had left: given back."""
-        tid, _ = self.tally.open[xid]
-        self.ended(xid, self.tally.templates[tid], LEFT_BEFORE, 0, 0, 0, 0, {})
+        """A call that was let pass and never forwarded, as its client had left: given back. One that has ended stays as it is."""
+        tid, _ = self.tally.open.get(xid, (0, 0))
+        if tid:
+            self.ended(xid, self.tally.templates[tid], LEFT_BEFORE, 0, 0, 0, 0, {})
 
     def close_open(self, cause: str = KILLED) -> int:
         """Give back whatever is still in flight (its worker is gone); returns how many."""

@@ -13,8 +13,9 @@ from metering.model.clock import isoformat
 from metering.model.errors import WeighbridgeError
 from metering.model.quota import Concurrency, Mode, Per
 
-from .charges import Charge, Policy, RateLimit
+from .charges import Charge
 from .decisions import Decision
+from .limits import Policy, RateLimit
 
 Headers = list[tuple[bytes, bytes]]
 

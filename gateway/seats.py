@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from metering.model import keys
 from metering.store.redis.link import pack
 
-from .charges import Charge, SlotLimit
+from .charges import Charge
+from .limits import SlotLimit
 from .scripts import SLOTS
 from .wire import bulks
 

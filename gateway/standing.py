@@ -6,7 +6,8 @@ from redis.asyncio import Redis
 
 from metering.model import keys
 
-from .charges import Charge, RateLimit
+from .charges import Charge
+from .limits import RateLimit
 
 LIVES_MS = 5_000  # as in lua/admit.lua
 

@@ -122,6 +122,7 @@ async def test_one_who_fails_on_its_decision_does_not_take_the_others_along(work
         worker.admission.ask(worker.charge, asker)
     await until(lambda: other.decisions)
     assert [str(context["exception"]) for context in told] == ["on purpose"]
+    assert len(worker.recorder.tally.open) == 1  # what it was granted went back
 
 
 async def test_an_awaited_decision_that_is_cancelled_too_late_gives_its_unit_back(worker: Worker) -> None:

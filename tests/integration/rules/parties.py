@@ -23,8 +23,27 @@ HOP = "127.0.0.8"  # the one address that is a trusted proxy; nginx speaks to th
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
+class Head:
+    """The bytes of a message's head, with the blank line, and the fields in it."""
+
+    raw: bytes
+
+    @property
+    def lines(self) -> list[bytes]:
+        return self.raw.split(b"\r\n")[1:-2]
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value under a name, in order."""
+        fields = (line.partition(b":") for line in self.lines)
+        return [value.strip() for found, _, value in fields if found.lower() == name.lower()]
+
+    def __getitem__(self, name: bytes) -> bytes | None:
+        found = self.all(name)
+        return found[0] if found else None
+
+
 @dataclass
-class Call:
+class Call(Head):
     """One request as the service saw it. `raw` is its head, to the byte, with the blank line."""
 
     raw: bytes
@@ -40,19 +59,6 @@ class Call:
     @property
     def target(self) -> bytes:
         return self.line.split(b" ")[1]
-
-    @property
-    def lines(self) -> list[bytes]:
-        return self.raw.split(b"\r\n")[1:-2]
-
-    def all(self, name: bytes) -> list[bytes]:
-        """Every value under a name, in order."""
-        fields = (line.partition(b":") for line in self.lines)
-        return [value.strip() for found, _, value in fields if found.lower() == name.lower()]
-
-    def __getitem__(self, name: bytes) -> bytes | None:
-        found = self.all(name)
-        return found[0] if found else None
 
     def has(self, name: bytes) -> bool:
         return bool(self.all(name))
@@ -187,7 +193,7 @@ class Origin:
 
 
 @dataclass
-class Answered:
+class Answered(Head):
     """One response as a client saw it, to the byte."""
 
     raw: bytes
@@ -197,18 +203,6 @@ class Answered:
     @property
     def status(self) -> int:
         return int(self.raw[9:12])
-
-    @property
-    def lines(self) -> list[bytes]:
-        return self.raw.split(b"\r\n")[1:-2]
-
-    def all(self, name: bytes) -> list[bytes]:
-        fields = (line.partition(b":") for line in self.lines)
-        return [value.strip() for found, _, value in fields if found.lower() == name.lower()]
-
-    def __getitem__(self, name: bytes) -> bytes | None:
-        found = self.all(name)
-        return found[0] if found else None
 
     @property
     def says_close(self) -> bool:
