@@ -212,7 +212,15 @@ class RequestParser(Generic[Head]):
     def _feed_fragment(self, data: bytes) -> tuple[Head | None, int]:
         held = self._held
         before = len(held)
+        if held == b"\r":  # half of a blank line, or nonsense
+            if not data.startswith(b"\n"):
+                raise Refusal(400, "bad_request", "A line before the request is not empty.")
+            held.clear()
+            head, taken = self.feed(data[1:])
+            return head, taken + 1
         held += data
+        if held == b"\r":
+            return None, 1
         end = held.find(b"\r\n\r\n", max(0, before - 3)) + 4
         if end < 4:
             self._judge(data)  # so that nonsense is refused at once, not when the header time is over

@@ -5,7 +5,6 @@ the gateway's own 502, or a connection broken off.
 """
 
 import asyncio
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
@@ -77,7 +76,6 @@ _BEFORE = (
     b"HTTP/1.1 199 X\r\nContent-Length: 5\r\n\r\n",
     b"\r\n",
 )
-_INTERIM_REASON = re.compile(rb"(?:^|\n)HTTP/1\.1 1[0-9][0-9][^\r\n]*[\x00-\x08\x0b-\x1f\x7f]")
 _BEHIND = (DECOY, b"\r\n", b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", b"\x00" * 100, b"0\r\n\r\n")
 
 
@@ -195,17 +193,11 @@ def _finished(random: Random, method: bytes, raw: bytes, notes: list[str]) -> St
 # --- the client --------------------------------------------------------------------------------------------------------
 
 
-def known(step: Step) -> str:
-    """The fault of the gateway that this answer is known to bring out; empty for none. An entry goes when its fault does."""
-    return "control bytes in the reason of an interim answer are passed on" if _INTERIM_REASON.search(step.raw) else ""
-
-
 @dataclass
 class Found:
     """What came of a plan. `paid`: calls answered in full by no 5xx; all others go back."""
 
     breaches: list[str] = field(default_factory=list)
-    known: Counter[str] = field(default_factory=Counter)
     whole: int = 0
     gateways: int = 0
     paid: int = 0
@@ -222,11 +214,7 @@ async def converse(plan: Plan, host: str, port: int) -> Found:
         head = b"%b /odd/%b/%d HTTP/1.1\r\nHost: a.example\r\nX-API-Key: %b\r\n%b\r\n"
         stream[1].write(head % (step.method, plan.case.encode(), number, plan.key, length) + body)
         response, data, closed = await _answer(stream[0], step.method)
-        before = len(found.breaches)
         _judge(plan, number, response, data, closed, found)
-        if found.breaches[before:] and (fault := known(step)):
-            del found.breaches[before:]
-            found.known[fault] += 1
         if response is None or response.ends or closed or not response.whole:
             stream[1].transport.abort()
             stream = None

@@ -50,14 +50,13 @@ class Report:
     doubtful: int = 0
     broken: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
-    known: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.kinds.items()))
         return (
             f"seed {self.seed}: {self.cases} cases, {self.requests} requests in them; {self.passed} answered by the service, "
             f"{self.refused} refused ({kinds}); {self.unseen} of {self.doubtful} broken off were charged unseen; "
-            f"{len(self.broken)} breaches" + "".join(f"; known: {fault}: {count} times" for fault, count in self.known.items())
+            f"{len(self.broken)} breaches"
         )
 
 
@@ -233,7 +232,6 @@ class Fuzz:
         self.report.passed += found.whole
         self.report.refused += found.gateways
         self.report.kinds.update(found.kinds)
-        self.report.known.update(found.known)
         self._returned[org] += len(seen) - found.paid
         return found.breaches
 
