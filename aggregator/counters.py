@@ -23,21 +23,34 @@ Counters = dict[int, dict[str, tuple[int, int]]]  # bucket -> key -> (value, exp
 
 
 async def from_ledger(connection: asyncpg.Connection, buckets: Sequence[int], now_ms: int) -> Counters:
-    """Every counter of these buckets, for the organization, each route, each key, and each key on each route."""
+    """Every counter of these buckets: the organization's, each route's, each key's, each tenant's, and each key's and tenant's on
+    each route. Tenants beyond those that have a name in the ledger begin at nothing; addresses are not in it at all."""
     found: Counters = {bucket: {} for bucket in buckets}
     starts = [to_datetime(window_at(w, now_ms, now_ms)[0]) for w in (Window.HOUR, Window.DAY, Window.MONTH)]
     for row in await connection.fetch(SQL["window_sums"], list(buckets), *starts):
         window = _WINDOWS[row["kind"]]
         start_ms, end_ms = _bounds(window, row["start"])
-        _set(found, row, window, start_ms, end_ms)
+        _set(found, row, _scope(row), window, start_ms, end_ms)
     for row in await connection.fetch(SQL["period_sums"], list(buckets), to_datetime(now_ms)):
-        _set(found, row, Window.PERIOD, _ms(row["start"]), _ms(row["until"]))
+        _set(found, row, _scope(row), Window.PERIOD, _ms(row["start"]), _ms(row["until"]))
+    for row in await connection.fetch(SQL["tenant_window_sums"], list(buckets), *starts):
+        window = _WINDOWS[row["kind"]]
+        _set(found, row, _tenant_scope(row), window, *_bounds(window, row["start"]))
+    for row in await connection.fetch(SQL["tenant_period_sums"], list(buckets), to_datetime(now_ms)):
+        _set(found, row, _tenant_scope(row), Window.PERIOD, _ms(row["start"]), _ms(row["until"]))
     return found
 
 
-def _set(found: Counters, row: Any, window: Window, start_ms: int, end_ms: int) -> None:
+def _scope(row: Any) -> str:
+    return keys.scope(route_id=row["route_id"], key_id=row["key_id"])
+
+
+def _tenant_scope(row: Any) -> str:
+    return keys.scope(route_id=row["route_id"], key_id=None, tenant=row["tenant"])
+
+
+def _set(found: Counters, row: Any, scope: str, window: Window, start_ms: int, end_ms: int) -> None:
     org_id, bucket = _organization(row["org_id"])
-    scope = keys.scope(route_id=row["route_id"], key_id=row["key_id"])
     key = keys.counter(org_id, row["service"], scope, window, start_ms)
     found[bucket][key] = (row["quantity"], keys.counter_expires_ms(window, end_ms))
 

@@ -13,6 +13,7 @@ import asyncpg
 
 from aggregator.batch import Batch
 from metering.model.clock import to_datetime, to_ms
+from metering.model.ledger import OTHER, TENANT, TENANTS_A_DAY
 from metering.model.period import period_at
 from metering.store.postgres import Queries
 
@@ -20,6 +21,7 @@ SQL = Queries.load("aggregator", "sql/ledger.sql")
 _USAGE_COLUMNS = (
     "timestamp", "period_start", "org_id", "service", "route_id", "method", "key_id", "dimensions", "bucket", "quantity", "returned",
 )  # fmt: skip
+_TENANT = f'"{TENANT}"'  # in a row's dimensions
 
 Observe = Callable[[str], None]
 
@@ -79,6 +81,10 @@ async def _store(connection: asyncpg.Connection, accepted: Sequence[Batch], obse
         await connection.execute(SQL["make_room"])
         await connection.copy_records_to_table("flush_usage", schema_name="pg_temp", columns=_USAGE_COLUMNS, records=usage)
         observe("copy")
+        if any(_TENANT in row[7] for row in usage):
+            await connection.execute(SQL["name_tenants"], TENANTS_A_DAY)
+            await connection.execute(SQL["fold_tenants"], OTHER)
+            observe("tenants")
         for step in ("insert_events", "upsert_hourly", "upsert_period"):
             await connection.execute(SQL[step])
             observe(step)

@@ -25,6 +25,7 @@ async def roll_up_days(pool: asyncpg.Pool) -> list[date]:
     for day in days:
         await pool.execute(SQL["recompute_day"], day)
     await pool.execute(SQL["set_watermark"], began)
+    await pool.execute(SQL["forget_tenants"])
     return days
 
 

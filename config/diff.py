@@ -113,6 +113,7 @@ def _route_facts(route: Route, meters: Mapping[str, Meter]) -> dict[str, str]:
         "preflight": route.preflight,
         "hide_credentials": str(route.hide_credentials).lower(),
         "scopes": ", ".join(sorted(route.scopes)) or "none",
+        "tenant": f"header {route.tenant_header}" if route.tenant_header else "none",
     }
 
 

@@ -192,6 +192,8 @@ class Route:
     timeouts: Timeouts = Timeouts()
     preflight: Literal["free", "charged"] = "free"
     hide_credentials: bool = False
+    tenant_header: str | None = None  # lower case
+    by_tenant: bool = False  # calls may say for which tenant they are, by that header or a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

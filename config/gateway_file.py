@@ -15,7 +15,20 @@ from .paths import check_template
 from .quotas import FailureRuleWord, QuotaShape
 from .shape import Lenient, Shape
 from .upstreams import UpstreamShape
-from .words import Amount, HeaderName, SecondsWord, SizeWord, SomeSecondsWord, SomeSizeWord, amount, header_name, named, one_of, shown
+from .words import (
+    Amount,
+    HeaderName,
+    NoneIs,
+    SecondsWord,
+    SizeWord,
+    SomeSecondsWord,
+    SomeSizeWord,
+    amount,
+    header_name,
+    named,
+    one_of,
+    shown,
+)
 
 FILE = "gateway.yaml"
 
@@ -127,6 +140,12 @@ class HeadersShape(Shape):
                     report.fault(table, word, f"`{name}` belongs to the connection, which the gateway keeps; leave it out")
 
 
+class TenantShape(Shape):
+    """How a call says for whom of the organization's own customers it is."""
+
+    header: HeaderName = Field(description="X-Tenant-Id. A token's tenant_claim stands above it.")
+
+
 class Common(Shape):
     """Words that a route has and `defaults` sets for all."""
 
@@ -157,6 +176,9 @@ class Common(Shape):
     timeouts: TimeoutsShape | None = None
     hide_credentials: StrictBool | None = Field(None, description="true: the service does not see the API key. Default false.")
     scopes: list[ScopeWord] | None = Field(None, description="What a caller's key or token must carry, each of them. Default: nothing.")
+    tenant: Annotated[TenantShape | None, NoneIs(None)] = Field(
+        None, description="{header: X-Tenant-Id}: usage is kept apart by it, and limits may be per tenant. none: not here."
+    )
     request_headers: HeadersShape | None = Field(None, description="Towards the service.")
     response_headers: HeadersShape | None = Field(None, description="Towards the client.")
 

@@ -26,6 +26,7 @@ from .gateway import (
     GatewayConfig,
     HeaderEdit,
     HostHeader,
+    JwtIdentity,
     Limits,
     Route,
     Timeouts,
@@ -37,7 +38,7 @@ from .identity import read_identity
 from .limits import make_concurrency
 from .paths import segments_of, shape_of
 from .quotas import make_quotas
-from .route_limits import check_callers, open_charge, route_rates
+from .route_limits import check_callers, check_tenants, open_charge, route_rates
 from .shape import read_shape
 from .units import BYTE, base_units
 from .upstreams import make_upstream, origin
@@ -121,6 +122,7 @@ class _Resolver:
 
     def __init__(self, file: GatewayFile, report: Report) -> None:
         self._file, self._report = file, report
+        self._claims_tenant = False
         self._defaults = file.defaults or Common()
         written = file.table.get("upstreams")
         self._names = list(written) if isinstance(written, Table) else []
@@ -130,6 +132,7 @@ class _Resolver:
     def config(self) -> GatewayConfig:
         self._check_upstream(self._defaults)
         identity = read_identity(self._file.identity or (), self._report)
+        self._claims_tenant = any(isinstance(way, JwtIdentity) and way.tenant_claim for way in identity)
         shapes = [shape for shape in self._file.routes if shape is not None]
         ids = self._ids(shapes)
         routes = tuple(self._route(shape, ids[index]) for index, shape in enumerate(shapes))
@@ -166,7 +169,10 @@ class _Resolver:
         upstream = self._upstreams.get(name)
         host = shape.host or (upstream.host if upstream else "preserve")
         failures = _first(shape.return_on, base.return_on)
-        check_callers(shape, is_open=_first(shape.auth, base.auth) == "none", report=self._report)
+        is_open = _first(shape.auth, base.auth) == "none"
+        check_callers(shape, is_open=is_open, report=self._report)
+        tenant_header = self._tenant_header(shape, is_open=is_open)
+        check_tenants(shape, named=tenant_header is not None or self._claims_tenant or is_open, report=self._report)
         return Route(
             id=route_id,
             path=shape.path,
@@ -189,6 +195,8 @@ class _Resolver:
             preflight=_first(shape.preflight, base.preflight) or "free",
             hide_credentials=bool(_first(shape.hide_credentials, base.hide_credentials)),
             scopes=self._scopes(shape),
+            tenant_header=tenant_header,
+            by_tenant=tenant_header is not None or (self._claims_tenant and not is_open),
         )
 
     def _scopes(self, shape: RouteShape) -> frozenset[str]:
@@ -197,6 +205,13 @@ class _Resolver:
         if shape.scopes and is_open:
             self._report.fault(shape.table, "scopes", "an open route knows no caller to ask for a scope; leave it out")
         return frozenset(_first(shape.scopes, self._defaults.scopes) or ()) if not is_open else frozenset()
+
+    def _tenant_header(self, shape: RouteShape, *, is_open: bool) -> str | None:
+        """An open route knows no organization whose tenant there could be."""
+        if is_open and shape.tenant is not None:
+            self._report.fault(shape.table, "tenant", "an open route has no organization, so no tenant of one; leave it out")
+        layer = shape if "tenant" in shape.table else self._defaults
+        return layer.tenant.header.lower() if layer.tenant is not None and not is_open else None
 
     def _upstream_of(self, shape: RouteShape) -> str:
         self._check_upstream(shape)

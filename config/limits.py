@@ -16,10 +16,7 @@ from .shape import Lenient, Shape
 from .units import BYTE, base_units
 from .words import Amount, amount, one_of, shown
 
-_BY = one_of(
-    ("org", "route", "key", "address"),
-    {"tenant": "use org, route or key"},
-)
+_BY = one_of(("org", "route", "key", "tenant", "address"))
 _LONGER = "a rate is per second or per minute; for an hour or longer write a quota: quotas: [{meter: api, limit: 100, window: hour}]"
 _MOST_IN_FLIGHT = 1_000_000
 _MOST_A_TIME = 10**12

@@ -15,7 +15,7 @@ from .faults import Report
 from .limits import ConcurrencyWord, RatesWord
 from .quotas import QuotaShape
 from .shape import Lenient, Shape
-from .words import CURRENCY, FEATURE_KEY, Currency, FeatureKey, MoneyWord, NoneIsEmpty, PlanName, Slug, money, one_of, shown
+from .words import CURRENCY, FEATURE_KEY, Currency, FeatureKey, MoneyWord, NoneIs, PlanName, Slug, money, one_of, shown
 
 FILE = "plans.yaml"
 CONTACT_SALES = "contact sales"
@@ -157,10 +157,10 @@ class PlanShape(Shape):
     interval: one_of(("month", "year")) | None = Field(None, description="How often the price is due. Default month.")  # type: ignore[valid-type]
     trial_days: Annotated[int, Field(ge=0, le=730)] | None = Field(None, description="Default 0.")
     quotas: list[Lenient[QuotaShape]] = Field(default_factory=list, description="One for each meter and window.")
-    rates: Annotated[RatesWord, NoneIsEmpty()] | None = Field(
+    rates: Annotated[RatesWord, NoneIs([])] | None = Field(
         None, description="How fast: [{meter: api, limit: 5, per: second, burst: 10}]. none: not even those of copy_from."
     )
-    concurrency: Annotated[ConcurrencyWord, NoneIsEmpty()] | None = Field(
+    concurrency: Annotated[ConcurrencyWord, NoneIs([])] | None = Field(
         None, description="Calls in flight: 2, {limit: 2, by: key}, or a list. none: not even those of copy_from."
     )
     prices: dict[str, Lenient[PriceShape]] = Field(default_factory=dict, description='Meter: {each: "0.0003"}')

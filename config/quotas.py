@@ -83,8 +83,9 @@ class QuotaShape(Shape):
     then: ThenShape | None = Field(None, description="With mode: throttle. {limit: 100, window: day}")
     stop_at: AmountWord | None = Field(None, description="With mode: overage. Where it ends: beyond, calls are refused.")
     shadow: StrictBool = Field(False, description="true: decides and counts, and never blocks.")
-    per: one_of(("org", "route", "key", "address"), {"tenant": "use org, route or key"}) = Field(  # type: ignore[valid-type]
-        "org", description="Whose use adds up: the organization's, each of its keys', each route's; on an open route, each address's."
+    per: one_of(("org", "route", "key", "tenant", "address")) = Field(  # type: ignore[valid-type]
+        "org",
+        description="Whose use adds up: the organization's, each of its keys', routes', tenants'; on an open route, each address's.",
     )
     at_limit: one_of(("finish",), {"cut": "an answer that crosses the limit is finished, the next call is refused"}) = Field(  # type: ignore[valid-type]
         "finish", description="An answer that crosses the limit is finished; the next call is refused."
@@ -121,7 +122,7 @@ def _check_overage(table: Table, report: Report) -> None:
             table, "window" if "window" in table else "mode",
             f"overage is billed by the period, not by the {window}; write window: period, or mode: soft or hard",
         )  # fmt: skip
-    if table.get("per", "org") in ("key", "route", "address"):
+    if table.get("per", "org") in ("key", "route", "tenant", "address"):
         report.fault(table, "per", "overage is billed to the organization as a whole; leave out `per`")
     if table.get("limit") == "unlimited":
         report.fault(table, "limit", "nothing is ever over `unlimited`; write a limit, or leave out mode: overage")

@@ -33,6 +33,14 @@ def check_callers(shape: RouteShape, *, is_open: bool, report: Report) -> None:
             report.fault(table, word, f"`address` is for open routes (auth: none); who calls here is known: write {_said(word, 'key')}")
 
 
+def check_tenants(shape: RouteShape, *, named: bool, report: Report) -> None:
+    """Where no call says for whom it is, a limit by tenant would be one for all."""
+    for table, word, per in _limits(shape):
+        if per == Per.TENANT and not named:
+            sentence = "no call says here for whom it is; write tenant: {header: X-Tenant-Id} on the route or in the defaults"
+            report.fault(table, word, sentence)
+
+
 def _said(word: str, per: str) -> str:
     return f"concurrency: {{limit: 2, by: {per}}}" if word == "concurrency" else f"{word}: {per}"
 

@@ -2,21 +2,29 @@
 
 from collections.abc import Iterator
 
-from metering.model.quota import Rate
+from billing.model.plan import PlanSpec
+from metering.model.quota import Per, Rate
 
 from . import plans_file
 from .faults import Fault
 from .gateway import Fixed, GatewayConfig
-from .plans import PlanSet
+from .plans import OverrideSpec, PlanSet
+
+_NO_TENANTS = "a limit by tenant, and no call says for whom it is: all are one tenant; write tenant: {header: …} in gateway.yaml"
 
 
 def worth_a_look(gateway: GatewayConfig, plans: PlanSet) -> list[Fault]:
-    """Rates of plans and overrides that no call moves, or that some call never gets past."""
-    owners = [(f"plans.{name}", plan.rates) for name, plan in plans.plans.items()]
-    owners += [(f"overrides.{slug}", override.rates) for slug, override in plans.overrides.items()]
-    return sorted(
-        {Fault(plans_file.FILE, 0, f"{whose}.rates", text) for whose, rates in owners for rate in rates for text in _of(rate, gateway)}
-    )
+    """Limits of plans and overrides that no call moves, that some call never gets past, or that tell nobody apart."""
+    owners: list[tuple[str, PlanSpec | OverrideSpec]] = [(f"plans.{name}", plan) for name, plan in plans.plans.items()]
+    owners += [(f"overrides.{slug}", override) for slug, override in plans.overrides.items()]
+    found = {Fault(plans_file.FILE, 0, f"{whose}.rates", text) for whose, of in owners for rate in of.rates for text in _of(rate, gateway)}
+    if not any(route.by_tenant for route in gateway.routes):
+        found |= {Fault(plans_file.FILE, 0, whose, _NO_TENANTS) for whose, of in owners if _by_tenant(of)}
+    return sorted(found)
+
+
+def _by_tenant(of: PlanSpec | OverrideSpec) -> bool:
+    return Per.TENANT in {*(q.per for q in of.quotas), *(r.by for r in of.rates), *(c.by for c in of.concurrency)}
 
 
 def _of(rate: Rate, gateway: GatewayConfig) -> Iterator[str]:

@@ -147,11 +147,16 @@ def one_of(words: tuple[str, ...], not_built: Mapping[str, str] | None = None) -
     return Annotated[str, PlainValidator(check), WithJsonSchema({"type": "string", "enum": list(words)})]
 
 
-class NoneIsEmpty:
-    """An annotation: the word `none` stands for an empty list."""
+class NoneIs:
+    """An annotation: what the word `none` stands for."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_wrap_validator_function(lambda value, inner: [] if value == "none" else inner(value), handler(source))
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, inner: self._value if value == "none" else inner(value), handler(source)
+        )
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"anyOf": [{"const": "none"}, handler(core)]}

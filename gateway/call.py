@@ -19,6 +19,7 @@ from .headers import AddedNames, lines_of, names_of
 from .identity import check_scopes
 from .loops import LoopDetected, loops
 from .metrics import UNMATCHED
+from .tenants import tenant_of
 from .transfer import Transfer
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ class Call(Transfer):
 
     def _charge_of(self, caller: Caller, route: Route) -> Charge:
         charge = self.handler.charge_of(caller, route, self.request.method)
-        return charge.variant(self.handler.address(self), caller.tenant or "") if charge.varies else charge
+        if not charge.varies:
+            return charge
+        return charge.variant(self.handler.address(self) if charge.by_address else "", tenant_of(self.request, route, caller.tenant))
 
     def ask_nobodys(self, route: Route) -> None:
         """Ask again for a call without a caller: its windows had turned."""

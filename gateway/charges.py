@@ -19,6 +19,7 @@ from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, P
 from .bypasses import NO_BYPASS, Bypasses
 from .limits import Limit, Policy, RateLimit, SlotLimit, blocks_at
 from .tally import Template
+from .tenants import TenantNames
 from .wire import Pieces, Word, pieces
 
 _tids = count(1)
@@ -54,6 +55,7 @@ class Charge:
     counted: bool
     pieces: Pieces
     varies: bool = False
+    by_address: bool = False
     policy: Policy | None = None  # once it was asked for
     make: "Callable[[str, str], Charge] | None" = None
     variants: "dict[tuple[str, str], Charge]" = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Charge:
         return self.templates[beyond] if beyond < len(self.templates) else self.template
 
     def variant(self, address: str, tenant: str) -> "Charge":
-        """This charge for calls from this address, of this tenant. Holds as long as this one."""
+        """This charge for calls from this address (empty unless `by_address`), of this tenant. Holds as long as this one."""
         found = self.variants.get((address, tenant))
         if found is None:
             assert self.make is not None
@@ -107,6 +109,7 @@ class _Facts:
     address: str
     tenant: str
     keyed: bool
+    names: TenantNames | None = None
 
     @property
     def org_id(self) -> str:
@@ -124,6 +127,12 @@ class _Facts:
 
     def bypassed_until(self, meter: str | None) -> int | None:
         return self.bypasses.covers(self.org_id if self.keyed else "", meter, self.now_ms)
+
+    @property
+    def dimensions(self) -> str:
+        """What keeps this call's usage apart in the ledger."""
+        apart = self.keyed and self.route.by_tenant and self.names is not None
+        return self.names.dimension(self.org_id, self.tenant, self.now_ms) if apart and self.names is not None else ""
 
     @property
     def costs(self) -> dict[str, int]:
@@ -154,17 +163,19 @@ def make_charge(
     bypasses: Bypasses = NO_BYPASS,
     address: str = "",
     tenant: str = "",
+    names: TenantNames | None = None,
 ) -> Charge:
     """The charge of a call on this route at this time. A limit that a bypass covers counts and refuses nobody; the charge then
-    holds until the bypass ends. Without address and tenant it is good for every call unless it `varies`."""
+    holds until the bypass ends. Without address and tenant it is good for every call unless it `varies`. `names` are the
+    tenants that have appeared here: without them usage is not kept apart."""
     facts = _Facts(
         entitlement=entitlement, route=route, method=method, key=key, now_ms=now_ms,
-        bypasses=bypasses, address=address, tenant=tenant, keyed=True,
+        bypasses=bypasses, address=address, tenant=tenant, keyed=True, names=names,
     )  # fmt: skip
     charge = _charge(facts)
     scopes = {q.per for q in facts.quotas()} | {r.by for r in facts.rates()} | {c.by for c in facts.concurrency()}
-    if not address and not tenant and scopes & {Per.ADDRESS, Per.TENANT}:
-        charge.varies = True
+    if not address and not tenant and (scopes & {Per.ADDRESS, Per.TENANT} or route.by_tenant):
+        charge.varies, charge.by_address = True, Per.ADDRESS in scopes
         charge.make = lambda address, tenant: _charge(replace(facts, address=address, tenant=tenant))
     return charge
 
@@ -224,7 +235,7 @@ def _words(limits: Sequence[Limit], tickets: Sequence[int], rates: Sequence[Rate
 
 def _templates(facts: _Facts, bucket: int, period_start: int, costs: dict[str, int], limits: Sequence[Limit]) -> tuple[Template, ...]:
     subs = [limit for limit in limits if limit.main is not None]
-    found = []
+    found, dimensions = [], facts.dimensions
     for beyond in range(2 ** len(subs)):
         counters: dict[str, list[tuple[str, int]]] = {}
         for limit in limits:
@@ -233,7 +244,9 @@ def _templates(facts: _Facts, bucket: int, period_start: int, costs: dict[str, i
         moved = {meter: tuple(names) for meter, names in counters.items()}
         charged = tuple((facts.measure(meter), units) for meter, units in costs.items() if units)
         found.append(
-            Template(next(_tids), facts.org_id, bucket, facts.key.key_id, facts.route.id, facts.method, period_start, charged, moved)
+            Template(
+                next(_tids), facts.org_id, bucket, facts.key.key_id, facts.route.id, facts.method, period_start, charged, moved, dimensions
+            )
         )
     return tuple(found)
 

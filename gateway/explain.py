@@ -15,50 +15,75 @@ from metering.model.entitlement import Entitlement, rule_to_json
 from metering.model.errors import NotFound, Unauthorized
 
 from .bypasses import Bypasses
-from .charges import Charge, make_charge
+from .charges import Charge, make_anonymous_charge, make_charge
 from .decisions import Decision, Status
 from .limits import Limit, RateLimit, SlotLimit
 from .responses import refused, seconds_until
 from .routing import Router
 from .standing import refusing, standing
 
+_COUNTED = "counted only"
+
 
 async def explain(
-    redis: Redis, config: GatewayConfig, version: str, *, method: str, target: str, host: str = "", key: str | None, now_ms: int
+    redis: Redis,
+    config: GatewayConfig,
+    version: str,
+    *,
+    method: str,
+    target: str,
+    host: str = "",
+    key: str | None,
+    tenant: str = "",
+    address: str = "",
+    now_ms: int,
 ) -> dict[str, Any]:
     """The decision as a JSON object: `route`, `org`, `charge`, `limits`, `verdict`, `config_version`.
 
-    `now_ms` by the store's clock. Raises NotFound where no route matches, Unauthorized for a missing or unknown key.
+    `tenant` is whom the call would name, `address` where it would come from. `now_ms` by the
+    store's clock. Raises NotFound where no route matches, Unauthorized for a missing or unknown key.
     """
     route = Router(config).match(method, host, target.split("?", 1)[0].encode())
     if route is None:
         raise NotFound(f"no route matches {method} {target}" + (f" on {host}" if host else ""))
     story: dict[str, Any] = {"config_version": version, "route": _route(route), "charge": {m: _cost(c) for m, c in route.charge.items()}}
+    bypasses = Bypasses()
+    bypasses.learn(await redis.get(keys.BYPASS))
     if route.auth == "none":
-        return {**story, "org": None, "limits": [], "verdict": "forwarded: the route is open, nothing is charged"}
+        return {**story, "org": None, **await _open(redis, route, method, address, bypasses, now_ms)}
     record, found = await _caller(redis, key, now_ms)
     story["org"] = {"id": found.org_id, "slug": found.slug, "plan": found.plan, "key": record.key_id}
     if not route.scopes <= record.scopes:
         return {**story, "limits": [], "verdict": f"403: the route asks for the scope {', '.join(sorted(route.scopes - record.scopes))}"}
     if found.refused:
         return {**story, "limits": [], "verdict": f"402: {found.refused}"}
-    bypasses = Bypasses()
-    bypasses.learn(await redis.get(keys.BYPASS))
-    charge = make_charge(found, route, method, record, now_ms, bypasses=bypasses)
+    charge = make_charge(found, route, method, record, now_ms, bypasses=bypasses, tenant=tenant, address=address)
     if not charge.decides:
         return {**story, "limits": [], "verdict": "forwarded: the route charges nothing"}
     return {**story, **await _limits(redis, charge, bypasses, found.org_id, now_ms), "on_store_failure": rule_to_json(charge.rule)}
+
+
+async def _open(redis: Redis, route: Route, method: str, address: str, bypasses: Bypasses, now_ms: int) -> dict[str, Any]:
+    """`limits` and `verdict` of a call that nobody in particular makes."""
+    if not (route.quotas or route.rates or route.concurrency):
+        return {"limits": [], "verdict": "forwarded: the route is open, nothing is charged"}
+    if not address:
+        return {"limits": [], "verdict": "decided by the address it comes from: --address 192.0.2.7 shows how"}
+    charge = make_anonymous_charge(route, method, address, now_ms, bypasses=bypasses)
+    return await _limits(redis, charge, bypasses, "", now_ms)
 
 
 async def _limits(redis: Redis, charge: Charge, bypasses: Bypasses, org_id: str, now_ms: int) -> dict[str, Any]:
     """`limits` and `verdict`."""
     used = await standing(redis, charge, now_ms)
     rows = [
-        {**_limit(limit, spent, now_ms), "bypassed_until": _bypassed(bypasses, org_id, limit, now_ms)}
-        for limit, spent in zip(charge.limits, used, strict=False)
+        *(_limit(limit, spent, now_ms) for limit, spent in zip(charge.limits, used, strict=False)),
+        *(_rate(rate, debt) for rate, debt in zip(charge.rates, used[len(charge.limits) :], strict=False)),
+        *(_slot(slot, held) for slot, held in zip(charge.slots, used[len(charge.limits) + len(charge.rates) :], strict=True)),
     ]
-    rows += [_rate(rate, debt) for rate, debt in zip(charge.rates, used[len(charge.limits) :], strict=False)]
-    rows += [_slot(slot, held) for slot, held in zip(charge.slots, used[len(charge.limits) + len(charge.rates) :], strict=True)]
+    for row in rows:
+        until_ms = bypasses.covers(org_id, row["meter"], now_ms) if row["mode"] != _COUNTED else None
+        row["bypassed_until"] = isoformat(until_ms) if until_ms is not None else None
     return {"limits": rows, "verdict": _verdict(charge, used, now_ms)}
 
 
@@ -111,14 +136,9 @@ def _limit(limit: Limit, used: int, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _bypassed(bypasses: Bypasses, org_id: str, limit: Limit, now_ms: int) -> str | None:
-    until_ms = bypasses.covers(org_id, limit.meter, now_ms) if limit.quota else None
-    return isoformat(until_ms) if until_ms is not None else None
-
-
 def _mode(limit: Limit) -> str:
     if limit.quota is None:
-        return "counted only"
+        return _COUNTED
     mode = limit.quota.mode.value if limit.main is None else "throttled"
     return f"{mode} (shadow)" if limit.quota.shadow else mode
 
@@ -138,7 +158,7 @@ def _row(name: str, meter: str | None, mode: str, per: str, source: str, most: i
     """A limit that no window ends and no failure rule of its own stands by, in the form of a quota."""
     return {
         "quota": name, "meter": meter, "cost": cost, "mode": mode, "per": per, "source": source, "limit": most, "used": used,
-        "left": max(most - used, 0), "resets_at": None, "resets_in_seconds": None, "on_store_failure": None, "bypassed_until": None,
+        "left": max(most - used, 0), "resets_at": None, "resets_in_seconds": None, "on_store_failure": None,
     }  # fmt: skip
 
 

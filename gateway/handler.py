@@ -22,6 +22,7 @@ from .recorder import Recorder
 from .relay import Relay
 from .routing import Router
 from .server_clock import ServerClock
+from .tenants import TenantNames
 
 log = logging.getLogger("weighbridge.gateway")
 _ADDRESSES_KEPT = 10_000
@@ -66,6 +67,7 @@ class Handler:
         self._directory, self.admission, self.recorder = directory, admission, recorder
         self.metrics, self.policy = metrics, policy
         self._lines = LogLines(clock.monotonic)
+        self._tenants = TenantNames()
         self._nobodys: dict[tuple[int, str, str], Charge] = {}
         self._clock, self.now_ms, self.monotonic = clock, clock.now_ms, clock.monotonic
 
@@ -100,7 +102,9 @@ class Handler:
         name = (id(route), method, caller.key.key_id)
         found = charges.get(name)
         if found is None or not found.from_ms <= now < found.until_ms:
-            found = charges[name] = make_charge(caller.org.entitlement, route, method, caller.key, now, bypasses=self.bypasses)
+            found = charges[name] = make_charge(
+                caller.org.entitlement, route, method, caller.key, now, bypasses=self.bypasses, names=self._tenants
+            )
         return found
 
     def nobodys_charge(self, call: Call, route: Route) -> Charge:

@@ -5,8 +5,8 @@ equal calls up first (`Running`) and folds them into the sums when somebody look
 The records (JSON arrays; n, xid, k and minutes are integers):
 
   ["B", worker, [[bucket, last seq, last n]…]]       begins a segment
-  ["T", tid, org, bucket, key, route, method, period start, [[meter, units]…], {meter: [[counter, expires_ms]…]}]
-                                                    names the facts that equal calls share
+  ["T", tid, org, bucket, key, route, method, period start, [[meter, units]…], {meter: [[counter, expires_ms]…]}, dimensions]
+                                                    names the facts that equal calls share; dimensions only where there are any
   ["O", xid, tid, minute]                           open since an earlier segment
   ["A", tid, epoch, n, xid, k, minute]              k calls charged by admit n, exchanges xid … xid+k-1
   ["F", tid, epoch, n, xid, k, minute]              k calls passed by a failure rule; n is 0 if none was asked for them
@@ -32,7 +32,10 @@ _MS, _IN, _OUT = FACT + "ms", FACT + "in", FACT + "out"
 
 @dataclass(slots=True, eq=False)
 class Template:
-    """The facts that equal calls share; `costs` are charged at admission, `counters` by meter are what they move."""
+    """The facts that equal calls share; `costs` are charged at admission, `counters` by meter are what they move.
+
+    `dimensions` is the ledger's: a JSON object, or empty.
+    """
 
     tid: int
     org_id: str
@@ -43,6 +46,7 @@ class Template:
     period_start: int
     costs: tuple[tuple[str, int], ...]
     counters: dict[str, tuple[tuple[str, int], ...]]
+    dimensions: str = ""
     charges: tuple[tuple[str, int, tuple[tuple[str, int], ...]], ...] = field(init=False)  # each cost with the counters it moves
     _rows: "Rows | None" = field(init=False, default=None)
 
@@ -60,29 +64,31 @@ class Template:
 
     def record(self) -> Record:
         costs, counters = [list(c) for c in self.costs], {m: [list(c) for c in cs] for m, cs in self.counters.items()}
-        return ["T", self.tid, self.org_id, self.bucket, self.key_id, self.route_id, self.method, self.period_start, costs, counters]
+        record = ["T", self.tid, self.org_id, self.bucket, self.key_id, self.route_id, self.method, self.period_start, costs, counters]
+        return [*record, self.dimensions] if self.dimensions else record
 
     @classmethod
     def of(cls, record: Record) -> "Template":
-        _, tid, org_id, bucket, key_id, route_id, method, period_start, costs, counters = record
+        _, tid, org_id, bucket, key_id, route_id, method, period_start, costs, counters, *dimensions = record
         return cls(
             tid, org_id, bucket, key_id, route_id, method, period_start,
-            tuple((m, u) for m, u in costs), {m: tuple((k, e) for k, e in cs) for m, cs in counters.items()},
+            tuple((m, u) for m, u in costs), {m: tuple((k, e) for k, e in cs) for m, cs in counters.items()}, *dimensions,
         )  # fmt: skip
 
 
 class Rows(dict[str, str]):
-    """Measure -> ledger field, of equal calls in one minute."""
+    """Measure -> ledger field, of equal calls in one minute. Facts are not kept apart by dimension: nobody could read them so."""
 
-    __slots__ = ("_after", "_before", "minute")
+    __slots__ = ("_after", "_bare", "_before", "minute")
 
     def __init__(self, of: Template, minute: int) -> None:
         self.minute = minute
         field = row_field(minute, of.period_start, of.org_id, "\0", of.route_id, of.method, of.key_id)
-        self._before, self._after = field.split("\0")
+        self._before, self._bare = field.split("\0")
+        self._after = self._bare + of.dimensions
 
     def __missing__(self, measure: str) -> str:
-        field = self[measure] = self._before + measure + self._after
+        field = self[measure] = self._before + measure + (self._bare if measure.startswith(FACT) else self._after)
         return field
 
 

@@ -11,6 +11,32 @@ CREATE TEMP TABLE IF NOT EXISTS flush_usage (
     dimensions jsonb, bucket smallint, quantity bigint, returned bigint
 ) ON COMMIT DELETE ROWS
 
+-- name_tenants --
+-- Remember who is new today, as far as the day has room for names. $1 the most names an organization has in a day
+INSERT INTO billing.tenants (org_id, day, tenant)
+SELECT org_id, day, tenant
+FROM (
+    SELECT
+        f.*,
+        row_number() OVER (PARTITION BY org_id, day ORDER BY tenant)
+            + (SELECT count(*) FROM billing.tenants t WHERE t.org_id = f.org_id AND t.day = f.day) AS place
+    FROM (
+        SELECT DISTINCT org_id, ("timestamp" AT TIME ZONE 'UTC')::date AS day, dimensions ->> 'tenant' AS tenant
+        FROM pg_temp.flush_usage
+        WHERE dimensions ? 'tenant'
+    ) f
+    WHERE NOT EXISTS (SELECT FROM billing.tenants t WHERE t.org_id = f.org_id AND t.day = f.day AND t.tenant = f.tenant)
+) new
+WHERE place <= $1
+
+-- fold_tenants --
+-- Who came too late for a name of their own is one with all others. $1 their name
+UPDATE pg_temp.flush_usage f SET dimensions = jsonb_set(f.dimensions, '{tenant}', to_jsonb($1::text))
+WHERE f.dimensions ? 'tenant' AND NOT EXISTS (
+    SELECT FROM billing.tenants t
+    WHERE t.org_id = f.org_id AND t.day = (f."timestamp" AT TIME ZONE 'UTC')::date AND t.tenant = f.dimensions ->> 'tenant'
+)
+
 -- insert_events --
 INSERT INTO billing.usage_events
     ("timestamp", period_start, org_id, service, quantity, returned, route_id, method, key_id, dimensions)

@@ -46,3 +46,30 @@ GROUP BY GROUPING SETS (
     (h.org_id, h.service, p.period_start, p.period_end), (h.org_id, h.service, p.period_start, p.period_end, h.route_id),
     (h.org_id, h.service, p.period_start, p.period_end, h.key_id), (h.org_id, h.service, p.period_start, p.period_end, h.route_id, h.key_id)
 )
+
+-- tenant_window_sums --
+-- As window_sums, for each tenant that calls named, and for each on each route.
+-- $1 buckets, $2 this hour, $3 today, $4 this month
+SELECT
+    h.org_id, h.service, h.route_id, h.dimensions ->> 'tenant' AS tenant, w.kind, w.start, sum(h.quantity)::bigint AS quantity
+FROM billing.usage_hourly h
+CROSS JOIN LATERAL (VALUES
+    ('hour', h.hour),
+    ('day', date_trunc('day', h.hour, 'UTC')),
+    ('month', date_trunc('month', h.hour, 'UTC'))
+) AS w (kind, start)
+WHERE h.dimensions ? 'tenant' AND h.bucket = ANY ($1::smallint[]) AND h.hour >= $4
+    AND w.start >= CASE w.kind WHEN 'hour' THEN $2::timestamptz WHEN 'day' THEN $3::timestamptz ELSE $4::timestamptz END
+GROUP BY GROUPING SETS ((h.org_id, h.service, tenant, w.kind, w.start), (h.org_id, h.service, tenant, w.kind, w.start, h.route_id))
+
+-- tenant_period_sums --
+-- As period_sums, likewise. $1 buckets, $2 now
+SELECT
+    h.org_id, h.service, h.route_id, h.dimensions ->> 'tenant' AS tenant, p.period_start AS start, p.period_end AS until,
+    sum(h.quantity)::bigint AS quantity
+FROM billing.usage_period p
+JOIN billing.usage_hourly h USING (org_id, service, period_start)
+WHERE h.dimensions ? 'tenant' AND p.bucket = ANY ($1::smallint[]) AND p.period_end > $2
+GROUP BY GROUPING SETS (
+    (h.org_id, h.service, tenant, p.period_start, p.period_end), (h.org_id, h.service, tenant, p.period_start, p.period_end, h.route_id)
+)

@@ -37,3 +37,7 @@ SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[])
 ORDER BY 1
 ON CONFLICT (id) DO UPDATE SET template = EXCLUDED.template, host = EXCLUDED.host, updated_at = now()
 WHERE (r.template, r.host) IS DISTINCT FROM (EXCLUDED.template, EXCLUDED.host)
+
+-- forget_tenants --
+-- Names of days whose usage has all arrived; a batch that comes later still finds room for a thousand.
+DELETE FROM billing.tenants WHERE day < (now() AT TIME ZONE 'UTC')::date - 7

@@ -3,6 +3,7 @@
 Every door (REST, CLI, alerts) takes its status from `status_of`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
@@ -96,6 +97,32 @@ class UsageReport:
     now_ms: int
     meters: tuple[MeterUse, ...]
     bill: Bill | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantUse:
+    """What one of an organization's own customers used in the period, as of the last flush. `tenant` is empty for calls that
+    named none, "other" for those beyond the first thousand of a day. `used` is in base units, by meter."""
+
+    tenant: str
+    used: Mapping[str, int]
+
+
+def tenant_json(use: TenantUse, meters: Sequence[Meter]) -> dict[str, Any]:
+    """In display units, and the exact base units under "base"; meters that it used."""
+    return {
+        "tenant": use.tenant,
+        "usage": [
+            {
+                "service": meter.name,
+                "unit": meter.show or meter.unit,
+                "current_usage": _figure(use.used[meter.name], meter),
+                "base": {"unit": meter.unit, "current_usage": use.used[meter.name]},
+            }
+            for meter in meters
+            if meter.name in use.used
+        ],
+    }
 
 
 def shown_quotas(quotas: tuple[Quota, ...], meter: str) -> tuple[Quota, ...]:

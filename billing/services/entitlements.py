@@ -64,7 +64,9 @@ def compile_entitlement(
 
 
 def _chargeable(quota: Quota, prices: Iterable[str]) -> Quota:
-    return replace(quota, mode=Mode.SOFT) if quota.mode is Mode.OVERAGE and quota.meter not in prices else quota
+    """One that has a stop keeps its mode: it charges nothing either, and ends there."""
+    free = quota.mode is Mode.OVERAGE and quota.meter not in prices and quota.stop_at is None
+    return replace(quota, mode=Mode.SOFT) if free else quota
 
 
 def entitlement_of(account: Account, default: PlanRow | None, now_ms: int) -> Entitlement:

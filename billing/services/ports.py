@@ -270,6 +270,10 @@ class UsageRows(Protocol):
         """meter -> base units since the start of the hour, the day, the calendar month."""
         ...
 
+    async def of_tenants(self, org_id: str, start_ms: int) -> dict[str, dict[str, int]]:
+        """tenant -> meter -> base units that Postgres holds for the period; an empty name for calls that named none."""
+        ...
+
 
 class ConfigSetRows(Protocol):
     async def add(self, applied: ConfigSet, now_ms: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from billing.model.organization import Organization
 from billing.model.rating import Bill, estimate
-from billing.model.usage import LimitUse, MeterUse, Source, UsageReport, shown_quotas
+from billing.model.usage import LimitUse, MeterUse, Source, TenantUse, UsageReport, shown_quotas
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.ports import Account, Books, Gateways, GatewaysUnreachable, Unit
@@ -57,6 +57,21 @@ class Usage:
         async with self._books.transaction() as unit:
             facts = await self._facts(unit, await lookup.organization(unit, org_ref))
         return await self._compose(facts)
+
+    async def tenants(self, org_ref: str) -> list[TenantUse]:
+        """What each tenant used in the present period, who used most of the first meter first. Raises NoSuchOrganization."""
+        async with self._books.transaction() as unit:
+            org = await lookup.organization(unit, org_ref)
+            (account,) = await unit.orgs.accounts([org.id])
+            anchor_ms = (await self._entitlements.compiled(unit, account)).anchor_ms
+            found = await unit.usage.of_tenants(org.id, period_at(anchor_ms, self._clock.now_ms())[0])
+        order = [meter.name for meter in self.meters(found.values())]
+        uses = [TenantUse(tenant=tenant, used=used) for tenant, used in found.items()]
+        return sorted(uses, key=lambda use: (*(-use.used.get(name, 0) for name in order), use.tenant))
+
+    def meters(self, used: Iterable[Mapping[str, int]] = ()) -> list[Meter]:
+        """Those that are counted, then what was used under a name that the files no longer hold."""
+        return self._shown((), {name for each in used for name in each})
 
     async def report_for_key(self, api_key: str) -> UsageReport:
         """For the organization that this key belongs to. Raises Unauthorized."""

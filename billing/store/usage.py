@@ -8,6 +8,7 @@ from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "usage.sql")
 _OF_PERIOD, _OF_WINDOWS = _SQL["of_period"], _SQL["of_windows"]
+_OF_TENANTS = _SQL["of_tenants"]
 
 
 class UsageTable:
@@ -22,3 +23,9 @@ class UsageTable:
         starts = (to_datetime(hour_ms), to_datetime(day_ms), to_datetime(month_ms))
         found = await self._connection.fetch(_OF_WINDOWS, org_id, *starts)
         return {row["service"]: {Window.HOUR: row["in_hour"], Window.DAY: row["in_day"], Window.MONTH: row["in_month"]} for row in found}
+
+    async def of_tenants(self, org_id: str, start_ms: int) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for row in await self._connection.fetch(_OF_TENANTS, org_id, to_datetime(start_ms)):
+            found.setdefault(row["tenant"], {})[row["service"]] = row["quantity"]
+        return found

@@ -13,3 +13,10 @@ SELECT service,
 FROM billing.usage_hourly
 WHERE org_id = $1 AND hour >= $4
 GROUP BY service
+
+-- of_tenants --
+-- As far as it was flushed. $1 org, $2 start of the period
+SELECT dimensions ->> 'tenant' AS tenant, service, sum(quantity)::bigint AS quantity
+FROM billing.usage_hourly
+WHERE org_id = $1 AND period_start = $2 AND dimensions ? 'tenant'
+GROUP BY tenant, service

@@ -8,11 +8,16 @@ which no plan can price) or a fact that is never priced: `#1`…`#5` exchanges b
 `#out` their body bytes. Meter names match [a-z][a-z0-9_]*, so no measure holds a `|`.
 """
 
+import json
 from dataclasses import dataclass
 
 RETURNED = "^"
 FACT = "#"
 TEST = "?"
+
+TENANT = "tenant"  # the dimension that names the organization's own customer; empty for calls that named none
+TENANTS_A_DAY = 1_000  # have a name of their own in an organization's usage of a day; then they are …
+OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +45,8 @@ def parse(field: str) -> Row:
     """The row behind a field. Raises ValueError on anything else."""
     minute, period_start, org_id, measure, route_id, method, key_id, dimensions = field.split("|", 7)
     return Row(int(minute), int(period_start), org_id, measure, int(route_id), method, int(key_id), dimensions)
+
+
+def tenant_dimension(tenant: str) -> str:
+    """The dimensions of a call for this tenant."""
+    return json.dumps({TENANT: tenant}, separators=(",", ":"))

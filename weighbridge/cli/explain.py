@@ -17,6 +17,8 @@ def add(nouns: Any) -> None:
     parser.add_argument("method", help="GET, POST, …")
     parser.add_argument("path", help="/v1/reports/7")
     parser.add_argument("--key", help="the API key that would call")
+    parser.add_argument("--tenant", default="", help="the tenant that the call would name")
+    parser.add_argument("--address", default="", help="the client's address, where an open route is limited by it")
     parser.add_argument("--host", default="", help="the Host that would be asked for")
     add_folders(parser)
     add_format(parser)
@@ -31,7 +33,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         now_ms = seconds * 1000 + micros // 1000
         story = await explain(
             client, gateway, config.version, method=options.method.upper(), target=options.path, host=options.host,
-            key=options.key, now_ms=now_ms,
+            key=options.key, tenant=options.tenant, address=options.address, now_ms=now_ms,
         )  # fmt: skip
     show(story, options, lines=_lines(story))
     return 0

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from redis.asyncio import Redis
 
-from billing.model.usage import Source, Status, report_json
+from billing.model.usage import Source, Status, report_json, tenant_json
 from billing.wiring import open_billing
 from metering.model import keys
 from metering.model.clock import to_datetime, to_ms
@@ -151,3 +151,28 @@ async def test_what_test_keys_used_is_shown_beside_the_meter_and_priced_nowhere(
     assert shown["?bandwidth"] == ("Bandwidth (test keys)", 2, "GB", None)
     assert shown["api"][1] == 5
     assert body["estimated_cost"]["overage"] == "0.00"
+
+
+async def test_usage_is_shown_by_tenant_for_the_present_period(sold: Desk) -> None:
+    new = await sold.billing.orgs.create("Acme", plan="free")
+    period = (await sold.billing.usage.report("acme")).start_ms
+    for tenant, service, units, start_ms in (
+        ("emea", "api", 5, period), ("apac", "api", 9, period), ("emea", "bandwidth", 10**9, period), ("", "api", 1, period),
+        ("emea", "api", 100, period - 86_400_000), ("gone", "api", 7, period - 86_400_000),
+    ):  # fmt: skip
+        await sold.pool.execute(
+            "INSERT INTO billing.usage_hourly (org_id, service, hour, period_start, route_id, method, key_id, dimensions, bucket,"
+            " quantity, returned, event_count) VALUES ($1, $2, $3, $3, 1, 'GET', 1, jsonb_build_object('tenant', $4::text), 0, $5, 0, 1)",
+            new.org.id, service, to_datetime(start_ms), tenant, units,
+        )  # fmt: skip
+    uses = await sold.billing.usage.tenants("acme")
+    assert [(use.tenant, dict(use.used)) for use in uses] == [
+        ("apac", {"api": 9}),
+        ("emea", {"api": 5, "bandwidth": 10**9}),
+        ("", {"api": 1}),
+    ]
+    shown = tenant_json(uses[1], sold.billing.usage.meters(use.used for use in uses))
+    assert [(one["service"], one["current_usage"], one["unit"]) for one in shown["usage"]] == [
+        ("api", 5, "request"),
+        ("bandwidth", 1, "GB"),
+    ]

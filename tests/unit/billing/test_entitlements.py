@@ -11,7 +11,7 @@ from billing.model.subscription import State, Subscription
 from billing.services.entitlements import compile_entitlement, entitlement_of
 from billing.services.ports import Account, PlanRow
 from metering.model.entitlement import Override
-from metering.model.quota import Mode, Quota
+from metering.model.quota import Concurrency, Mode, Quota, Rate
 
 ACME = Organization(id="4a0b5b5e-0000-4000-8000-000000000001", slug="acme", name="Acme", version=7)
 PRO = PlanSpec(name="pro", quotas=(Quota(meter="api", limit=9, mode=Mode.OVERAGE),), prices={"api": PerUnit(each=Decimal("1"))})
@@ -35,6 +35,22 @@ def test_overage_without_a_price_only_warns_in_plan_and_override_alike() -> None
     override = Override(quotas=(Quota(meter="api", limit=20, mode=Mode.OVERAGE),))
     entry = compile_entitlement(ACME, replace(PRO, prices={}), 1, [override], 0, 1, 0)
     assert [entry.quotas[0].mode, entry.overrides[0].quotas[0].mode] == [Mode.SOFT, Mode.SOFT]
+
+
+def test_overage_without_a_price_still_ends_at_its_stop() -> None:
+    stopped = replace(PRO, quotas=(Quota(meter="api", limit=9, mode=Mode.OVERAGE, stop_at=20),), prices={})
+    (quota,) = compile_entitlement(ACME, stopped, 1, [], 0, 1, 0).quotas
+    assert (quota.mode, quota.stop_at) == (Mode.OVERAGE, 20)
+
+
+def test_rates_and_calls_in_flight_are_told_and_those_of_an_override_say_so() -> None:
+    plan = replace(PRO, rates=(Rate(meter=None, limit=5, per="second"),), concurrency=(Concurrency(limit=2),))
+    override = Override(rates=(Rate(meter=None, limit=9, per="second"),), concurrency=(Concurrency(limit=4),))
+    entry = compile_entitlement(ACME, plan, 1, [override], 0, 1, 0)
+    assert (entry.rates, entry.concurrency) == (plan.rates, plan.concurrency)
+    assert [(x.limit, x.source) for x in (*entry.rates_at(0), *entry.concurrency_at(0))] == [(9, "override"), (4, "override")]
+    ended = compile_entitlement(ACME, None, 0, [], 0, 1, 0)
+    assert (ended.rates, ended.concurrency) == ((), ())
 
 
 def test_an_override_that_has_ended_is_left_out() -> None:

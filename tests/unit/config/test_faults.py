@@ -150,7 +150,6 @@ def test_a_plan_without_a_price_says_how_to_write_one() -> None:
 
 NOT_BUILT_IN_PLANS = [
     ("quotas: [{meter: bandwidth, limit: 1 GB, at_limit: cut}]", ["quotas[0].at_limit"]),
-    ("quotas: [{meter: api, limit: 1, per: tenant}]", ["quotas[0].per"]),
     ("spend_cap: {usd: '500'}", ["spend_cap"]),
     ("prices: {api: {model: graduated, tiers: [], each: '1'}}", ["prices.api.model", "prices.api.tiers"]),
     ("prices: {api: {model: volume, tiers: []}}", ["prices.api.model", "prices.api.tiers"]),
@@ -312,7 +311,8 @@ routes:
   - {path: "/v1/{id}", methods: [GET], hosts: [a.example.com], charge: {pages: "header:X-P"}, strip_prefix: /v1,
      quotas: [{meter: api, limit: 5, per: key, window: day, on_store_failure: {grace: 5}}], request_headers: {add: {A: b}, remove: [C]}}
   - {path: /health, auth: none, charge: none}
-  - {path: /slow, rates: [{meter: api, limit: 5, per: second, burst: 10, by: key, shadow: true}], concurrency: [{limit: 2, by: key}]}
+  - {path: /slow, rates: [{meter: api, limit: 5, per: second, burst: 10, by: key, shadow: true}], concurrency: [{limit: 2, by: key}],
+     tenant: {header: X-T}}
   - {path: /docs/*, auth: none, rate: {limit: 5, per: minute, by: address}, quotas: [{meter: api, limit: 9, per: address, window: day}]}
 """
 FULL_PLANS = """

@@ -215,3 +215,41 @@ def test_a_rate_of_a_plan_that_a_call_never_gets_past_or_never_moves_is_a_warnin
     assert (found.faults, [w.path for w in found.warnings]) == ([], ["plans.pro.rates"] * 2)
     assert "/heavy weighs 10" in found.warnings[0].message
     assert "no route charges a number of `pages`" in found.warnings[1].message
+
+
+def test_a_tenant_is_named_by_a_header_of_the_defaults_or_of_the_route_and_on_no_open_route() -> None:
+    defaults = "  charge: {api: 1}\n  tenant: {header: X-Tenant-Id}"
+    assert route_of("auth: required", defaults).tenant_header == "x-tenant-id"
+    assert route_of("tenant: {header: X-Customer}", defaults).tenant_header == "x-customer"
+    assert route_of("tenant: none", defaults).tenant_header is None
+    assert route_of("auth: none, charge: none", defaults).tenant_header is None
+    assert route_of("auth: required").tenant_header is None
+
+
+def test_limits_may_be_by_tenant_where_calls_name_one() -> None:
+    words = "quotas: [{meter: api, limit: 5, per: tenant}], rate: {limit: 5, per: second, by: tenant}, concurrency: {limit: 2, by: tenant}"
+    route = route_of(words, "  charge: {api: 1}\n  tenant: {header: X-Tenant-Id}")
+    assert (route.quotas[0].per, route.rates[0].by, route.concurrency[0].by) == (Per.TENANT,) * 3
+    found = faults(gateway=gateway_with(f"  - {{path: /x, {words}}}"))
+    assert [f.path for f in found] == ["routes[0].concurrency", "routes[0].quotas[0].per", "routes[0].rate.by"]
+    assert all("write tenant: {header: X-Tenant-Id}" in f.message for f in found)
+
+
+def test_a_limit_of_a_plan_by_tenant_where_nobody_names_one_is_a_warning() -> None:
+    plans = plan_with("quotas: [{meter: api, limit: 5, per: tenant}]")
+    assert [w.path for w in parsed(plans=plans).warnings] == ["plans.pro"]
+    assert parsed(gateway_with(defaults="  charge: {api: 1}\n  tenant: {header: X-T}"), plans=plans).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "said"),
+    [
+        ("tenant: X-Tenant-Id", "tenant", "mapping"),
+        ("tenant: {header: 'X Tenant'}", "tenant.header", "no header name"),
+        ("tenant: {claim: tid}", "tenant.claim", "there is no word"),
+        ("auth: none, charge: none, tenant: {header: X-T}", "tenant", "no organization"),
+    ],
+)
+def test_a_tenant_that_cannot_be_named_so_is_a_fault(words: str, path: str, said: str) -> None:
+    found = {f.path.removeprefix("routes[0]."): f.message for f in faults(gateway=gateway_with(f"  - {{path: /x, {words}}}"))}
+    assert said in found[path]

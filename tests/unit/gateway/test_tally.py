@@ -184,3 +184,14 @@ def test_a_template_survives_its_record() -> None:
         return t.tid, t.org_id, t.bucket, t.key_id, t.route_id, t.method, t.period_start, t.costs, t.counters
 
     assert facts(Template.of(T.record())) == facts(T)
+
+
+def test_dimensions_keep_quantities_apart_and_facts_together_and_survive_the_journal() -> None:
+    emea = Template(3, "o", B, 9, 5, "GET", 0, T.costs, T.counters, '{"tenant":"emea"}')
+    again = Template.of(emea.record())
+    assert (again.record(), again.dimensions) == (emea.record(), emea.dimensions)
+    assert len(T.record()) == len(emea.record()) - 1  # what was written before there were dimensions reads the same
+    tally = told(emea.record(), A3, ["A", 3, EPOCH, 5, 4, 1, MINUTE], ["E", 4, 3, MINUTE, "", 2, 9, 0, 0, {}])
+    assert sums(tally).ledger == {
+        row("api"): 6, row("api") + '{"tenant":"emea"}': 2, row("#2"): 1, row("#ms"): 9,
+    }  # fmt: skip
