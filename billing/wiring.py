@@ -24,6 +24,7 @@ from metering.model.bypass import Bypass
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement
 from metering.model.meter import Meter
+from metering.model.seeding import Seed
 from metering.store.redis import publish
 
 
@@ -85,10 +86,16 @@ class RedisGateways:
             raise GatewaysUnreachable("REDIS_URL is not set")
         return self._redis
 
-    async def publish(self, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None:
+    async def standing(self, org_ids: Sequence[str]) -> dict[str, Entitlement]:
+        with _unreachable():
+            return await publish.standing(self._store, org_ids)
+
+    async def publish(
+        self, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]], seeds: Mapping[str, Sequence[Seed]]
+    ) -> None:  # fmt: skip
         if orgs:
             with _unreachable():
-                await publish.publish_orgs(self._store, orgs)
+                await publish.publish_orgs(self._store, orgs, seeds)
 
     async def withdraw_org(self, org_id: str, slug: str, hashes: Sequence[str]) -> None:
         with _unreachable():

@@ -15,6 +15,10 @@ from aggregator.truth import Counters, Epochs
 from gateway.recorder import records
 from gateway.tally import replay
 from metering.model import keys
+from metering.model.ledger import FACT, RETURNED, Row, parse
+from metering.model.period import window_at
+from metering.model.quota import Window
+from metering.model.seeding import Begun
 from metering.store import journal as journals
 
 FILE = "checkpoint.json"
@@ -31,6 +35,7 @@ class Checkpoint:
         self._path = journal_dir / FILE
         self._epochs: dict[int, int] = dict.fromkeys(range(keys.BUCKETS), 0)
         self._counters: dict[str, tuple[int, int]] = {}  # key -> (value, expires_at_ms)
+        self._windows: dict[str, tuple[int, int]] = {}  # the same of every window of an organization, whether a quota looks at it or not
         self.folded: dict[str, dict[int, int]] = {}  # worker -> bucket -> seq
         self.host = secrets.token_hex(8)
         self._read()
@@ -43,13 +48,15 @@ class Checkpoint:
         self.host = stored["host"]
         self._epochs |= {int(bucket): epoch for bucket, epoch in stored["epochs"].items()}
         self._counters = {key: (value, expires) for key, (value, expires) in stored["counters"].items()}
+        self._windows = {key: (value, expires) for key, (value, expires) in stored.get("windows", {}).items()}
         self.folded = {worker: {int(b): seq for b, seq in marks.items()} for worker, marks in stored["marks"].items()}
 
     def _save(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
         with fresh.open("w") as file:
-            json.dump({"host": self.host, "epochs": self._epochs, "counters": self._counters, "marks": self.folded}, file)
+            held = {"epochs": self._epochs, "counters": self._counters, "windows": self._windows, "marks": self.folded}
+            json.dump({"host": self.host, **held}, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
@@ -61,6 +68,7 @@ class Checkpoint:
             self._fold(worker)
         self.folded = {worker: marks for worker, marks in self.folded.items() if worker in present}
         self._counters = {key: (value, expires) for key, (value, expires) in self._counters.items() if expires > now_ms}
+        self._windows = {key: (value, expires) for key, (value, expires) in self._windows.items() if expires > now_ms}
         self._save()
 
     def _fold(self, worker: str) -> None:
@@ -73,6 +81,21 @@ class Checkpoint:
             for key, delta in batch.sums.ledger_moves().items():
                 value, expires = self._counters.get(key, (0, 0))
                 self._counters[key] = (value + delta, max(expires, batch.sums.expires[key]))
+            for field, quantity in batch.sums.ledger.items():
+                self._add_to_windows(parse(field), quantity)
+
+    def _add_to_windows(self, row: Row, quantity: int) -> None:
+        if row.measure[0] in (FACT, RETURNED):
+            return
+        for window in (Window.HOUR, Window.DAY, Window.MONTH):
+            start_ms, end_ms = window_at(window, 0, row.minute * 60_000)
+            key = keys.counter(row.org_id, row.measure, keys.scope(route_id=None, key_id=None), window, start_ms)
+            value, _ = self._windows.get(key, (0, 0))
+            self._windows[key] = (value + quantity, keys.counter_expires_ms(window, end_ms))
+
+    def offset(self, begun: Begun) -> int:
+        """What its period has and its window has not, as far as it is folded. Both are of one fold."""
+        return self._counters.get(begun.period_counter, (0, 0))[0] - self._windows.get(begun.counter, (0, 0))[0]
 
     # --- the truth that recovery asks ------------------------------------------------------------------------------
     async def states(self) -> list[tuple[int, int, int]]:
@@ -98,10 +121,10 @@ class Checkpoint:
 
     async def counters(self, buckets: Sequence[int], now_ms: int) -> Counters:
         found: Counters = {bucket: {} for bucket in buckets}
-        for key, (value, expires) in self._counters.items():
+        for key, (value, expires) in (*self._counters.items(), *self._windows.items()):
             bucket = keys.bucket_in(key)
-            if bucket in found and expires > now_ms:
-                found[bucket][key] = (value, expires)
+            if bucket in found and expires > now_ms:  # a counter that began in the middle of its window holds less than the window
+                found[bucket][key] = (max(value, found[bucket].get(key, (value, 0))[0]), expires)
         return found
 
     async def knows_gateways(self) -> bool:

@@ -5,9 +5,8 @@ Epochs are opened by weighbridge/standalone.py.
 """
 
 import asyncio
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +17,15 @@ from billing.model.organization import Organization
 from billing.services.entitlements import compile_entitlement
 from config.load import Configuration
 from config.plans import OverrideSpec
-from metering.model import entitlement as entitlements
 from metering.model import keys
 from metering.model.apikey import KeyRecord, record_from_json
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement, Override
-from metering.store.redis.publish import publish_bypasses, publish_orgs, withdraw_keys, withdraw_org
+from metering.model.seeding import Seed, begun
+from metering.store.redis.publish import publish_bypasses, publish_orgs, standing, withdraw_keys, withdraw_org
 
 from .bypass_file import in_force
+from .checkpoint import Checkpoint
 
 log = logging.getLogger("weighbridge.sidecar")
 
@@ -143,18 +143,22 @@ class Sidecar:
         ids = list(orgs)
         for start in range(0, len(ids), _BATCH):
             batch = ids[start : start + _BATCH]
-            pipe = self._client.pipeline(transaction=False)
-            for org_id in batch:
-                pipe.get(keys.entitlement(org_id))
-            standing = dict(zip(batch, await pipe.execute(), strict=True))
-            await publish_orgs(
-                self._client,
-                [(self._versioned(orgs[o][0], standing[o], o in forced), list(orgs[o][1].items())) for o in batch],
-            )
+            known = await standing(self._client, batch)
+            told = [(self._versioned(orgs[o][0], known.get(o), o in forced), list(orgs[o][1].items())) for o in batch]
+            await publish_orgs(self._client, told, self._seeds(known, [entitlement for entitlement, _ in told]))
 
-    def _versioned(self, entitlement: Entitlement, standing: bytes | None, forced: bool) -> Entitlement:
-        if standing is not None and not forced:
-            held = entitlements.from_json(json.loads(standing))
-            if replace(held, version=0) == entitlement:
-                return held
+    def _versioned(self, entitlement: Entitlement, known: Entitlement | None, forced: bool) -> Entitlement:
+        if known is not None and not forced and replace(known, version=0) == entitlement:
+            return known
         return replace(entitlement, version=self._clock.now_ms())
+
+    def _seeds(self, known: Mapping[str, Entitlement], told: Sequence[Entitlement]) -> dict[str, list[Seed]]:
+        """What counters must begin with that begin with what is told now, by the checkpoint."""
+        now_ms = self._clock.now_ms()
+        begin = [b for e in told if e.org_id in known for b in begun(known[e.org_id], e, now_ms)]
+        if not begin or self._data_dir is None:
+            return {}
+        checkpoint, seeds = Checkpoint(self._data_dir / "journal"), dict[str, list[Seed]]()
+        for one in begin:
+            seeds.setdefault(one.org_id, []).append(Seed(one, checkpoint.offset(one)))
+        return seeds

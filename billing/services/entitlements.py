@@ -16,6 +16,7 @@ from metering.model.apikey import KeyRecord
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement, Override
 from metering.model.quota import Mode, Quota
+from metering.model.seeding import Seed, begun
 
 log = logging.getLogger(__name__)
 
@@ -167,12 +168,22 @@ class Entitlements:
         accounts = await unit.orgs.accounts(org_ids, lock=True, all_revoked=all_revoked)
         living = [a for a in accounts if not a.deleted]
         await self._gateways.withdraw_keys([sha for a in living for sha in a.revoked])
-        await self._gateways.publish([(entitlement_of(a, default, now_ms), [record_of(k) for k in a.active]) for a in living])
+        told = [(entitlement_of(a, default, now_ms), [record_of(k) for k in a.active]) for a in living]
+        await self._gateways.publish(told, await self._seeds(unit, [entitlement for entitlement, _ in told], now_ms))
         for account in accounts:
             if account.deleted:
                 await self._gateways.withdraw_org(account.org.id, account.org.slug, account.revoked)
         await unit.orgs.mark_published({a.org.id: a.org.version for a in accounts}, now_ms)
         return {a.org.id for a in living}
+
+    async def _seeds(self, unit: Unit, told: Sequence[Entitlement], now_ms: int) -> dict[str, list[Seed]]:
+        """What counters must begin with that begin with what is told now: a plan may bring a quota in another window."""
+        standing = await self._gateways.standing([e.org_id for e in told])
+        begin = [b for e in told if e.org_id in standing for b in begun(standing[e.org_id], e, now_ms)]
+        seeds: dict[str, list[Seed]] = {}
+        for one, offset in zip(begin, await unit.usage.offsets(begin) if begin else [], strict=True):
+            seeds.setdefault(one.org_id, []).append(Seed(one, offset))
+        return seeds
 
     async def _default(self, unit: Unit) -> PlanRow | None:
         return await unit.plans.get(self._default_plan) if self._default_plan else None

@@ -14,6 +14,7 @@ from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement, Override
 from metering.model.errors import DependencyUnavailable
 from metering.model.quota import Concurrency, Quota, Rate, Window
+from metering.model.seeding import Begun, Seed
 
 FILE, API = "file", "api"  # who made a plan or an override, and so may change it
 
@@ -274,6 +275,10 @@ class UsageRows(Protocol):
         """tenant -> meter -> base units that Postgres holds for the period; an empty name for calls that named none."""
         ...
 
+    async def offsets(self, begun: Sequence[Begun]) -> list[int]:
+        """Of each, base units in its period and not in its window, less those in the window and not in the period."""
+        ...
+
 
 class ConfigSetRows(Protocol):
     async def add(self, applied: ConfigSet, now_ms: int) -> None:
@@ -321,7 +326,15 @@ class Books(Protocol):
 class Gateways(Protocol):
     """The live copy. Every method raises GatewaysUnreachable."""
 
-    async def publish(self, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None: ...
+    async def standing(self, org_ids: Sequence[str]) -> dict[str, Entitlement]:
+        """What they know of these organizations, where they know anything."""
+        ...
+
+    async def publish(
+        self, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]], seeds: Mapping[str, Sequence[Seed]]
+    ) -> None:
+        """`seeds`, by organization: what counters must begin with that begin with what is told now."""
+        ...
 
     async def withdraw_org(self, org_id: str, slug: str, hashes: Sequence[str]) -> None: ...
 

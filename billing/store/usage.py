@@ -1,14 +1,17 @@
 """Usage in Postgres, read only: the aggregator writes it. The SQL is in usage.sql."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import asyncpg
 
 from metering.model.clock import to_datetime
 from metering.model.quota import Window
+from metering.model.seeding import Begun
 from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "usage.sql")
-_OF_PERIOD, _OF_WINDOWS = _SQL["of_period"], _SQL["of_windows"]
-_OF_TENANTS = _SQL["of_tenants"]
+_OF_PERIOD, _OF_WINDOWS, _OF_TENANTS, _OFFSETS = _SQL["of_period"], _SQL["of_windows"], _SQL["of_tenants"], _SQL["offsets"]
 
 
 class UsageTable:
@@ -29,3 +32,10 @@ class UsageTable:
         for row in await self._connection.fetch(_OF_TENANTS, org_id, to_datetime(start_ms)):
             found.setdefault(row["tenant"], {})[row["service"]] = row["quantity"]
         return found
+
+    async def offsets(self, begun: Sequence[Begun]) -> list[int]:
+        found = await self._connection.fetch(
+            _OFFSETS, [UUID(b.org_id) for b in begun], [b.meter for b in begun],
+            [to_datetime(b.start_ms) for b in begun], [to_datetime(b.period_start_ms) for b in begun],
+        )  # fmt: skip
+        return [row["units"] for row in found]

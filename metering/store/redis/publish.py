@@ -4,7 +4,7 @@ Postgres (or, for a gateway alone, the YAML) is the truth; all this can be writt
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from redis.asyncio import Redis
 
@@ -13,12 +13,32 @@ from metering.model import entitlement as entitlements
 from metering.model.apikey import KeyRecord, record_to_json
 from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement
+from metering.model.seeding import Seed
+
+from .scripts import load
+
+NO_SEEDS: Mapping[str, Sequence[Seed]] = {}
+_SEED = load("metering.store.redis", "seed")
 
 _DELETE_IF = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
-async def publish_orgs(client: Redis, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]]) -> None:
-    """Write each entitlement, its version and its active keys (sha256 hex, record), then tell the gateways."""
+async def standing(client: Redis, org_ids: Sequence[str]) -> dict[str, Entitlement]:
+    """What the gateways know of these organizations, where they know anything."""
+    pipe = client.pipeline(transaction=False)
+    for org_id in org_ids:
+        pipe.get(keys.entitlement(org_id))
+    texts = await pipe.execute() if org_ids else []
+    return {org_id: entitlements.from_json(json.loads(text)) for org_id, text in zip(org_ids, texts, strict=True) if text is not None}
+
+
+async def publish_orgs(
+    client: Redis, orgs: Sequence[tuple[Entitlement, Sequence[tuple[str, KeyRecord]]]], seeds: Mapping[str, Sequence[Seed]] = NO_SEEDS
+) -> None:
+    """Write each entitlement, its version and its active keys (sha256 hex, record), then tell the gateways.
+
+    `seeds`, by organization: what counters must begin with that begin with this version.
+    """
     pipe = client.pipeline(transaction=False)
     for entitlement, active in orgs:
         org_id, bucket = entitlement.org_id, keys.bucket_of(entitlement.org_id)
@@ -26,9 +46,22 @@ async def publish_orgs(client: Redis, orgs: Sequence[tuple[Entitlement, Sequence
         pipe.set(keys.entitlement(org_id), json.dumps(entitlements.to_json(entitlement), separators=(",", ":")))
         for sha256_hex, record in active:
             pipe.set(keys.api_key(sha256_hex), record_to_json(record))
-        pipe.hset(keys.versions(bucket), org_id, str(entitlement.version))
+        if seeds.get(org_id):
+            names, words = _seeding(bucket, entitlement, seeds[org_id])
+            pipe.eval(_SEED.body.decode(), len(names), *names, *words)
+        else:
+            pipe.hset(keys.versions(bucket), org_id, str(entitlement.version))
         pipe.publish(keys.CHANGED, f"org {org_id}")
     await pipe.execute()
+
+
+def _seeding(bucket: int, entitlement: Entitlement, seeds: Sequence[Seed]) -> tuple[list[str], list[str]]:
+    """Keys and arguments of lua/seed.lua."""
+    names, words = [keys.versions(bucket), keys.epoch(bucket)], [entitlement.org_id, str(entitlement.version)]
+    for seed in seeds:
+        names += [seed.begun.counter, seed.begun.period_counter]
+        words += [str(seed.offset), str(seed.expires_ms)]
+    return names, words
 
 
 async def withdraw_keys(client: Redis, hashes: Sequence[str]) -> None:
