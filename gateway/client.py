@@ -37,7 +37,6 @@ class Exchange(Protocol):
     """What takes a request's body and hears of its client; gateway.transfer.Transfer."""
 
     def take_body(self, pieces: list[bytes], ended: bool) -> None: ...
-    def tunnelled(self, data: bytes) -> None: ...
     def client_gone(self) -> None: ...
     def client_paused(self) -> None: ...
     def client_resumed(self) -> None: ...
@@ -61,7 +60,6 @@ class ClientConnection(asyncio.Protocol):
         "_served",
         "_server",
         "_serving",
-        "_tunnel",
         "_unsent",
         "_used",
         "closing",
@@ -86,7 +84,6 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._attached = False  # the exchange takes the body; until then it is held
         self._serving = False
-        self._tunnel = False  # the connection has changed protocols
         self._used = False
         self._paused = 0
         self._unsent = 0
@@ -118,10 +115,7 @@ class ClientConnection(asyncio.Protocol):
                 self._next(data)
                 return
         if data:
-            if self._tunnel and self._exchange is not None:
-                self._exchange.tunnelled(data)
-            else:
-                self._hold(data)
+            self._hold(data)
 
     def eof_received(self) -> None:
         self._lose()
@@ -333,8 +327,7 @@ class ClientConnection(asyncio.Protocol):
             self._resume(_FOR_BODY)
 
     def open_tunnel(self) -> bytes:
-        """From now on all that comes is the new protocol's and goes to the exchange; returns what came before."""
-        self._tunnel = True
+        """All that comes from now on is the new protocol's, and goes past here (gateway/tunnel.py); returns what came before."""
         early, self._pending = self._pending, b""
         self._resume(_FOR_ORDER)
         return early

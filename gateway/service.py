@@ -290,9 +290,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._count(data)
         elif self._begun:
-            if self.switched:
-                self.pieces.append(data)
-            elif not self._parse(data, taker):
+            if not self._parse(data, taker):
                 return
         else:
             block = b""

@@ -15,6 +15,7 @@ from gateway.outcome import Ended, Outcome
 from gateway.reply import ResponseHead
 from gateway.request import Request
 from gateway.service import UpstreamConnection
+from gateway.tunnel import Tunnel
 from gateway.upstream import Target
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Transfer(Outcome):
         "route",
         "target",
         "to_service",
+        "tunnel",
     )
 
     begun: float
@@ -70,6 +72,7 @@ class Transfer(Outcome):
         self.target: Target | None = None
         self.to_service = b""  # lines to add to the request, each with CRLF before it
         self.over = False
+        self.tunnel: Tunnel | None = None
         self._connection: UpstreamConnection | None = None
         self._moved = False
         self._paused_by_client = self._paused_by_upstream = False
@@ -141,14 +144,6 @@ class Transfer(Outcome):
         self._moved = True
         connection.transport.writelines(self._frame(pieces, ended))
 
-    def tunnelled(self, data: bytes) -> None:
-        """The client's bytes after a change of protocols."""
-        connection = self._connection
-        if connection is not None and not connection.lost:
-            self._moved = True
-            self.request.body_bytes += len(data)
-            connection.transport.write(data)
-
     def client_gone(self) -> None:
         self._let_go()
         self.end("client_gone")
@@ -185,9 +180,9 @@ class Transfer(Outcome):
                 if not self.request.body_ended:
                     self.upstream_faulty("it changed protocols before the request had ended")
                     return
-                self._begin_tunnel(connection, head, parts)
-            else:
-                self._begin_response(connection, head, parts)
+                self._begin_tunnel(connection, head)
+                return
+            self._begin_response(connection, head, parts)
         size = 0
         if connection.pieces:
             pieces, connection.pieces = connection.pieces, []
@@ -229,16 +224,24 @@ class Transfer(Outcome):
             parts.append(b"\r\n\r\n")
         self._keep_client = keep
 
-    def _begin_tunnel(self, connection: UpstreamConnection, head: ResponseHead, parts: list[bytes]) -> None:
+    def _begin_tunnel(self, connection: UpstreamConnection, head: ResponseHead) -> None:
         """RFC 9110 §7.8: both connections belong to this exchange until either ends; their bytes are its bodies'."""
+        client, request = self.client, self.request
         self.status, self.response_headers, self.first_byte_sent = head.status, head.fields, True
-        self.request.responded = True
-        parts += self.passage.response(head, *self.to_client(), self.client.date)
-        parts.append(b"\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % connection.switched)
+        request.responded = True
+        parts = self.passage.response(head, *self.to_client(), client.date)
+        client.write([*parts, b"\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % connection.switched], 0)
         self._chunked_out = self._keep_client = False
-        early = self.client.open_tunnel()
-        if early:
-            self.tunnelled(early)
+        pieces, connection.pieces = connection.pieces, []
+        self.tunnel = Tunnel(client.transport, connection.transport, passed_in=request.body_bytes)
+        self.tunnel.open(client.open_tunnel(), pieces)
+
+    def _look_into(self, tunnel: Tunnel) -> None:
+        """Its bytes are the bodies' of this exchange."""
+        passed_in, passed_out = tunnel.inwards.passed, tunnel.outwards.passed
+        if passed_in != self.request.body_bytes or passed_out != self.bytes_out:
+            self._moved = True
+            self.request.body_bytes, self.bytes_out = passed_in, passed_out
 
     def _complete(self, connection: UpstreamConnection) -> None:
         whole = self.request.body_ended
@@ -287,6 +290,8 @@ class Transfer(Outcome):
         """Called by the relay's sweep: has it stood still, or lasted, too long?"""
         if self._connection is None:
             return
+        if self.tunnel is not None:
+            self._look_into(self.tunnel)
         if self._moved or (self._paused_by_client and self._client_reads()):
             self._moved = False
             self._last_moved = now
@@ -337,6 +342,9 @@ class Transfer(Outcome):
         self.over = True
         self.ended = ended
         self.detail = detail
+        if self.tunnel is not None:
+            self.tunnel.shut()
+            self._look_into(self.tunnel)
         if ended != "complete":
             self.client.detach()
             if self.first_byte_sent and not self.client.gone:

@@ -21,6 +21,7 @@ from tests.benchmarks.proxies import (
     GatewayUnmetered,
     NginxProxyPass,
     NginxStreaming,
+    NginxTunnel,
     PlainAiohttp,
     Proxy,
 )
@@ -184,8 +185,8 @@ def half_load(bench: Bench, number: int) -> None:
 
 
 # --- tunnels -----------------------------------------------------------------------------------------------------------
-def echo(bench: Bench) -> None:
-    """Messages there and back over WebSockets; both ends are echo.c."""
+def echo(bench: Bench, stack: ExitStack) -> None:
+    """Messages there and back over WebSockets; both ends are echo.c. nginx shows what two reads and two writes a message cost at least."""
     gateway = bench.running(GATEWAY)
     if not gateway:
         bench.figures.append(Figure("echo", absent=bench.absent.get(GATEWAY, "")))
@@ -202,6 +203,7 @@ def echo(bench: Bench) -> None:
         bench.figures.append(Figure("echo", absent=str(exc)))
         say(f"  WebSocket echo: {exc}")
         return
+    bench.started([NginxTunnel], stack)
     title = f"WebSocket echo, messages of {_ECHO_BYTES} bytes, {_ECHO_CONNECTIONS} connections; requests are messages"
-    block = bench.block("echo", title, [Direct.name, GATEWAY], action)
+    block = bench.block("echo", title, [Direct.name, NginxTunnel.name, GATEWAY], action)
     bench.compare("echo", block, GATEWAY, Direct.name, _per_second)

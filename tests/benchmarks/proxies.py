@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from redis import Redis
@@ -91,6 +92,17 @@ class NginxStreaming(NginxProxyPass):
 
     name, title = "nginx-streaming", "nginx proxy_pass, buffering off, buffers of 64 KiB"
     location = _PROXY_PASS + "\n        proxy_buffering off; proxy_buffers 8 64k; proxy_buffer_size 64k; proxy_busy_buffers_size 128k;"
+
+
+class NginxTunnel(NginxProxyPass):
+    """What a proxy of C that counts nothing makes of WebSockets."""
+
+    name, title = "nginx-tunnel", "nginx proxy_pass with Upgrade, nothing counted"
+    location = """
+        proxy_pass http://service; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"""
+
+    def start(self, stage: Stage) -> None:
+        super().start(replace(stage, service_url=stage.echo_url))
 
 
 class _ScriptARequest(Proxy):

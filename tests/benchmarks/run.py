@@ -77,7 +77,7 @@ def against_others(bench: Bench, options: argparse.Namespace, stack: ExitStack) 
         counted = (proxy.counted() or 0) - before[proxy.name]
         counts[proxy.name] = report.Count(counted, report.answered(bench.blocks, proxy.name), report.runs(bench.blocks, proxy.name))
     if "echo" in options.wanted:
-        experiments.echo(bench)
+        experiments.echo(bench, stack)
     return counts
 
 

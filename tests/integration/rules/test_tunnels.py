@@ -1,14 +1,11 @@
-"""RFC 9110 §7.8, 6455: an upgrade becomes a tunnel. Off until the gateway answers 101 to one; a probe finds out.
-
-Until then an upgrade is refused (501), and an offer of h2c passed over.
-"""
+"""RFC 9110 §7.8, 6455: an upgrade becomes a tunnel; an offer of h2c is passed over."""
 
 import asyncio
 import os
 
 import pytest
 
-from .parties import Call, Client, Origin, Way, answer_ok, get, request, until
+from .parties import KEY, Call, Client, Origin, Way, answer_ok, get, request, until
 from .rig import Payer, Rig
 
 UPGRADE = (
@@ -28,32 +25,9 @@ async def switch(call: Call) -> None:
         await call.writer.drain()
 
 
-@pytest.fixture(scope="session")
-def tunnels(rig: Rig) -> bool:
-    """Whether this gateway makes tunnels: asked of it once."""
-
-    async def probe() -> bool:
-        service = Origin(rig.service, answer=switch)
-        await service.start()
-        client = await Way("direct", rig.host, rig.port).connect()
-        client.send(get(b"/", *UPGRADE))
-        found = (await client.head()).status == 101
-        client.leave()
-        await service.stop()
-        return found
-
-    return asyncio.run(probe())
-
-
-@pytest.fixture
-def tunnel(tunnels: bool) -> None:
-    if not tunnels:
-        pytest.skip("this gateway makes no tunnels")
-
-
-async def opened(way: Way, key: bytes, *lines: bytes) -> Client:
+async def opened(way: Way, key: bytes, target: bytes = b"/") -> Client:
     client = await way.connect()
-    client.send(get(b"/", *UPGRADE, *lines, key=key))
+    client.send(get(target, *UPGRADE, key=key))
     answered = await client.head()
     assert (answered.status, (answered[b"upgrade"] or b"").lower()) == (101, b"websocket")
     assert b"upgrade" in (answered[b"connection"] or b"").lower()
@@ -68,13 +42,6 @@ def frame(payload: bytes, *, masked: bool = True, opcode: int = 2, final: bool =
     return head + mask + (bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload)) if masked else payload)
 
 
-async def test_9110_7_8_an_upgrade_that_is_not_made_is_refused_and_closed(tunnels: bool, direct: Way, origin: Origin) -> None:
-    if tunnels:
-        pytest.skip("this gateway makes tunnels")
-    answered = await direct.ask(get(b"/", *UPGRADE))
-    assert (answered.status, answered.says_close, origin.calls) == (501, True, [])
-
-
 async def test_7540_3_2_an_offer_of_h2c_is_passed_over(way: Way, origin: Origin) -> None:
     lines = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ")
     assert (await way.ask(get(b"/", *lines))).status == 200
@@ -84,7 +51,7 @@ async def test_7540_3_2_an_offer_of_h2c_is_passed_over(way: Way, origin: Origin)
         assert not seen.has(b"http2-settings")
 
 
-async def test_6455_4_the_handshake_and_every_byte_pass_and_are_weighed(tunnel: None, way: Way, origin: Origin, payer: Payer) -> None:
+async def test_6455_4_the_handshake_and_every_byte_pass_and_are_weighed(way: Way, origin: Origin, payer: Payer) -> None:
     origin.answer = switch
     client = await opened(way, payer.key)
     seen = origin.calls[0]
@@ -103,7 +70,7 @@ async def test_6455_4_the_handshake_and_every_byte_pass_and_are_weighed(tunnel: 
     await payer.pays(api=1, bandwidth=moved)
 
 
-async def test_bytes_sent_behind_the_handshake_are_the_tunnels(tunnel: None, direct: Way, origin: Origin) -> None:
+async def test_bytes_sent_behind_the_handshake_are_the_tunnels(direct: Way, origin: Origin) -> None:
     """They are never read as a request, however they look."""
     origin.answer = switch
     client = await direct.connect()
@@ -114,17 +81,17 @@ async def test_bytes_sent_behind_the_handshake_are_the_tunnels(tunnel: None, dir
     assert origin.targets == [b"/"]
 
 
-async def test_bytes_that_the_service_sends_with_its_101_arrive(tunnel: None, way: Way, origin: Origin) -> None:
+async def test_bytes_that_the_service_sends_with_its_101_arrive(way: Way, origin: Origin) -> None:
     async def answer(call: Call) -> None:
         call.send(SWITCHED + frame(b"hello", masked=False))
         await call.gone()
 
     origin.answer = answer
-    client = await opened(way, get().split(b"X-API-Key: ")[1].split(b"\r\n")[0])
+    client = await opened(way, KEY)
     assert await client.exactly(7) == frame(b"hello", masked=False)
 
 
-async def test_9110_7_8_a_service_that_does_not_switch_is_heard_and_the_connection_goes_on(tunnel: None, way: Way, origin: Origin) -> None:
+async def test_9110_7_8_a_service_that_does_not_switch_is_heard_and_the_connection_goes_on(way: Way, origin: Origin) -> None:
     client = await way.connect()
     assert (await client.ask(get(b"/", *UPGRADE))).status == 200
     origin.answer = answer_ok
@@ -137,7 +104,7 @@ async def test_9110_15_2_2_a_switch_that_nobody_asked_for_is_a_502(direct: Way, 
     assert (await client.ask(get())).status == 502
 
 
-async def test_9110_7_8_a_switch_to_what_was_not_offered_is_a_502(tunnel: None, direct: Way, origin: Origin) -> None:
+async def test_9110_7_8_a_switch_to_what_was_not_offered_is_a_502(direct: Way, origin: Origin) -> None:
     origin.says(SWITCHED.replace(b"Upgrade: websocket", b"Upgrade: irc"))
     assert (await direct.ask(get(b"/", *UPGRADE))).status == 502
 
@@ -148,8 +115,18 @@ async def test_a_switch_in_http_1_0_is_not_made(direct: Way, origin: Origin) -> 
     assert (answered.status, origin.calls[0].has(b"upgrade")) == (200, False)
 
 
+async def test_a_tunnel_to_a_service_of_tls_carries_every_byte(way: Way, tls_origin: Origin, payer: Payer) -> None:
+    tls_origin.answer = switch
+    client = await opened(way, payer.key, b"/tls")
+    data = frame(os.urandom(300_000))
+    client.send(data)
+    assert await client.exactly(len(data)) == data
+    client.leave()
+    await payer.pays(api=1, bandwidth=2 * len(data))
+
+
 @pytest.mark.parametrize("who", ["client", "service"])
-async def test_either_end_closes_the_other(who: str, tunnel: None, way: Way, origin: Origin) -> None:
+async def test_either_end_closes_the_other(who: str, way: Way, origin: Origin) -> None:
     gone = asyncio.Event()
 
     async def answer(call: Call) -> None:
@@ -162,7 +139,7 @@ async def test_either_end_closes_the_other(who: str, tunnel: None, way: Way, ori
         gone.set()
 
     origin.answer = answer
-    client = await opened(way, get().split(b"X-API-Key: ")[1].split(b"\r\n")[0])
+    client = await opened(way, KEY)
     if who == "service":
         client.send(b"x")
         assert await client.closed()
@@ -172,7 +149,7 @@ async def test_either_end_closes_the_other(who: str, tunnel: None, way: Way, ori
         await gone.wait()
 
 
-async def test_a_tunnels_slow_reader_holds_the_other_end_back(tunnel: None, direct: Way, origin: Origin, rig: Rig) -> None:
+async def test_a_tunnels_slow_reader_holds_the_other_end_back(direct: Way, origin: Origin, rig: Rig) -> None:
     sent = 0
 
     async def answer(call: Call) -> None:
@@ -185,7 +162,7 @@ async def test_a_tunnels_slow_reader_holds_the_other_end_back(tunnel: None, dire
 
     origin.answer = answer
     before = rig.rss()
-    client = await opened(direct, get().split(b"X-API-Key: ")[1].split(b"\r\n")[0])
+    client = await opened(direct, KEY)
     client.writer.transport.pause_reading()
     last = -1
     while sent != last:
@@ -195,12 +172,12 @@ async def test_a_tunnels_slow_reader_holds_the_other_end_back(tunnel: None, dire
     assert rig.rss() - before < 48 << 20
 
 
-async def test_a_refused_upgrade_never_reaches_the_service(tunnel: None, way: Way, origin: Origin) -> None:
+async def test_a_refused_upgrade_never_reaches_the_service(way: Way, origin: Origin) -> None:
     answered = await way.ask(get(b"/", *UPGRADE, key=b"nobody"))
     assert (answered.status, origin.calls) == (401, [])
 
 
-async def test_a_body_does_not_hide_behind_an_upgrade(tunnel: None, direct: Way, origin: Origin) -> None:
+async def test_a_body_does_not_hide_behind_an_upgrade(direct: Way, origin: Origin) -> None:
     """RFC 9110 §7.8: a request's body comes first; what then follows a refused switch is a request again."""
     client = await direct.connect()
     client.send(request(*UPGRADE, b"Content-Length: 5", start=b"POST / HTTP/1.1", body=b"hello") + get(b"/next"))
