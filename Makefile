@@ -4,15 +4,17 @@
 # make bench  the gateway against its goals and beside other proxies; BENCH='--rounds 3 --seconds 2' passes options
 # make bench-gate  instructions a request against the accepted number; GATE=--accept accepts the new one
 # make fuzz   hostile clients and odd services, for FUZZ_SECONDS (120); FUZZ='--seed 7' or '--replay build/fuzz/….json'
+# make exact  limits held to the last unit by real workers under load, killed ones too: EXACT_ROUNDS (12) rounds, half a minute each
 # make profile     where a worker under load spends its time
 # Needs Python >= 3.11 and a package index; PYTHON=… names another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EXACT_ROUNDS ?= 12
 export UPSTREAM FUZZ_SECONDS
 
-.PHONY: up test lint bench bench-gate fuzz profile clean-venv
+.PHONY: up test lint bench bench-gate fuzz exact profile clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -34,6 +36,9 @@ bench-gate: $(VENV)/installed-dev
 
 fuzz: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.fuzz.run $(FUZZ)
+
+exact: $(VENV)/installed-dev
+	@EXACT_ROUNDS=$(EXACT_ROUNDS) $(BIN)/python -m pytest tests/e2e/test_exactly.py
 
 profile: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.benchmarks.profile $(PROFILE)

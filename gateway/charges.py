@@ -35,7 +35,7 @@ class Charge:
 
     `templates[beyond]` is what a call is charged, by the throttles whose main limit it was beyond, as bits; the first is the
     ordinary one. `counted` is False where nothing is to be written down: no meter, or nobody's. `decides` is False where no
-    limit and no meter is met at all: nobody need be asked. `plain`: quotas alone. `shown` is the length of Decision.used.
+    limit and no meter is met at all: nobody need be asked. `plain`: counted, by quotas alone. `shown` is the length of Decision.used.
     `shadows`: some limit only pretends. Where a limit goes by address or tenant, `varies` is set, and a call asks `variant` for
     the charge that is its own.
     """
@@ -70,7 +70,7 @@ class Charge:
         self.template = self.templates[0]
         self.throttles = sum(limit.main is not None for limit in self.limits)
         self.shown = len(self.limits) + len(self.rates) + len(self.slots)
-        self.plain = not (self.rates or self.slots or len(self.templates) > 1)
+        self.plain = self.counted and not (self.rates or self.slots or len(self.templates) > 1)
         self.shadows = (
             any(rate.shadow for rate in self.rates)
             or any(slot.shadow for slot in self.slots)

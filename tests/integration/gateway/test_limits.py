@@ -310,6 +310,17 @@ async def test_an_open_route_holds_each_address_to_its_limits_and_writes_nothing
     assert statuses(await ask(worker, neighbour, 2)) == ["admitted", "refused"]  # the same /64
 
 
+async def test_an_open_route_with_a_quota_alone_writes_nothing_down_either(spawn: Any) -> None:
+    worker = await spawn()
+    quota = Quota(meter="api", limit=3, window=Window.HOUR, per=Per.ADDRESS, routed=True)
+    route = Route(id=1, path="/*", upstream="app", charge=API, auth="none", quotas=(quota,))
+    of = make_anonymous_charge(route, "GET", "192.0.2.9", SystemClock().now_ms())
+    first, second = await ask(worker, of), await ask(worker, of, 3)
+    assert (statuses(first), statuses(second)) == (["admitted"], ["admitted", "admitted", "refused"])
+    assert [d.xid for d in (*first, *second)] == [0] * 4
+    assert worker.recorder.empty
+
+
 async def test_limits_by_tenant_and_address_hold_each_for_itself(spawn: Any) -> None:
     worker = await spawn()
     of = charge(Quota(meter="api", limit=1, per=Per.TENANT), rates=(Rate(meter=None, limit=1, per="minute", burst=2, by=Per.ADDRESS),))

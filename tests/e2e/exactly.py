@@ -1,0 +1,156 @@
+"""Both ends of a gateway that is held to its limits: a crowd of clients who keep their own count, and a service that keeps its own.
+
+`Crowd` makes calls over many kept-alive connections, notes each answer, and watches that what is left never grows: of two calls the
+second of which began after the first was answered, the second is told no more than the first. `Service` counts what reached it.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+SECONDS = 60  # no call waits longer for its answer
+_STATE = re.compile(r'"([^"]+)";r=(\d+);t=(\d+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call. `key` and `tenant` "" send none; `whose` is under what name its answers are counted."""
+
+    path: str
+    key: str = ""
+    whose: str = ""
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`status` 0: the connection broke. `left`: what the answer says is left of each limit, and in how many seconds that ends."""
+
+    ask: Ask
+    status: int
+    left: dict[str, tuple[int, int]] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)
+
+
+class Crowd:
+    """Clients over `connections` connections to one gateway."""
+
+    def __init__(self, url: str, connections: int) -> None:
+        parts = urlsplit(url)
+        self.address, self.connections = (parts.hostname, parts.port), connections
+        self.answers: list[Answer] = []
+        self.grew: list[str] = []  # where something was left that had not been left before
+        self._least: dict[tuple[str, str, str, str, bool], int] = {}
+
+    async def make(self, asks: Iterable[Ask]) -> list[Answer]:
+        """Make these calls, each as soon as a connection is free; the answers in the order in which they came."""
+        begun, queue = len(self.answers), iter(asks)
+        await asyncio.gather(*(self._client(queue) for _ in range(self.connections)))
+        return self.answers[begun:]
+
+    def count(self, status: int, *, whose: str | None = None, path: str | None = None) -> int:
+        return sum(
+            a.status == status and whose in (None, a.ask.whose) and path in (None, a.ask.path) for a in self.answers
+        )  # fmt: skip
+
+    async def _client(self, queue: Iterator[Ask]) -> None:
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        for ask in queue:
+            before = dict(self._least)
+            try:
+                async with asyncio.timeout(SECONDS):
+                    streams = streams or await asyncio.open_connection(*self.address)
+                    answer = await self._call(ask, *streams)
+            except (OSError, asyncio.IncompleteReadError):
+                streams, answer = None, Answer(ask, 0)
+            self._heard(answer, before)
+        if streams is not None:
+            streams[1].close()
+
+    async def _call(self, ask: Ask, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+        # POST: a gateway or a client may send an idempotent call again, and these are counted.
+        key = f"X-API-Key: {ask.key}\r\n" if ask.key else ""
+        tenant = f"X-Tenant-Id: {ask.tenant}\r\n" if ask.tenant else ""
+        writer.write(f"POST {ask.path} HTTP/1.1\r\nHost: api\r\n{key}{tenant}Content-Length: 0\r\n\r\n".encode())
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+        body = await reader.readexactly(int(headers["content-length"]))
+        left = {name: (int(r), int(t)) for name, r, t in _STATE.findall(headers.get("ratelimit", ""))}
+        error = json.loads(body)["error"] if headers.get("content-type") == "application/json" else {}
+        return Answer(ask, int(lines[0].split()[1]), left, error)
+
+    def _heard(self, answer: Answer, before: dict[tuple[str, str, str, str, bool], int]) -> None:
+        self.answers.append(answer)
+        for name, (left, ends_in) in answer.left.items():
+            if "-per-" in name:  # of a rate more is left with time
+                continue
+            window = (
+                answer.ask.whose,
+                answer.ask.key,
+                answer.ask.tenant,
+                name,
+                ends_in > 3600,
+            )  # of an organization whose period turns meanwhile, old or new
+            if left > before.get(window, left):
+                self.grew.append(f"{answer.ask.whose}: {left} left of {name}, and {before[window]} before that call began")
+            self._least[window] = min(left, self._least.get(window, left))
+
+
+class Service:
+    """The service behind the gateway, on a thread of its own. /fail… answers 500, a path with /slow in it only after a while."""
+
+    slow_seconds = 0.05
+
+    url: str
+
+    def __init__(self) -> None:
+        self.calls = Counter[tuple[str, str]]()  # (organization id, path)
+        self.most = Counter[str]()  # organization id -> the most calls in flight at a time
+        self._in_flight = Counter[str]()
+        self._up = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
+        self._thread.start()
+        self._up.wait(SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(SECONDS)
+
+    def of(self, org_id: str, path: str | None = None) -> int:
+        return sum(n for (org, where), n in self.calls.items() if org == org_id and path in (None, where))
+
+    async def _serve(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self._up.set()
+        await self._over.wait()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                await self._answer((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"), writer)
+        writer.close()
+
+    async def _answer(self, head: str, writer: asyncio.StreamWriter) -> None:
+        path = head.split(" ", 2)[1]
+        found = re.search(r"(?i)\r\nx-org-id: ([^\r]*)", head)
+        org = found.group(1) if found else ""
+        self.calls[org, path] += 1
+        self._in_flight[org] += 1
+        self.most[org] = max(self.most[org], self._in_flight[org])
+        if "/slow" in path:
+            await asyncio.sleep(self.slow_seconds)
+        self._in_flight[org] -= 1
+        status = "500 Failed" if path.startswith("/fail") else "200 OK"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok".encode())
