@@ -37,7 +37,44 @@ class FromHeader:
     name: str
 
 
-Cost = Fixed | Weighed | FromHeader
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an answer says how many: a header's or trailer's name, or a JSON pointer into its body or its server-sent events."""
+
+    kind: Literal["header", "trailer", "json", "sse"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """`reserve` units when the call is admitted; when it has ended what the first of the sources says that says anything.
+
+    `otherwise`: what it is where none does; None: the reserve. `within`: bytes of a body, or of one event, that are looked at.
+    """
+
+    sources: tuple[Source, ...]
+    reserve: int = 0
+    otherwise: int | None = None
+    within: int = 2**20
+
+    @property
+    def unsaid(self) -> int:
+        """What it is where no source says anything."""
+        return self.reserve if self.otherwise is None else self.otherwise
+
+    @property
+    def reads_body(self) -> bool:
+        return any(source.kind in ("json", "sse") for source in self.sources)
+
+
+Cost = Fixed | Weighed | FromHeader | Settled
+
+
+def drawn(cost: Cost | None) -> int:
+    """The units that are charged when a call is admitted."""
+    if isinstance(cost, Fixed):
+        return cost.units
+    return cost.reserve if isinstance(cost, Settled) else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,12 @@ from pydantic import Field, PlainValidator, StrictBool, WithJsonSchema, WrapVali
 
 from .document import Table
 from .faults import Report, unavailable
-from .gateway import Cost, Fixed, FromHeader, Weighed
+from .gateway import Cost, FromHeader, Settled, Weighed
 from .identity import IdentityShape, ScopeWord
 from .limits import ConcurrencyWord, RateShape, RatesWord
 from .paths import check_template
 from .quotas import FailureRuleWord, QuotaShape
+from .settle import SettleShape, is_source, sources
 from .shape import Lenient, Shape
 from .upstreams import UpstreamShape
 from .words import (
@@ -76,28 +77,30 @@ def _header_value(value: Any) -> str:
 
 
 def cost(value: Any) -> Cost | Amount | None:
-    """1, 5 kB, bytes, response_bytes, request_bytes, header:X-Pages, none. An Amount waits for its meter's unit."""
-    if isinstance(value, dict):
-        raise ValueError(unavailable(next(iter(value), "reserve"), "write a number, bytes, or header:X-Pages"))
+    """1, 5 kB, bytes, response_bytes, request_bytes, header:X-Pages, json:/usage/tokens, none. An Amount waits for its meter's unit."""
     if value == "none":
         return None
     if value in ("bytes", "response_bytes", "request_bytes"):
         return Weighed(value)
     if isinstance(value, str) and value.startswith("header:"):
         return FromHeader(header_name(value.removeprefix("header:")))
-    if isinstance(value, str) and value.partition(":")[0] in ("sse", "json", "body"):
-        raise ValueError(unavailable(value, "let the service say it in a header: header:X-Units"))
+    if is_source(value):
+        return Settled(sources=sources(value))
     try:
         found = amount(value)
     except ValueError:
         found = Amount(None)
     if found.number is None:
-        raise ValueError(f"{shown(value)} is no cost; write a number, bytes, response_bytes, request_bytes, header:X-Name, or none")
+        raise ValueError(f"{shown(value)} is no cost; write a number, bytes, header:X-Name, json:/a/place, {{settle: …}}, or none")
     return found
 
 
-_COST_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
-_CostWord = Annotated[Fixed | Weighed | FromHeader | Amount | None, PlainValidator(cost), WithJsonSchema(_COST_SCHEMA)]
+def _cost_or_settled(value: Any, handler: Callable[[Any], Any]) -> Any:
+    return handler(value) if isinstance(value, dict) else cost(value)
+
+
+_COST_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}, SettleShape.model_json_schema()]}
+_CostWord = Annotated[Lenient[SettleShape], WrapValidator(_cost_or_settled), WithJsonSchema(_COST_SCHEMA)]
 
 
 def _text(check: Any, **schema: Any) -> Any:

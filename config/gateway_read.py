@@ -29,6 +29,7 @@ from .gateway import (
     JwtIdentity,
     Limits,
     Route,
+    Settled,
     Timeouts,
     Weighed,
     with_targets,
@@ -39,6 +40,7 @@ from .limits import make_concurrency
 from .paths import segments_of, shape_of
 from .quotas import make_quotas
 from .route_limits import check_callers, check_tenants, open_charge, route_rates
+from .settle import SettleShape, make_settled
 from .shape import read_shape
 from .units import BYTE, base_units
 from .upstreams import make_upstream, origin
@@ -189,7 +191,7 @@ class _Resolver:
             closed_is_said=(shape.on_store_failure or base.on_store_failure) == CLOSED,
             strip_prefix=self._strip_prefix(shape),
             host=cast(HostHeader, host),
-            request_headers=_headers(base.request_headers, shape.request_headers),
+            request_headers=_readable(_headers(base.request_headers, shape.request_headers), charge),
             response_headers=_headers(base.response_headers, shape.response_headers),
             timeouts=_timeouts(base.timeouts, shape.timeouts),
             preflight=_first(shape.preflight, base.preflight) or "free",
@@ -236,7 +238,7 @@ class _Resolver:
                     merged[meter] = resolved
         return open_charge(shape, merged, self._report) if _first(shape.auth, self._defaults.auth) == "none" else merged
 
-    def _cost(self, layer: Common, meter_name: str, cost: Fixed | Weighed | FromHeader | Amount | None) -> Cost | None:
+    def _cost(self, layer: Common, meter_name: str, cost: Cost | Amount | SettleShape | None) -> Cost | None:
         meter = self._report.meter(meter_name)
         where = cast(Table, layer.table["charge"])
         if meter is None or cost is None:
@@ -252,6 +254,8 @@ class _Resolver:
                 meter_name,
                 f"`{cost.source}` weighs bytes, but `{meter_name}` counts `{meter.unit}`; write a number or header:X-Name",
             )
+        if isinstance(cost, SettleShape):
+            return make_settled(cost, meter, self._report)
         if not isinstance(cost, Amount):
             return cost
         try:
@@ -346,6 +350,14 @@ def _timeouts(base: TimeoutsShape | None, own: TimeoutsShape | None) -> Timeouts
         if layer is not None:
             words |= {word: getattr(layer, word) for word in words if word in layer.model_fields_set}
     return Timeouts(connect_s=words["connect"] or plain.connect_s, idle_s=words["idle"] or plain.idle_s, total_s=words["total"])
+
+
+def _readable(edit: HeaderEdit, charge: Mapping[str, Cost]) -> HeaderEdit:
+    """Where the answer's body says what a call takes, a client must not ask for one that is encoded: nobody could read it."""
+    looked_into = any(cost.reads_body for cost in charge.values() if isinstance(cost, Settled))
+    if not looked_into or "accept-encoding" in {name.lower() for name in (*edit.add, *edit.remove)}:
+        return edit
+    return HeaderEdit(add={**edit.add, "Accept-Encoding": "identity"}, remove=edit.remove)
 
 
 def _headers(base: HeadersShape | None, own: HeadersShape | None) -> HeaderEdit:

@@ -8,6 +8,7 @@ from metering.model.meter import Kind, Meter
 
 from .document import Table
 from .faults import Report
+from .settle import is_source
 from .shape import Lenient, Shape, read_shape
 from .units import size_of
 from .words import MeterName, header_name, named, one_of, shown
@@ -21,6 +22,8 @@ def _cost_from(value: Any) -> str:
     if isinstance(value, str) and value.startswith("header:"):
         header_name(value.removeprefix("header:"))
         return value
+    if is_source(value):
+        raise ValueError("this is looked for only in the answers of routes that ask for it; write it there: charge: {tokens: …}")
     raise ValueError(f"{shown(value)} is no source of a cost; write it like header:X-Pages")
 
 

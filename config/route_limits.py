@@ -6,7 +6,7 @@ from metering.model.quota import Per, Rate
 
 from .document import Table
 from .faults import Report
-from .gateway import Cost, Fixed
+from .gateway import Cost, Fixed, Settled, drawn
 from .gateway_file import RouteShape
 from .limits import make_rates
 
@@ -49,6 +49,10 @@ def open_charge(shape: RouteShape, charge: Mapping[str, Cost], report: Report) -
     """What a call of an open route weighs: only what its own limits by address count. Nobody is charged for it."""
     limited = {quota.meter for quota in shape.quotas if quota is not None and quota.per == Per.ADDRESS}
     limited |= {rate.meter for rate in (shape.rate, *shape.rates) if rate is not None and rate.meter and rate.by == Per.ADDRESS}
+    settled = [meter for meter, cost in charge.items() if isinstance(cost, Settled) and meter in limited]
+    if settled:
+        sentence = f"calls of an open route are not written down, so `{settled[0]}` could not be settled; write a number, or auth: required"
+        report.fault(shape.table, "charge" if "charge" in shape.table else "auth", sentence)
     written = shape.table.get("charge") or () if limited else charge
     for_nobody = [meter for meter in charge if meter not in limited and meter in written]
     if for_nobody:
@@ -67,16 +71,14 @@ def route_rates(shape: RouteShape, charge: Mapping[str, Cost], report: Report) -
         if cost is None:
             sentence = f"the route charges no `{rate.meter}`, so this rate would never move; add it to the route's charge"
             report.fault(rate.table, "meter", sentence)
-        elif not isinstance(cost, Fixed):
-            sentence = f"what a call weighs in `{rate.meter}` is known when it ends; a rate needs a number in the route's charge"
+        elif not drawn(cost) and cost != Fixed(0):
+            sentence = f"what a call weighs in `{rate.meter}` is known when it ends; a rate needs a number there, or a reserve"
             report.fault(rate.table, "meter", sentence)
     made = make_rates(shapes, report, source="route")
     for one in made:
-        cost = charge.get(one.meter) if one.meter else None
-        if isinstance(cost, Fixed) and cost.units > one.depth:
+        units = drawn(charge.get(one.meter)) if one.meter else 0
+        if units > one.depth:
             where = next(each for each in shapes if (each.meter, each.per, each.by) == (one.meter, one.per, one.by)).table
-            sentence = (
-                f"a call here weighs {cost.units:,}, and at most {one.depth:,} pass at once: none ever would; write burst: {cost.units}"
-            )
+            sentence = f"a call here weighs {units:,}, and at most {one.depth:,} pass at once: none ever would; write burst: {units}"
             report.fault(where, "burst" if "burst" in where else "limit", sentence)
     return made

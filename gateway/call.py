@@ -19,8 +19,10 @@ from .headers import AddedNames, lines_of, names_of
 from .identity import check_scopes
 from .loops import LoopDetected, loops
 from .metrics import UNMATCHED
+from .reserve import Reserved
 from .tenants import tenant_of
 from .transfer import Transfer
+from .units import Reading, Wanted
 
 if TYPE_CHECKING:
     from .handler import Handler, World
@@ -170,8 +172,18 @@ class Call(Transfer):
         if decision.slots:
             self.held = decision
         if charge.counted:
-            self.metered = Metered(decision.xid, charge, handler.recorder, handler.metrics, decision.beyond)
+            if charge.wanted is None:
+                self.metered = Metered(decision.xid, charge, handler.recorder, handler.metrics, decision.beyond)
+            else:
+                self._reserved(decision, charge, charge.wanted)
         self._forward(route)
+
+    def _reserved(self, decision: Decision, charge: Charge, wanted: Wanted) -> None:
+        """What it takes its answer will say."""
+        handler = self.handler
+        self.tap = reading = Reading(wanted)
+        told = handler.units_unsaid
+        self.metered = Reserved(decision.xid, charge, handler.recorder, handler.metrics, decision.beyond, reading, told)
 
     def _refused(self, decision: Decision) -> None:
         handler, charge = self.handler, self.charge

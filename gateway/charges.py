@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from math import gcd
 
-from config.gateway import Cost, Fixed, Route
+from config.gateway import Cost, Fixed, Route, Settled, drawn
 from metering.model import keys
 from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement
@@ -20,6 +20,7 @@ from .bypasses import NO_BYPASS, Bypasses
 from .limits import Limit, Policy, RateLimit, SlotLimit, blocks_at
 from .tally import Template
 from .tenants import TenantNames
+from .units import Wanted
 from .wire import Pieces, Word, pieces
 
 _tids = count(1)
@@ -36,6 +37,7 @@ class Charge:
     `templates[beyond]` is what a call is charged, by the throttles whose main limit it was beyond, as bits; the first is the
     ordinary one. `counted` is False where nothing is to be written down: no meter, or nobody's. `decides` is False where no
     limit and no meter is met at all: nobody need be asked. `plain`: counted, by quotas alone. `shown` is the length of Decision.used.
+    `settles`: what is reserved now and known when the answer has said it; `wanted`: what to read in it.
     `shadows`: some limit only pretends. Where a limit goes by address or tenant, `varies` is set, and a call asks `variant` for
     the charge that is its own.
     """
@@ -54,6 +56,7 @@ class Charge:
     slots: tuple[SlotLimit, ...]
     counted: bool
     pieces: Pieces
+    settles: tuple[tuple[str, Settled], ...] = ()
     varies: bool = False
     by_address: bool = False
     policy: Policy | None = None  # once it was asked for
@@ -65,6 +68,7 @@ class Charge:
     throttles: int = field(init=False)
     shown: int = field(init=False)
     decides: bool = field(init=False)
+    wanted: Wanted | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.template = self.templates[0]
@@ -76,6 +80,7 @@ class Charge:
             or any(slot.shadow for slot in self.slots)
             or any(limit.shadowed is not None for limit in self.limits)
         )
+        self.wanted = Wanted(cost for _, cost in self.settles) if self.settles else None
         self.decides = bool(self.limits or self.rates or self.slots)
 
     def holds(self, now_ms: int) -> bool:
@@ -136,7 +141,8 @@ class _Facts:
 
     @property
     def costs(self) -> dict[str, int]:
-        return {meter: cost.units for meter, cost in self.route.charge.items() if isinstance(cost, Fixed)}
+        """What is charged when the call is admitted."""
+        return {meter: drawn(cost) for meter, cost in self.route.charge.items() if isinstance(cost, Fixed | Settled)}
 
     def quotas(self) -> list[Quota]:
         """A test key uses up what is its own, and nothing that it shares."""
@@ -210,7 +216,9 @@ def _charge(facts: _Facts) -> Charge:
         rules.append(CLOSED)
     return Charge(
         templates=templates, bucket=bucket, org_id=entitlement.org_id, version=version, from_ms=from_ms, until_ms=until_ms,
-        limits=limits, weighed=tuple((facts.measure(meter), cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed)),
+        limits=limits,
+        weighed=tuple((facts.measure(meter), cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed | Settled)),
+        settles=tuple((facts.measure(meter), cost) for meter, cost in route.charge.items() if isinstance(cost, Settled)),
         rule=strictest(rules), route=route, rates=rates, slots=slots, counted=counted,
         pieces=pieces(bucket, names, arguments, slots=len(slots)),
     )  # fmt: skip

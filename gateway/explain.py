@@ -114,8 +114,9 @@ def _cost(cost: Cost) -> str | int:
         return cost.units
     if isinstance(cost, Weighed):
         return {"bytes": "body bytes, in + out", "response_bytes": "body bytes out", "request_bytes": "body bytes in"}[cost.source]
-    assert isinstance(cost, FromHeader)
-    return f"the answer's {cost.name} header"
+    if isinstance(cost, FromHeader):
+        return f"the answer's {cost.name} header"
+    return f"{cost.reserve:,} reserved, settled by " + " or ".join(f"{source.kind}:{source.name}" for source in cost.sources)
 
 
 def _limit(limit: Limit, used: int, now_ms: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import cast
 
 import orjson
 
@@ -18,6 +19,7 @@ from .headers import lines_of
 from .identity import Identities, client_address, identity_headers, new_ids, request_id, signature, traceparent
 from .loglines import LogLines
 from .metrics import GatewayMetrics
+from .outcome import Outcome
 from .recorder import Recorder
 from .relay import Relay
 from .routing import Router
@@ -170,6 +172,18 @@ class Handler:
             request, key, now = call.request, caller.key, self.now_ms() // 1000
             known += lines_of([signature(secret, now, key.org_id, key.key_id, call.rid, request.method, request.target)])
         return b"\r\nX-Request-Id: %b\r\ntraceparent: %b%b" % (call.rid, call.trace, known)
+
+    # --- settle ------------------------------------------------------------------------------------------------------
+    def units_unsaid(self, outcome: Outcome, meter: str, reason: str, charged: int) -> None:
+        """An answer did not say what the call took, or had no time to."""
+        call = cast(Call, outcome)
+        if self._lines.may(f"units_{reason}"):
+            line = {
+                "event": "units_unsaid", "meter": meter, "reason": reason, "charged": charged, "ended": call.ended,
+                "status": call.status, "route": call.route_label, "method": call.request.method,
+                "org": call.caller.key.org_id if call.caller else None, "request_id": call.rid.decode("latin-1"),
+            }  # fmt: skip
+            log.warning("%s", orjson.dumps(line).decode())
 
     # --- log ---------------------------------------------------------------------------------------------------------
     def log_refusal(self, call: Call, status: int, reason: str, **facts: str) -> None:

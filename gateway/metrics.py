@@ -151,6 +151,8 @@ class GatewayMetrics:
         self.batch_calls = histogram("admission_batch_calls", "Calls decided by one script", (), (1, 2, 4, 8, 16, 32, 64, 128, 256))
         self.admitted_units = counter("admitted_units_total", "Units charged at admission or weighed since", ("meter",))
         self.returned_units = counter("returned_units_total", "Units given back", ("meter", "cause"))
+        self.settled_units = counter("settled_units_total", "Units that answers were settled at, reserved or not", ("meter",))
+        self.unit_faults = counter("unit_faults_total", "Answers that did not say what they were to say", ("meter", "reason"))
         self.refused = counter("refused_total", "Calls refused by a limit", ("meter", "mode", "reason"))
         self.shadow_refused = counter("shadow_refused_total", "Calls that a limit would have refused which only counts", ("meter",))
         self.rejected = counter("rejected_total", "Requests refused before any quota was asked", ("reason",))

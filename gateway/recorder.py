@@ -133,6 +133,11 @@ class Recorder:
                 running.weighed[meter] = running.weighed.get(meter, 0) + units
         self._turn.append(["P", xid, tid, minute, bytes_in, bytes_out, weighed])
 
+    def unused(self, xid: int, units: dict[str, int]) -> None:
+        """Of what admission charged an exchange in flight, so much (below zero) was not used: it goes back where it was charged."""
+        tid, minute = self.tally.open[xid]
+        self.progress(xid, self.tally.templates[tid], 0, 0, units, minute)
+
     def ended(
         self,
         xid: int,

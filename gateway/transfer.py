@@ -5,7 +5,7 @@ Nothing is collected, so an exchange costs the same memory for a gigabyte as for
 retry, are in gateway/relay.py.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from config.gateway import Route
 from gateway.chunked import frame, last_chunk
@@ -20,6 +20,13 @@ from gateway.upstream import Target
 
 if TYPE_CHECKING:
     from gateway.relay import Relay
+
+
+class Tap(Protocol):
+    """Who looks at an answer before it is passed on: at the connection's head, pieces and trailers as far as they have come."""
+
+    def read(self, connection: UpstreamConnection) -> None: ...
+
 
 _CONTINUE = 100
 _WITHOUT_BODY = (204, 304)
@@ -49,6 +56,7 @@ class Transfer(Outcome):
         "relay",
         "request",
         "route",
+        "tap",
         "target",
         "to_service",
         "tunnel",
@@ -72,6 +80,7 @@ class Transfer(Outcome):
         self.target: Target | None = None
         self.to_service = b""  # lines to add to the request, each with CRLF before it
         self.over = False
+        self.tap: Tap | None = None
         self.tunnel: Tunnel | None = None
         self._connection: UpstreamConnection | None = None
         self._moved = False
@@ -166,6 +175,8 @@ class Transfer(Outcome):
         if connection is None:
             return
         self._moved = True
+        if self.tap is not None:
+            self.tap.read(connection)
         if connection.interim:
             self._pass_interim(connection)
         parts: list[bytes] = []

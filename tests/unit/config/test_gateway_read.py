@@ -4,7 +4,20 @@ import zlib
 
 import pytest
 
-from config.gateway import ApiKeyIdentity, Fixed, FromHeader, GatewayConfig, HeaderEdit, Health, Limits, Route, Timeouts, Weighed
+from config.gateway import (
+    ApiKeyIdentity,
+    Fixed,
+    FromHeader,
+    GatewayConfig,
+    HeaderEdit,
+    Health,
+    Limits,
+    Route,
+    Settled,
+    Source,
+    Timeouts,
+    Weighed,
+)
 from config.gateway_read import gateway_of, parse_gateway
 from metering.model.errors import ConfigFaulty
 from metering.model.quota import CLOSED, OPEN, FailureRule, Mode, Per, Window
@@ -35,6 +48,18 @@ def route(words: str, defaults: str = "  charge: {api: 1}", meters: str = METERS
         ("{api: 1}", "{bandwidth: 5 kB}", {"api": Fixed(1), "bandwidth": Fixed(5_000)}),
         ("{api: 1}", '{pages: "header:X-Pages"}', {"api": Fixed(1), "pages": FromHeader("X-Pages")}),
         ("none", "{pages: 2}", {"pages": Fixed(2)}),
+        ("{api: 1}", '{pages: "json:/used/pages"}', {"api": Fixed(1), "pages": Settled(sources=(Source("json", "/used/pages"),))}),
+        ("{pages: 2}", '{pages: "body:/n"}', {"pages": Settled(sources=(Source("sse", "/n"), Source("json", "/n")))}),
+        (
+            "{pages: 2}",
+            '{pages: {reserve: 2_000, settle: ["trailer:X-Pages", "sse:/n"], otherwise: 5, within: 64 kB}}',
+            {"pages": Settled(sources=(Source("trailer", "X-Pages"), Source("sse", "/n")), reserve=2_000, otherwise=5, within=64_000)},
+        ),
+        (
+            "none",
+            '{bandwidth: {reserve: 5 kB, settle: "header:X-Size"}}',
+            {"bandwidth": Settled(sources=(Source("header", "X-Size"),), reserve=5_000)},
+        ),
     ],
 )
 def test_charges_are_merged_by_meter(defaults: str, own: str | None, charge: dict[str, object]) -> None:
@@ -46,6 +71,14 @@ def test_a_meter_that_names_its_header_is_charged_wherever_something_is() -> Non
     assert route("auth: required", meters=COUNTED).charge == {"words": FromHeader("X-Words"), "api": Fixed(1)}
     assert route("charge: {words: none}", meters=COUNTED).charge == {"api": Fixed(1)}
     assert route("charge: none, auth: none", meters=COUNTED).charge == {}
+
+
+def test_where_the_body_says_it_the_service_is_asked_for_a_body_that_can_be_read() -> None:
+    assert route('charge: {pages: "json:/n"}').request_headers.add == {"Accept-Encoding": "identity"}
+    assert route('charge: {pages: "header:X-Pages"}').request_headers == HeaderEdit()
+    assert route('charge: {pages: {settle: "header:X-Pages", reserve: 5}}').request_headers == HeaderEdit()
+    edited = route('charge: {pages: "sse:/n"}, request_headers: {remove: [accept-encoding]}')
+    assert edited.request_headers == HeaderEdit(remove=("accept-encoding",))
 
 
 def test_a_failure_rule_of_the_route_stands_above_the_defaults_and_a_quota_keeps_its_own() -> None:
