@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from config.gateway import Settled
 from metering.model.clock import isoformat
 from metering.model.errors import WeighbridgeError
 from metering.model.quota import Concurrency, Mode, Per
@@ -83,6 +84,8 @@ def _quota_exceeded(charge: Charge, index: int, used: int, now_ms: int, upgrade_
         "reset_at": isoformat(limit.end_ms), "upgrade_url": upgrade_url,
     }  # fmt: skip
     _say_whose(details, quota.per, quota.routed)
+    if limit.cost and isinstance(charge.route.charge.get(limit.meter), Settled):
+        details["needed"] = limit.cost  # what it reserves may be more than is left
     if limit.main is not None:
         details["throttled_beyond"] = limit.after
     message = f"{_TITLES.get(limit.meter, limit.meter.replace('_', ' ').capitalize())} quota exceeded"

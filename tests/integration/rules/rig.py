@@ -119,8 +119,12 @@ class Rig:
     @property
     def worker(self) -> int:
         """The worker's pid."""
+        return self.workers[0]
+
+    @property
+    def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return next(int(pid) for pid in children if b"--socket-fd" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        return [int(pid) for pid in children if b"--socket-fd" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def rss(self) -> int:
         """Bytes of memory that the worker holds."""
@@ -180,16 +184,16 @@ class Payer:
 
 def start_rig(
     folder: Path, *, limits: str = WIDE_LIMITS, host: str = "127.0.0.1", nginx: bool = False, upstreams: str = "", routes: str = "",
-    **environ: str,
+    meters: str = "", quotas: str = "", **environ: str,
 ) -> Rig:  # fmt: skip
-    """Start everything. `upstreams` and `routes` are lines of gateway.yaml beside those that every rig has."""
+    """Start everything. `upstreams`, `routes`, `meters` and `quotas` are lines of the files beside those that every rig has."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     service, tls_service, config = listening(), listening(), folder / "config"
     config.mkdir()
     names = {"port": service.getsockname()[1], "tls_port": tls_service.getsockname()[1], "limits": limits}
     text = GATEWAY.format(**names, more_upstreams=upstreams, more_routes=routes)
-    for name, content in (("gateway", text), ("meters", METERS), ("plans", PLANS), ("orgs", orgs_yaml())):
+    for name, content in (("gateway", text), ("meters", METERS + meters), ("plans", PLANS + quotas), ("orgs", orgs_yaml())):
         (config / f"{name}.yaml").write_text(content)
     store, port = start_valkey(folder / "store"), free_port()
     names_of_ours = ("WEIGHBRIDGE_", "DATABASE_", "STRIPE_", "BILLING_", "PROMETHEUS_")
