@@ -14,6 +14,7 @@ from .admission import Decision, Status
 from .charges import Charge
 from .directory import Caller
 from .downstream import Request
+from .errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from .exchange import Metered, cause_of_return
 from .headers import AddedNames, lines_of, names_of
 from .identity import check_scopes
@@ -29,29 +30,8 @@ if TYPE_CHECKING:
 
 STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
-
 _OUR_NAMES = (b"X-Request-Id", b"traceparent")
 _LIMITED_NAMES = (*_OUR_NAMES, b"RateLimit-Policy", b"RateLimit")
-
-
-class UpstreamUnreachable(WeighbridgeError):
-    """The service behind the gateway could not be reached; the call was not charged."""
-
-    code, http_status, retryable = "upstream_unreachable", 502, True
-
-
-class UpstreamBroken(WeighbridgeError):
-    """The service behind the gateway gave no proper answer."""
-
-    code, http_status, retryable = "upstream_bad_response", 502, True
-
-
-class UpstreamTimeout(WeighbridgeError):
-    """The service behind the gateway did not answer in time."""
-
-    code, http_status, retryable = "upstream_timeout", 504, True
-
-
 _UPSTREAM_ERRORS: dict[str, type[WeighbridgeError]] = {
     "unreachable": UpstreamUnreachable,
     "timeout": UpstreamTimeout,

@@ -42,8 +42,8 @@ class Exchange(Protocol):
     def client_resumed(self) -> None: ...
 
 
-class ClientConnection(asyncio.Protocol):
-    """The protocol object of one client's connection."""
+class ClientConnection:
+    """The protocol object of one client's connection: an asyncio.Protocol by its methods, not by its base."""
 
     __slots__ = (
         "_attached",
@@ -109,9 +109,11 @@ class ClientConnection(asyncio.Protocol):
         if request is None:
             self._serve(data)
             return
-        if not request.body_ended:
+        whole = request.body_ended
+        if not whole:
             data = self._take_body(request, data)
-            if self._served and request.body_ended:
+            whole = request.body_ended
+            if self._served and whole:
                 self._next(data)
                 return
         if data:
@@ -140,7 +142,8 @@ class ClientConnection(asyncio.Protocol):
         """Begin the requests in what was read, one after the other, until one is under way or nothing is left."""
         self._serving = True
         try:
-            while data and self._request is None and not self.closing:
+            under_way = self._request
+            while data and under_way is None and not self.closing:
                 request, taken = self._parser.feed(data)
                 if request is None:
                     self._wait_for_head()
@@ -149,7 +152,8 @@ class ClientConnection(asyncio.Protocol):
                 self._take_rest(request, data, taken)
                 if not self.closing:
                     self._handle(request)
-                if self._request is not None:
+                under_way = self._request
+                if under_way is not None:
                     return
                 data, self._pending = self._pending, b""
             if self._server.draining and self._request is None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from config.gateway import Tls
 
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+P = TypeVar("P")  # an asyncio.Protocol, be it only by its methods
 
 _LEAST_SECONDS = 0.25  # for one of several addresses
 
@@ -59,7 +59,7 @@ class Address:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(seconds):
             if self.unix is not None:
-                return (await loop.create_unix_connection(make, self.unix))[1]
+                return (await loop.create_unix_connection(make, self.unix))[1]  # type: ignore[type-var]
             hosts = await self._resolve(loop)
             share = max(_LEAST_SECONDS, seconds / len(hosts))
             for host in hosts[:-1]:
@@ -71,7 +71,7 @@ class Address:
             return await self._open_at(hosts[-1], make, loop)
 
     async def _open_at(self, host: str, make: Callable[[], P], loop: asyncio.AbstractEventLoop) -> P:
-        return (await loop.create_connection(make, host, self.port, ssl=self._tls, server_hostname=self._server_name))[1]
+        return (await loop.create_connection(make, host, self.port, ssl=self._tls, server_hostname=self._server_name))[1]  # type: ignore[type-var]
 
     async def _resolve(self, loop: asyncio.AbstractEventLoop) -> list[str]:
         """Asked for every connection: they are kept, so few are opened, and a changed record is seen at once."""

@@ -17,7 +17,8 @@ from metering.model import apikey, entitlement, keys
 from metering.model.apikey import KeyRecord, Kind
 from metering.model.entitlement import Entitlement
 from metering.model.errors import StoreUnavailable, Unauthorized
-from metering.store.redis.link import Link, LinkLost
+from metering.store.redis.errors import LinkLost
+from metering.store.redis.link import Link
 
 from .charges import Charge
 from .strangers import Strangers

@@ -53,8 +53,6 @@ class Policy:
 class Handler:
     """Begins requests: what the server calls with each."""
 
-    bypasses: Bypasses = NO_BYPASS
-
     def __init__(
         self,
         world: World,
@@ -66,6 +64,7 @@ class Handler:
         clock: ServerClock,
     ) -> None:
         self.world = world
+        self.bypasses: Bypasses = NO_BYPASS
         self._directory, self.admission, self.recorder = directory, admission, recorder
         self.metrics, self.policy = metrics, policy
         self._lines = LogLines(clock.monotonic)

@@ -43,12 +43,12 @@ class TrustedProxies:
     def __init__(self, networks: Iterable[str] = ()) -> None:
         """CIDR blocks or addresses; `unix` for whoever comes over a Unix socket. Raises ValueError for anything else."""
         names = list(networks)
-        self._unix = "unix" in names
+        self._trusts_unix = "unix" in names
         self._networks = [ipaddress.ip_network(name, strict=False) for name in names if name != "unix"]
         self._known: dict[str, bool] = {}
 
     def trusts(self, address: str) -> bool:
-        if not self._networks and not self._unix:
+        if not self._networks and not self._trusts_unix:
             return False
         known = self._known.get(address)
         if known is None:
@@ -61,7 +61,7 @@ class TrustedProxies:
 
     def _look_up(self, address: str) -> bool:
         if address == "unix":
-            return self._unix
+            return self._trusts_unix
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:

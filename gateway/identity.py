@@ -8,11 +8,12 @@ from typing import Protocol
 
 from config.gateway import GatewayConfig, Route
 from metering.model.apikey import LONGEST
-from metering.model.errors import Unauthorized, WeighbridgeError
+from metering.model.errors import Unauthorized
 
 from .credentials import ApiKey, Certificate, Credential, Credentials
 from .directory import Caller, Directory
 from .downstream import Request
+from .errors import ScopeMissing
 from .headers import TrustedProxies
 from .tokens import Tokens
 
@@ -31,16 +32,6 @@ def client_address(trusted: TrustedProxies, request: Request) -> str:
     """Who is really calling: the address nearest to us that no trusted proxy stands behind, over all X-Forwarded-For lines."""
     came = [value for (_, value), name in zip(request.headers, request.names, strict=True) if name == b"x-forwarded-for"]
     return trusted.client_address(request.peer, b", ".join(came) or None)
-
-
-class ScopeMissing(WeighbridgeError):
-    """The key or token does not carry a scope that this route asks for."""
-
-    code, http_status = "scope_missing", 403
-
-    def __init__(self, missing: list[str]) -> None:
-        super().__init__(f"this route asks for the scope {', '.join(missing)}", missing=missing)
-        self.challenge = f'Bearer realm="api", error="insufficient_scope", scope="{" ".join(missing)}"'
 
 
 def check_scopes(caller: Caller, route: Route) -> None:

@@ -33,7 +33,7 @@ class Sum:
     __slots__ = ("count", "metric")
 
     def __init__(self) -> None:
-        self.count: float = 0
+        self.count: float = 0.0
         self.metric: Any = None  # the counter's child, once it was needed: a label set that never counted shows no zero
 
     def add(self, count: float) -> None:
@@ -62,7 +62,7 @@ class Added:
                 if each.metric is None:
                     each.metric = self._metric.labels(*labels) if labels else self._metric
                 each.metric.inc(each.count)
-                each.count = 0
+                each.count = 0.0
 
 
 class Sample:

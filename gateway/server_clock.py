@@ -3,7 +3,8 @@
 import hiredis
 
 from metering.model.clock import Clock
-from metering.store.redis.link import Link, LinkLost
+from metering.store.redis.errors import LinkLost
+from metering.store.redis.link import Link
 
 
 class ServerClock:

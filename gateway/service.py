@@ -54,8 +54,11 @@ class ResponseTaker(Protocol):
 _NOBODY = _Nobody()
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection to a target. After each read the taker looks at what was parsed, and takes `pieces` away."""
+class UpstreamConnection:
+    """One connection to a target. After each read the taker looks at what was parsed, and takes `pieces` away.
+
+    An asyncio.Protocol by its methods, not by its base.
+    """
 
     __slots__ = (
         "_begun",

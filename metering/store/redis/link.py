@@ -14,15 +14,13 @@ from typing import Any
 import hiredis
 from redis.asyncio.connection import SSLConnection, parse_url
 
+from .errors import LinkLost
+
 Reply = Any
 Callback = Callable[[Reply], None]
 pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
 
 _RECONNECT_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
-
-
-class LinkLost(ConnectionError):
-    """The store went away, or did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,8 @@ class Server:
     version: str
 
 
-class _Wire(asyncio.Protocol):
-    """One connection. Replies are matched to calls by order alone."""
+class _Wire:
+    """One connection, an asyncio.Protocol by its methods. Replies are matched to calls by order alone."""
 
     def __init__(self, lost: Callable[["_Wire"], None], clock: Callable[[], float], read: Callable[[], None]) -> None:
         self._reader = hiredis.Reader()
@@ -77,6 +75,15 @@ class _Wire(asyncio.Protocol):
             callback(reply)
         except Exception as exc:  # noqa: BLE001  told to the loop, which logs it with its traceback
             self._loop.call_exception_handler({"message": "a caller failed on its reply from the store", "exception": exc})
+
+    def eof_received(self) -> None:
+        """The transport closes after it."""
+
+    def pause_writing(self) -> None:
+        """What waits here is bounded by the deadline of the oldest call."""
+
+    def resume_writing(self) -> None:
+        """Nothing was held back."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail()
@@ -177,10 +184,10 @@ class Link:
         loop, options = asyncio.get_running_loop(), self._options
         wire = self._wire = _Wire(self._lost, loop.time, lambda: self.on_replies())
         if "path" in options:
-            await loop.create_unix_connection(lambda: wire, options["path"])
+            await loop.create_unix_connection(lambda: wire, options["path"])  # type: ignore[type-var] # by its methods
         else:
             tls = ssl.create_default_context() if options.get("connection_class") is SSLConnection else None
-            await loop.create_connection(lambda: wire, options.get("host", "localhost"), options.get("port", 6379), ssl=tls)
+            await loop.create_connection(lambda: wire, options.get("host", "localhost"), options.get("port", 6379), ssl=tls)  # type: ignore[type-var]
         if options.get("password"):
             user = (options["username"],) if options.get("username") else ()
             await self._ask(wire, "AUTH", *user, options["password"])

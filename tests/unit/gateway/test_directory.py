@@ -16,7 +16,8 @@ from metering.model.apikey import KeyRecord, Kind, record_to_json
 from metering.model.clock import FrozenClock
 from metering.model.entitlement import Entitlement
 from metering.model.errors import StoreUnavailable, Unauthorized
-from metering.store.redis.link import Link, LinkLost, Server
+from metering.store.redis.errors import LinkLost
+from metering.store.redis.link import Link, Server
 
 ORG = "5f0c1a52-7d43-4f0e-9c57-0f6f0f2b9a11"
 KEY, SECOND = apikey.mint(b"a" * 18), apikey.mint(b"b" * 18)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from config.gateway import Route
 from gateway.directory import Caller, Org
+from gateway.errors import ScopeMissing
 from gateway.headers import TrustedProxies
-from gateway.identity import ScopeMissing, check_scopes, client_address, identity_headers, request_id, signature, traceparent
+from gateway.identity import check_scopes, client_address, identity_headers, request_id, signature, traceparent
 from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement
 

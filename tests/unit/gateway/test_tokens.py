@@ -20,7 +20,7 @@ from gateway.tokens import InvalidToken, Tokens, open_tokens
 from metering.model import keys
 from metering.model.apikey import Kind
 from metering.model.errors import ConfigFaulty, StoreUnavailable
-from metering.store.redis.link import LinkLost
+from metering.store.redis.errors import LinkLost
 from tests.unit.gateway.issuers import AUDIENCE, EC, OTHER_RSA, RSA, URL, claims, jwk, key_set, token
 from tests.unit.gateway.test_directory import HERE, ORG, Desk
 
