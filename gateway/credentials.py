@@ -32,6 +32,16 @@ class HasFields(Protocol):
     def header(self, lower_name: bytes) -> bytes | None: ...
 
 
+class _One:
+    """A head of one field."""
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        self.names, self._value = (name,), value
+
+    def header(self, lower_name: bytes) -> bytes | None:
+        return self._value if lower_name == self.names[0] else None
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     text: str
@@ -96,6 +106,19 @@ class Credentials:
             if found is not None:
                 return found
         return None
+
+    def decisive(self, names: Sequence[bytes], trusted: bool) -> bytes:
+        """The field that says alone who calls, among fields of which none comes twice, wherever its value is a credential
+        (`is_credential`). Empty where there is none, or where a certificate may say so."""
+        for kind, name in self._places:
+            field = name or b"authorization"
+            if field in names and (kind is not Certificate or trusted):
+                return b"" if kind is Certificate else field
+        return b""
+
+    def is_credential(self, field: bytes, value: bytes) -> bool:
+        one = _One(field, value)
+        return any((name or b"authorization") == field and self._text(one, kind, name) is not None for kind, name in self._places)
 
     def _text(self, request: HasFields, kind: type[Credential], name: bytes) -> Credential | None:
         """A bearer of three dotted parts is a token where tokens are taken, any other a key."""

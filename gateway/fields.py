@@ -6,10 +6,14 @@ line but for the version: blocks are shared between requests of HTTP/1.1 alone. 
 """
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.shapes import Shape
 
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
-_SPECIAL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
+SPECIAL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
 _HOSTS_REMEMBERED = 4096
 _LONGEST_REMEMBERED = 261  # the longest name, a colon, a port; who sends longer ones shall not fill memory
 _MOST_DERIVED = 32
@@ -32,7 +36,8 @@ class Fields:
 
     `names` are in lower case. `authority` is the Host field as it came, `host` the same in lower case without its port. `connection`
     are the tokens of the Connection fields; `upgrade` the protocols that are really asked for, empty if none. `kept`: more requests
-    will bring this block, so deriving something from it for later is worth it.
+    will bring this block, so deriving something from it for later is worth it. `shape`: the kind of blocks it is one of, where that
+    is how it was read; what depends on the kind alone can be kept there.
     """
 
     __slots__ = (
@@ -48,6 +53,7 @@ class Fields:
         "kept",
         "memo",
         "names",
+        "shape",
         "taken_under",
         "upgrade",
         "values",
@@ -55,27 +61,53 @@ class Fields:
         "written",
     )
 
-    def __init__(self, written: list[bytes], values: list[bytes], version: str) -> None:
-        """`written` are the names as they came. Raises Refusal for what llhttp lets pass and two servers could read differently."""
+    def __init__(self, written: list[bytes], values: Sequence[bytes], version: str, like: "Fields | None" = None) -> None:
+        """`written` are the names as they came. Raises Refusal for what llhttp lets pass and two servers could read differently.
+
+        `like`: a block with the same names, none of them twice, and the same values of all that frames and routes.
+        """
         self.written, self.values, self.version = written, values, version
         self._headers: Pairs | None = None
+        self.memo: dict[Any, Any] = {}
+        self.kept = False
+        self.taken_under: object = None  # the limits that it was found to obey
+        self.shape: Shape | None = None
+        self.names: list[bytes]
+        self.first: dict[bytes, bytes]
+        self.content_length: int | None
+        self.chunked: bool
+        self.expect_continue: bool
+        self.keep_alive: bool
+        self.connection: tuple[bytes, ...]
+        self.upgrade: bytes
+        self.authority: bytes
+        self.host: str
+        if like is None:
+            self._read()
+            return
+        self.names = like.names
+        self.first = dict(zip(like.names, values))  # noqa: B905 - they are as many, and it costs
+        self.content_length = like.content_length
+        self.chunked, self.expect_continue, self.keep_alive = like.chunked, like.expect_continue, like.keep_alive
+        self.connection, self.upgrade = like.connection, like.upgrade
+        self.authority, self.host = like.authority, like.host
+
+    def _read(self) -> None:
+        written, values = self.written, self.values
         self.names = names = [name.lower() for name in written]
         self.first = first = dict(zip(names, values))  # noqa: B905 - they are as many, and it costs
         if len(first) < len(names):
             self.first = first = dict(zip(reversed(names), reversed(values), strict=True))
-        self.memo: dict[Any, Any] = {}
-        self.kept = False
-        self.taken_under: object = None  # the limits that it was found to obey
-        self.content_length: int | None = None
+        self.content_length = None
         self.chunked = self.expect_continue = False
-        self.keep_alive = version == "1.1"
-        self.connection: tuple[bytes, ...] = ()
+        self.keep_alive = self.version == "1.1"
+        self.connection = ()
         self.upgrade = b""
-        if len(first) < len(names) or first.keys() & _SPECIAL:
+        if len(first) < len(names) or first.keys() & SPECIAL:
             self._read_special()
         host = first.get(b"host")
         if host is None:
-            if version == "1.1":
+            if self.version == "1.1":
                 raise Refusal(400, "bad_request", "The Host field is missing.")
             self.authority, self.host = b"", ""
         else:
@@ -93,7 +125,7 @@ class Fields:
         seen_host = False
         upgrade = b""
         for name, value in zip(self.names, self.values, strict=True):
-            if name not in _SPECIAL and name != b"host":
+            if name not in SPECIAL and name != b"host":
                 continue
             if name == b"host":
                 if seen_host:

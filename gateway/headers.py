@@ -12,6 +12,7 @@ from config.gateway import HeaderEdit, Route
 from gateway.fields import Fields
 from gateway.http1 import RequestHead
 from gateway.reply import ResponseHead
+from gateway.shapes import Shape
 
 Pairs = Sequence[tuple[bytes, bytes]]
 AddedNames = tuple[bytes, ...]  # the names in lines that are added, as they are written
@@ -35,6 +36,7 @@ _OWN_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".en
 _LINES_REMEMBERED = 1024
 
 _Made = tuple[bool, str, bytes, bytes, bytes]
+_MadeOfShape = tuple[str, bytes, list[int], bytes, bytes]
 
 
 class TrustedProxies:
@@ -141,11 +143,30 @@ class Passage:
         target = head.target if not (base_path or self._strip) else self.path(head.target, base_path)
         fields = head.fields
         key = (self, authority) if self._host_of_upstream else self
-        made = fields.memo.get(key)
-        if made is None or made[0] is not trusted or made[1] != scheme:
-            made = self._make_request(fields, scheme, trusted, authority)
-            fields.remember(key, made)
-        return b"".join((head.method.encode(), b" ", target, made[2], add, made[3], peer.encode(), made[4]))
+        if fields.shape is not None and not fields.kept and not trusted:
+            before, forwarded_for, after = self._of_shape(fields.shape, fields.values, key, scheme, authority)
+        else:
+            made: _Made | None = fields.memo.get(key)
+            if made is None or made[0] is not trusted or made[1] != scheme:
+                made = self._make_request(fields, scheme, trusted, authority)
+                fields.remember(key, made)
+            before, forwarded_for, after = made[2], made[3], made[4]
+        return b"".join((head.method.encode(), b" ", target, before, add, forwarded_for, peer.encode(), after))
+
+    def _of_shape(self, shape: Shape, values: Sequence[bytes], key: object, scheme: str, authority: bytes) -> tuple[bytes, bytes, bytes]:
+        """What `_make_request` makes, of a block whose kind came before: what goes on of all such blocks is worked out once."""
+        made: _MadeOfShape | None = shape.memo.get(key)
+        if made is None or made[0] != scheme:
+            model = shape.model
+            named = frozenset(model.connection) - self._never_named
+            lines = self._request_lines(False, named) if named else self._request[False]
+            starts = [(at, lines[name]) for at, name in enumerate(model.written) if lines[name]]
+            own = b"\r\nHost: " + authority if self._host_of_upstream or not model.authority else b""
+            template = b"".join([(b" HTTP/1.1" + own).replace(b"%", b"%%"), *(start.replace(b"%", b"%%") + b"%b" for _, start in starts)])
+            around = self._make_request(model, scheme, False, authority)
+            made = scheme, template, [at for at, _ in starts], around[3], around[4]
+            shape.remember(key, made)
+        return made[1] % tuple([values[at] for at in made[2]]), made[3], made[4]
 
     def _make_request(self, fields: Fields, scheme: str, trusted: bool, authority: bytes) -> _Made:
         """What stands around the target, the lines to add and the address of the peer."""

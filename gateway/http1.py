@@ -17,6 +17,7 @@ import httptools
 
 from gateway.fields import Fields, Pairs, Refusal, read_host, split_authority
 from gateway.memory import Memory
+from gateway.shapes import Shape, Shapes
 
 __all__ = ["Fields", "Limits", "Refusal", "RequestHead", "RequestParser", "read_host"]
 
@@ -34,6 +35,7 @@ _HARMLESS = ((), (b"keep-alive",))  # after these, and without a body, llhttp re
 _MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK, _MOST_FIELDS = 4_096, 2_097_152, 2_048, 40
 _blocks: Memory[Fields] = Memory(_MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK)
 _known_blocks = _blocks.known
+_shapes = Shapes()
 
 
 class Limits(Protocol):
@@ -108,7 +110,7 @@ class RequestParser(Generic[Head]):
     llhttp judges; the fields are then cut from the very bytes it judged, which costs half of its callbacks.
     """
 
-    __slots__ = ("_block", "_fields", "_held", "_limits", "_llhttp", "_make", "_max_head", "_max_line", "_misses", "_upgrades")
+    __slots__ = ("_block", "_fields", "_held", "_limits", "_llhttp", "_make", "_max_head", "_max_line", "_misses", "_shape", "_upgrades")
 
     def __init__(self, limits: Limits, make: Callable[[], Head], *, upgrades: bool = False) -> None:
         """`upgrades`: requests to change protocols are let pass; whoever lets them, looks at `upgrade`."""
@@ -120,6 +122,7 @@ class RequestParser(Generic[Head]):
         self._llhttp: httptools.HttpRequestParser | None = None
         self._block = b"\0"  # what this client sent last, if it is remembered: nobody begins like this
         self._fields: Fields | None = None
+        self._shape: Shape | None = _shapes.latest  # of what this client sent last; that of another client is a good guess
         self._misses = 0
 
     @property
@@ -141,17 +144,22 @@ class RequestParser(Generic[Head]):
         method = _METHODS.get(verb)
         if method is None:
             return self._feed_fully(data)
-        at = line.end()
-        block = b""
+        at, block, shape = line.end(), b"", self._shape
         if data.startswith(self._block, at):
             end, fields = at + len(self._block), self._fields
         else:
-            end = data.find(b"\r\n\r\n", at) + 4
+            end, fields = 0, None
             self._misses += 1
             if self._misses < _MISSES or not self._misses % _MISSES:
+                end = data.find(b"\r\n\r\n", at) + 4
                 block = data[at:end]
-            fields = self._look_up(block) if block else None
+                fields = self._look_up(block)
+            if fields is None and shape is not None and (found := shape.pattern.match(data, at)) is not None:
+                end, fields = found.end(), shape.fields(found)
+                if block:
+                    fields.kept = _blocks.keep(block, fields)
         if fields is None or at > self._max_line or end > self._max_head:
+            end = end or data.find(b"\r\n\r\n", at) + 4
             if end < 4:
                 return self._feed_fully(data)
             fields = self._judge_whole(data[:end], at, block)
@@ -172,9 +180,11 @@ class RequestParser(Generic[Head]):
         self._check_size(at, len(raw))
         fields = self._read_fields(raw[at:], "1.1")
         self._check_body(fields)
-        if block and not fields.upgrade and len(fields.names) <= _MOST_FIELDS:
+        if not fields.upgrade and len(fields.names) <= _MOST_FIELDS and len(raw) - at <= _LONGEST_BLOCK:
             fields.taken_under = self._limits
-            fields.kept = _blocks.keep(block, fields)
+            fields.kept = bool(block) and _blocks.keep(block, fields)
+            if not fields.kept:
+                self._shape = _shapes.of(raw[at:], fields)
         return fields
 
     def _takes(self, fields: Fields) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import random
 import re
+from itertools import islice
 from typing import Protocol
 
 from config.gateway import GatewayConfig, Route
@@ -14,12 +15,17 @@ from .credentials import ApiKey, Certificate, Credential, Credentials
 from .directory import Caller, Directory
 from .downstream import Request
 from .errors import ScopeMissing
+from .fields import Fields
 from .headers import TrustedProxies
+from .shapes import Shape
 from .tokens import Tokens
 
 _random = random.Random()  # seeded by the system: ids must be unique, they need not be secret
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+
+_CALLERS_REMEMBERED = 16_384
+_NOTHING = (b"", b"")
 
 
 class HasHeaders(Protocol):
@@ -48,6 +54,7 @@ class Identities:
         self._directory, self._trusted, self._tokens = directory, trusted, tokens
         self._proxied = bool(self.credentials.proxied)
         self._slots = (object(), object())  # in the memo of a block of fields; the other for those from a trusted proxy
+        self._by_value: dict[tuple[bytes, bytes], Caller] = {}
         self._missing = f"{self.credentials.wanted} is required"
 
     def known(self, request: Request) -> Caller | None:
@@ -55,6 +62,8 @@ class Identities:
         trusted = self._proxied and self._trusted.trusts(request.peer)
         fields, slot = request.fields, self._slots[trusted]
         caller: Caller | None = fields.memo.get(slot)
+        if caller is None and fields.shape is not None:
+            caller = self._by_value.get(self._deciding(fields, fields.shape, slot, trusted))
         if caller is not None and caller.valid:
             if caller.key.expires_at_ms is not None:
                 caller.refuse_expired(self._directory.now_ms())
@@ -62,8 +71,29 @@ class Identities:
             return caller
         caller = self._look(self._credential(request, trusted))
         if caller is not None:
-            fields.remember(slot, caller)
+            self._remember(fields, slot, trusted, caller)
         return caller
+
+    def _deciding(self, fields: Fields, shape: Shape, slot: object, trusted: bool) -> tuple[bytes, bytes]:
+        """The field that says who calls, and what it says; empty where it takes more than one field to tell."""
+        at: int | None = shape.memo.get(slot)
+        if at is None:
+            field = self.credentials.decisive(fields.names, trusted)
+            at = fields.names.index(field) if field else -1
+            shape.remember(slot, at)
+        return (fields.names[at], fields.values[at]) if at >= 0 else _NOTHING
+
+    def _remember(self, fields: Fields, slot: object, trusted: bool, caller: Caller) -> None:
+        """By the block where it will come again; by the credential's field alone where only its kind will."""
+        if fields.kept or fields.shape is None:
+            fields.remember(slot, caller)
+            return
+        field, value = said = self._deciding(fields, fields.shape, slot, trusted)
+        if field and self.credentials.is_credential(field, value):
+            if len(self._by_value) >= _CALLERS_REMEMBERED and said not in self._by_value:
+                for old in list(islice(self._by_value, _CALLERS_REMEMBERED // 2)):
+                    del self._by_value[old]
+            self._by_value[said] = caller
 
     async def find(self, request: Request) -> Caller:
         """Who it is."""

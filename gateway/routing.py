@@ -14,6 +14,9 @@ from config.gateway import GatewayConfig, Route
 from config.paths import Form, form_of, pattern_of, readings_of, segments_of, specificity
 
 MOST_CACHED = 4_096
+MOST_HOSTS = 1_024
+_MOST_METHODS, _LONGEST_METHOD = 64, 32
+_MISSES = 16  # after so many paths in a row that were not remembered, only so often one is
 _LONGEST_CACHED = 512  # bytes of method, host and path; longer ones are matched anew, so that they cannot fill memory
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")  # what has one reading, and stands in it as it came
 
@@ -49,16 +52,42 @@ class _Node:
     ending: list[_Entry] = field(default_factory=list)
     rest: list[_Entry] = field(default_factory=list)
 
-    def below(self, segment: str) -> "list[_Node]":
-        """The nodes that this segment of a path leads to."""
-        node = self.literal.get(segment)
-        found = [] if node is None else [node]
-        for pattern, mixed in self.mixed.values():
-            if pattern.fullmatch(segment):
-                found.append(mixed)
-        if self.parameter is not None:
-            found.append(self.parameter)
-        return found
+
+@dataclass(slots=True)
+class _Step:
+    """A place in the tree as the calls of one host and method see it: of several routes that end here, the one that wins."""
+
+    literal: "dict[str, _Step]" = field(default_factory=dict)
+    patterns: "list[tuple[re.Pattern[str] | None, _Step]]" = field(default_factory=list)  # None: any segment
+    ending: "_Ranked | None" = None
+    rest: "_Ranked | None" = None
+
+    @property
+    def empty(self) -> bool:
+        return not (self.literal or self.patterns or self.ending or self.rest)
+
+
+_Ranked = tuple[Rank, bool, Route]
+
+
+class _View:
+    """The routes that calls of one host and method can take, and a memory of what was asked."""
+
+    __slots__ = ("known", "misses", "root")
+
+    def __init__(self, tree: _Node, host: str, method: str) -> None:
+        self.root = _seen_by(tree, host, method)
+        self.known: dict[bytes, Route | None] = {}
+        self.misses = 0
+
+    def find(self, path: str) -> Route | None:
+        if _PLAIN.fullmatch(path):
+            best = _best(self.root, path[1:].split("/"))
+            return best[2] if best else None
+        found: _Ranked | None = None
+        for segments in readings_of(path):
+            found = _stricter(found, _best(self.root, segments))
+        return found[2] if found else None
 
 
 class Router:
@@ -66,43 +95,70 @@ class Router:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._root = _Node()
-        self._known: dict[str, dict[str, dict[bytes, Route | None]]] = {}  # by host, method, path
+        self._hosts: set[str] = set()  # that routes name
+        self._methods: set[str] = set()
+        self._views: dict[str, dict[str, _View]] = {}  # by host as it came and method; hosts that no route names share theirs
         self._count = 0
         for route in config.routes:
             self._add(route)
 
     def match(self, method: str, host: str, raw_path: bytes) -> Route | None:
         """The route of a request, or None. `raw_path` is the path as it came, without the query; `host` may have a port."""
+        views = self._views.get(host)
+        if views is None:
+            views = self._views_at(host)
+        view = views.get(method)
+        if view is None:
+            view = self._view_at(views, host, method)
         try:
-            return self._known[host][method][raw_path]
+            route = view.known[raw_path]
         except KeyError:
-            route = self._find(method, _bare(host), raw_path.decode("latin-1"))
-        if len(method) + len(host) + len(raw_path) <= _LONGEST_CACHED:
-            if self._count >= MOST_CACHED:
-                self._known.clear()
-                self._count = 0
-            self._known.setdefault(host, {}).setdefault(method, {})[raw_path] = route
-            self._count += 1
+            view.misses += 1
+            route = view.find(raw_path.decode("latin-1"))
+            if (view.misses < _MISSES or not view.misses % _MISSES) and len(raw_path) <= _LONGEST_CACHED:
+                self._keep(view, raw_path, route)
+        else:
+            view.misses = 0
         return route
 
-    def _find(self, method: str, host: str, path: str) -> Route | None:
-        if _PLAIN.fullmatch(path):
-            best = self._best(method, host, path.strip("/").split("/"))
-            return best.route if best else None
-        found: _Entry | None = None
-        for segments in readings_of(path):
-            found = _stricter(found, self._best(method, host, segments))
-        return found.route if found else None
+    def _keep(self, view: _View, raw_path: bytes, route: Route | None) -> None:
+        if self._count >= MOST_CACHED:
+            for views in self._views.values():
+                for each in views.values():
+                    each.known.clear()
+            self._count = 0
+        view.known[raw_path] = route
+        self._count += 1
 
-    def _best(self, method: str, host: str, segments: Sequence[str]) -> _Entry | None:
-        best: _Entry | None = None
-        for entry in _reached(self._root, segments):
-            if entry.takes(method, host) and (best is None or _before(entry, best, method)):
-                best = entry
-        return best
+    def _views_at(self, host: str) -> dict[str, _View]:
+        views = self._views.get(self._named(host))
+        if views is None:
+            views = self._views[self._named(host)] = {}
+        if len(self._views) >= MOST_HOSTS:
+            self._views = {name: each for name, each in self._views.items() if name in self._hosts or not name}
+        if len(host) <= _LONGEST_CACHED:
+            self._views[host] = views
+        return views
+
+    def _view_at(self, views: dict[str, _View], host: str, method: str) -> _View:
+        """Methods that no route names are all one. HEAD is not: it may do what GET may."""
+        named = method if method in self._methods or method == "HEAD" else ""
+        view = views.get(named)
+        if view is None:
+            view = views[named] = _View(self._root, self._named(host), named)
+        if len(views) < _MOST_METHODS and len(method) <= _LONGEST_METHOD:
+            views[method] = view
+        return view
+
+    def _named(self, host: str) -> str:
+        """The host as routes write it; empty for one that none of them names."""
+        bare = _bare(host)
+        return bare if bare in self._hosts else ""
 
     def _add(self, route: Route) -> None:
         segments = segments_of(route.path)
+        self._hosts.update(route.hosts)
+        self._methods.update(route.methods or ())
         entries = [_Entry((specificity(segments), not host, route.methods is None), host, route) for host in route.hosts or ("",)]
         node = self._root
         for segment in segments:
@@ -124,31 +180,60 @@ def _child(node: _Node, segment: str, form: Form) -> _Node:
     return node.parameter
 
 
-def _before(one: _Entry, other: _Entry, method: str) -> bool:
-    return (one.rank, not one.names(method)) < (other.rank, not other.names(method))
+def _seen_by(node: _Node, host: str, method: str) -> _Step:
+    """What is left of the tree below `node` for calls of this host and method."""
+    step = _Step(ending=_first(node.ending, host, method), rest=_first(node.rest, host, method))
+    for name, below in node.literal.items():
+        seen = _seen_by(below, host, method)
+        if not seen.empty:
+            step.literal[name] = seen
+    others: list[tuple[re.Pattern[str] | None, _Node]] = [*node.mixed.values()]
+    if node.parameter is not None:
+        others.append((None, node.parameter))
+    for pattern, below in others:
+        seen = _seen_by(below, host, method)
+        if not seen.empty:
+            step.patterns.append((pattern, seen))
+    return step
 
 
-def _reached(node: _Node, segments: Sequence[str]) -> list[_Entry]:
-    """Every entry whose template matches."""
-    nodes = [node]
-    found = node.rest.copy()
+def _first(entries: Sequence[_Entry], host: str, method: str) -> _Ranked | None:
+    ranked = [(entry.rank, not entry.names(method), entry.route) for entry in entries if entry.takes(method, host)]
+    return min(ranked, key=_order, default=None)
+
+
+def _order(ranked: _Ranked) -> tuple[Rank, bool]:
+    return ranked[0], ranked[1]
+
+
+def _best(root: _Step, segments: Sequence[str]) -> _Ranked | None:
+    """Of every route whose template matches, the most specific."""
+    best, steps = root.rest, [root]
     for segment in segments:
-        nodes = [below for each in nodes for below in each.below(segment)]
-        if not nodes:
-            return found
-        for each in nodes:
-            if each.rest:
-                found += each.rest
-    for each in nodes:
-        found += each.ending
-    return found
+        below: list[_Step] = []
+        for step in steps:
+            literal = step.literal.get(segment)
+            if literal is not None:
+                below.append(literal)
+            if step.patterns:
+                below += [each for pattern, each in step.patterns if pattern is None or pattern.fullmatch(segment)]
+        if not below:
+            return best
+        steps = below
+        for step in steps:
+            if step.rest is not None and (best is None or _order(step.rest) < _order(best)):
+                best = step.rest
+    for step in steps:
+        if step.ending is not None and (best is None or _order(step.ending) < _order(best)):
+            best = step.ending
+    return best
 
 
-def _stricter(one: _Entry | None, other: _Entry | None) -> _Entry | None:
+def _stricter(one: _Ranked | None, other: _Ranked | None) -> _Ranked | None:
     """Of two readings of a path, the one that asks more of the caller."""
     if one is None or other is None:
         return one or other
-    return min(one, other, key=lambda entry: (entry.route.auth == "none", entry.rank))
+    return min(one, other, key=lambda ranked: (ranked[2].auth == "none", ranked[0]))
 
 
 def _bare(host: str) -> str:

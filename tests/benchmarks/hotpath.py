@@ -176,13 +176,15 @@ class Clients:
 
 
 def requests_of(case: dict[str, Any]) -> list[list[bytes]]:
-    """The rounds' requests; those of a case whose heads differ are never twice the same."""
-    rounds, keys = (400 if case["differing"] else 1), case["keys"]
+    """The rounds' requests, by which all keys come in turn; those of a case whose heads differ are never twice the same."""
+    keys = case["keys"]
+    rounds = 400 if case["differing"] else -(-len(keys) // CALLS_A_ROUND)
 
     def request(turn: int, n: int) -> bytes:
         differing = f"traceparent: 00-{turn:016x}{n:016x}-{n + 1:016x}-01\r\n" if case["differing"] else ""
         path = f"/bench/{turn}/{n}?a={turn}" if case["differing"] else "/bench"
-        return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n{differing}X-API-Key: {keys[n % len(keys)]}\r\n\r\n".encode()
+        key = keys[(turn * CALLS_A_ROUND + n) % len(keys)]
+        return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n{differing}X-API-Key: {key}\r\n\r\n".encode()
 
     return [[request(turn, n) for n in range(CALLS_A_ROUND)] for turn in range(rounds)]
 
@@ -198,9 +200,11 @@ async def driven(worker: Worker, case: dict[str, Any], rounds: int, counting: Ca
     await worker._first_contact()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, Loop)
-    clients = Clients(part(worker, DownstreamServer), requests_of(case))
-    for _ in range(_WARM_UP_ROUNDS):
+    requests = requests_of(case)
+    clients = Clients(part(worker, DownstreamServer), requests)
+    for _ in range(_WARM_UP_ROUNDS if case["differing"] else max(_WARM_UP_ROUNDS, 2 * len(requests))):
         await clients.round()
+    part(worker, Shipper).cut_now()  # what comes is what the counted rounds leave
     gc.collect()
     loop.store.new = 0
     counting(True)
@@ -237,5 +241,6 @@ if __name__ == "__main__":
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)  # as gateway/__main__.py
     place, what = Path(sys.argv[1]), json.loads(sys.argv[2])
+    what["keys"] = (place / what["keys"]).read_text().split()
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(main(place, what, int(sys.argv[3]), switch(os.environ.get("COUNTING", ""))))

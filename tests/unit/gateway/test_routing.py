@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from config.gateway import Fixed, GatewayConfig, Route, Upstream
 from config.paths import readings_of
-from gateway.routing import MOST_CACHED, Router
+from gateway.routing import MOST_CACHED, MOST_HOSTS, Router, _best
+
+
+def remembered(router: Router) -> list[tuple[str, bytes]]:
+    """What is in memory: methods and paths."""
+    return [(method, path) for views in router._views.values() for method, view in views.items() for path in view.known]
 
 
 def router_of(*routes: Route) -> Router:
@@ -130,13 +135,13 @@ def test_what_is_remembered_is_bounded_and_stays_right() -> None:
     router = router_of(route("/n/{id}"))
     assert all(taken(router, f"/n/{n}") == "/n/{id}" for n in range(MOST_CACHED + 100))
     assert taken(router, "/n/" + "x" * 10_000) == "/n/{id}"
-    assert sum(len(paths) for methods in router._known.values() for paths in methods.values()) <= MOST_CACHED
+    assert 0 < len(remembered(router)) <= MOST_CACHED
 
 
 def test_hosts_without_end_are_not_remembered_without_end() -> None:
     router = router_of(route("/*"))
     assert all(taken(router, "/a", host=f"h{n}") == "/*" for n in range(MOST_CACHED + 100))
-    assert len(router._known) <= MOST_CACHED
+    assert len(router._views) <= MOST_HOSTS
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,20 @@ def test_hosts_without_end_are_not_remembered_without_end() -> None:
 def test_nothing_long_is_remembered(method: str, host: str, path: str) -> None:
     router = router_of(route("/*"))
     assert taken(router, path, method, host) == "/*"
-    assert not router._known
+    assert all(len(method) < 600 and len(path) < 600 for method, path in remembered(router))
+    assert all(len(host) < 600 for host in router._views)
+
+
+def test_methods_without_end_are_not_remembered_without_end() -> None:
+    router = router_of(route("/*"))
+    assert all(taken(router, "/a", method=f"M{n}") == "/*" for n in range(200))
+    assert all(len(views) <= 64 for views in router._views.values())
+
+
+def test_of_paths_that_are_each_their_own_few_are_remembered() -> None:
+    router = router_of(route("/n/{id}"))
+    assert all(taken(router, f"/n/{n}") == "/n/{id}" for n in range(1_000))
+    assert len({path for _, path in remembered(router)}) < 100
 
 
 @given(st.binary(max_size=60))
@@ -157,10 +175,11 @@ def test_no_path_makes_routing_fail(raw: bytes) -> None:
 @given(st.lists(st.sampled_from(["a", "b", "~c", "d.e", "-", "_", "..", ".", "", "%61", "f;x"]), max_size=4))
 def test_a_plain_path_is_read_as_any_other(segments: list[str]) -> None:
     path = "/" + "/".join(segments)
-    router, slow = router_of(*(route(each) for each in PLAIN)), router_of(*(route(each) for each in PLAIN))
-    readings = [slow._best("GET", "h", reading) for reading in readings_of(path)]
-    wanted = min((entry for entry in readings if entry), key=lambda entry: entry.rank, default=None)
-    assert taken(router, path) == (wanted.route.path if wanted else None)
+    router = router_of(*(route(each) for each in PLAIN))
+    router.match("GET", "h", b"/")
+    readings = [_best(router._views["h"]["GET"].root, reading) for reading in readings_of(path)]
+    wanted = min((found for found in readings if found), key=lambda found: found[0], default=None)
+    assert taken(router, path, host="h") == (wanted[2].path if wanted else None)
 
 
 PLAIN = ["/a", "/a/b", "/{x}/b", "/a/{x}", "/d.e/*", "/~c/{x}.e", "/a/*"]
