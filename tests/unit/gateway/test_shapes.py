@@ -33,7 +33,7 @@ def warm() -> RequestParser[RequestHead]:
     """A parser whose client sent many of a kind."""
     forget()
     read = parser()
-    for n in range(100):
+    for n in range(40):
         read.feed(request(n, "Content-Length: 0"))
     assert read._shape is not None
     return read
@@ -47,15 +47,24 @@ def facts(head: RequestHead) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def outcome(read: RequestParser[RequestHead], data: bytes) -> object:
+    """What a head says, or the status it is refused with."""
+    try:
+        head, taken = read.feed(data)
+    except Refusal as refusal:
+        return refusal.status
+    return head and (facts(head), taken)
+
+
 @given(
     st.lists(st.text(st.characters(max_codepoint=255), max_size=12), min_size=3, max_size=3),
     st.sampled_from(["0", "5", "007", "x", "-1", ""]),
 )
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_whatever_stands_in_the_values_is_read_or_refused_as_it_is_the_full_way(values: list[str], length: str) -> None:
     forget()
     warm = parser()
-    for n in range(100):
+    for n in range(40):
         warm.feed(request(n, "X-A: a", "X-B: b", "X-C: c", "Content-Length: 0"))
     one = request("last", *(f"X-{name}: {value}" for name, value in zip("ABC", values, strict=True)), f"Content-Length: {length}")
     found = outcome(warm, one)
@@ -111,7 +120,7 @@ ROUTES = [
 @pytest.mark.parametrize("route", ROUTES)
 def test_what_goes_on_of_a_block_is_the_same_however_it_was_read(warm: RequestParser[RequestHead], route: Route, trusted: bool) -> None:
     lines = ("X-50%: 1", "X-Forwarded-For: 1.2.3.4", "X-Org-Id: me", "Cookie: a=b", "Content-Length: 0")
-    for n in range(100):
+    for n in range(40):
         warm.feed(request(n, *lines))
     passage = Passage(route, [b"x-api-key"])
     for n in ("one", "two"):
@@ -126,7 +135,7 @@ def test_what_goes_on_of_a_block_is_the_same_however_it_was_read(warm: RequestPa
 def test_a_pattern_that_does_not_match_its_own_model_is_not_used() -> None:
     shapes = Shapes()
     fields = Fields([b"Host", b"X"], [b"a", b"b"], "1.1")
-    assert [shapes.of(b"\r\nHost: a\r\nX:b\r\n\r\n", fields) for _ in range(100)] == [None] * 100
+    assert [shapes.of(b"\r\nHost: a\r\nX:b\r\n\r\n", fields) for _ in range(40)] == [None] * 40
 
 
 def test_the_field_that_decides_is_the_first_that_may_hold_a_credential() -> None:
