@@ -165,6 +165,7 @@ class Admission:
         for _, askers in call.groups:
             self._decided += [(a, Decision(Status.REFUSED_BY_RULE, rule="journal")) for a in askers]
         self._publish_soon()
+        self._go_on(state)
 
     def _send_resolve(self, state: BucketState, call: _Call) -> None:
         state.under_way, bucket = call, state.bucket

@@ -285,8 +285,8 @@ class Call(Transfer):
 
 
 def preflight_for(request: Request) -> str | None:
-    """The method that a CORS preflight asks about. With a body a request is none, else bytes would pass unweighed."""
-    if request.chunked or request.content_length:
+    """The method that a CORS preflight asks about. With a body, or to change protocols, a request is none: bytes would pass unweighed."""
+    if request.chunked or request.content_length or request.upgrade:
         return None
     wanted = request.header(b"access-control-request-method")
     return wanted.decode("latin-1") if wanted else None

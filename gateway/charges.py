@@ -262,7 +262,7 @@ def _templates(facts: _Facts, bucket: int, period_start: int, costs: dict[str, i
 def _limits(facts: _Facts) -> tuple[Limit, ...]:
     """Every meter of the route counts in the organization's period; each quota counts in its own window and scope."""
     found: dict[str, Limit] = {}
-    throttles: list[tuple[str, Limit]] = []
+    throttles: dict[str, tuple[str, Limit]] = {}  # by the counter of the slower quota: that of the main one, and the slower quota
     entitlement, costs, default = facts.entitlement, facts.costs, facts.route.on_store_failure
 
     def put(meter: str, quota: Quota | None) -> None:
@@ -273,9 +273,13 @@ def _limits(facts: _Facts) -> tuple[Limit, ...]:
         rule = OPEN if bypassed else (quota.on_store_failure if quota else None) or default
         enforced = None if bypassed or quota is None or quota.shadow else blocks_at(quota)
         new = Limit(counter, meter, costs.get(meter, 0), enforced, quota, start, end, rule)
+        if quota is not None and quota.mode is Mode.THROTTLE and quota.then is not None:
+            slower = _slower(facts, quota, new, bypassed=bypassed)
+            if slower.counter in throttles or len(throttles) < _MOST_THROTTLES:
+                throttles[slower.counter] = (counter, _stricter(throttles.get(slower.counter), slower))
+            else:
+                new.enforced = None if bypassed or quota.shadow else quota.limit
         found[counter] = _tighter(found.get(counter), new)
-        if quota is not None and quota.mode is Mode.THROTTLE and quota.then is not None and len(throttles) < _MOST_THROTTLES:
-            throttles.append((counter, _slower(facts, quota, new, bypassed=bypassed)))
 
     if facts.keyed:
         for meter in facts.route.charge:
@@ -283,9 +287,9 @@ def _limits(facts: _Facts) -> tuple[Limit, ...]:
     for quota in facts.quotas():
         put(quota.meter, quota)
     places = list(found)
-    for counter, slower in throttles:
+    for counter, slower in throttles.values():
         slower.main = places.index(counter)
-    return (*found.values(), *(slower for _, slower in throttles))
+    return (*found.values(), *(slower for _, slower in throttles.values()))
 
 
 def _slower(facts: _Facts, quota: Quota, main: Limit, *, bypassed: bool) -> Limit:
@@ -309,6 +313,13 @@ def _tighter(old: Limit | None, new: Limit) -> Limit:
         return new
     kept = old if old.enforced is not None and (new.enforced is None or new.enforced >= old.enforced) else new
     return replace(kept, rule=strictest([old.rule, new.rule]))
+
+
+def _stricter(old: tuple[str, Limit] | None, new: Limit) -> Limit:
+    """Of two throttles that fall to one slower quota, the one that blocks stands; of two that do, the one that falls to it earlier."""
+    if old is None:
+        return new
+    return min(old[1], new, key=lambda limit: (limit.enforced is None, limit.after, limit.enforced or 0))
 
 
 def _rates(facts: _Facts) -> tuple[RateLimit, ...]:

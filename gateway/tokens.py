@@ -134,8 +134,9 @@ class Tokens:
         except Unauthorized as exc:
             raise InvalidToken("the organization that the token names is not known here") from exc
         record = KeyRecord(key_id=0, org_id=org.entitlement.org_id, expires_at_ms=verified.ends_ms, kind=Kind.TOKEN, scopes=verified.scopes)
-        caller = Caller(name, record, org, verified.tenant)
-        return self._directory.keep(caller)
+        if self._verified.get(name) is not verified:  # withdrawn while its organization was read
+            return await self.find(token, address)
+        return self._directory.keep(Caller(name, record, org, verified.tenant))
 
     def tend(self) -> None:
         """Called each second or so: so that a key which its issuer withdrew is not believed for long."""
@@ -160,8 +161,8 @@ class Tokens:
             strangers.missed(address)
             raise
         self._verified[name] = verified
-        if len(self._verified) > REMEMBERED:
-            self._verified.popitem(last=False)
+        if len(self._verified) > REMEMBERED:  # whoever is kept must be found here when a key is withdrawn
+            self._directory.forget(self._verified.popitem(last=False)[0])
         return verified
 
     def _issuer(self, token: str) -> Issuer:

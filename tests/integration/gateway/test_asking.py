@@ -140,3 +140,15 @@ async def test_of_many_that_ask_at_once_exactly_the_limit_passes(worker: Worker)
         worker.admission.ask(worker.charge, asker)
     await until(lambda: all(asker.decisions for asker in askers))
     assert [asker.decisions[0].status for asker in askers] == [Status.ADMITTED] * LIMIT + [Status.REFUSED] * 30
+
+
+async def test_where_nothing_can_be_written_down_everybody_who_waits_is_refused(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(worker.recorder, "flush_names", full)
+    askers = [Asker() for _ in range(300)]  # more than one script takes
+    for asker in askers:
+        worker.admission.ask(worker.charge, asker)
+    await until(lambda: all(asker.decisions for asker in askers))
+    assert {asker.decisions[0].rule for asker in askers} == {"journal"}

@@ -51,6 +51,16 @@ async def test_7540_3_2_an_offer_of_h2c_is_passed_over(way: Way, origin: Origin)
         assert not seen.has(b"http2-settings")
 
 
+async def test_a_preflight_opens_no_tunnel(direct: Way, origin: Origin) -> None:
+    """It needs no key and pays for nothing, so nothing may follow it."""
+    origin.answer = switch
+    client = await direct.connect()
+    lines = (b"Origin: https://a", b"Access-Control-Request-Method: GET", *UPGRADE)
+    client.send(b"\r\n".join((b"OPTIONS / HTTP/1.1", b"Host: a.example", *lines, b"", b"")))
+    assert (await client.head()).status == 401
+    assert origin.calls == []
+
+
 async def test_6455_4_the_handshake_and_every_byte_pass_and_are_weighed(way: Way, origin: Origin, payer: Payer) -> None:
     origin.answer = switch
     client = await opened(way, payer.key)

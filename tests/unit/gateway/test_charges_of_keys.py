@@ -1,12 +1,14 @@
 """What a key's own limits add to a charge, and what a test key leaves out of it."""
 
+from dataclasses import replace
+
 from config.gateway import Fixed, Route, Weighed
 from gateway.charges import Charge, make_charge
 from metering.model import keys
 from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement
 from metering.model.period import window_at
-from metering.model.quota import Concurrency, Per, Quota, Rate, Window
+from metering.model.quota import Concurrency, Mode, Per, Quota, Rate, Then, Window
 
 NOW = 1_772_000_000_000
 ORG = "o-1"
@@ -19,6 +21,7 @@ ROUTE = Route(
     id=5, path="/*", upstream="app", charge={"api": Fixed(2), "bandwidth": Weighed("bytes")},
     quotas=(Quota(meter="api", limit=20, window=Window.DAY, routed=True, source="route"),),
 )  # fmt: skip
+LONGER = [(Window.PERIOD, Window.DAY), (Window.PERIOD, Window.HOUR), (Window.MONTH, Window.HOUR)]
 OWN = Quota(meter="api", limit=1000, window=Window.DAY, per=Per.KEY, source="key")
 PACE = Rate(meter="api", limit=5, per="second", by=Per.KEY, source="key")
 
@@ -47,6 +50,26 @@ def test_the_limits_of_one_key_count_that_key_alone() -> None:
 def test_of_two_limits_on_one_counter_the_lower_decides() -> None:
     found = charge(quotas=(Quota(meter="api", limit=4, window=Window.HOUR, per=Per.KEY, source="key"),))
     assert [limit.enforced for limit in found.limits if limit.quota and limit.quota.window is Window.HOUR] == [4]
+
+
+def throttle(limit: int, then: int, window: Window = Window.DAY, after: Window = Window.HOUR) -> Quota:
+    return Quota(meter="api", limit=limit, window=window, per=Per.KEY, mode=Mode.THROTTLE, then=Then(limit=then, window=after))
+
+
+def test_of_two_throttles_that_fall_to_one_slower_quota_the_earlier_stands_and_charges_it_once() -> None:
+    plan = replace(PLAN, quotas=(throttle(100, 5),))
+    found = make_charge(plan, ROUTE, "GET", KeyRecord(key_id=9, org_id=ORG, quotas=(throttle(50, 8),)), NOW)
+    slower = [limit for limit in found.limits if limit.main is not None]
+    assert [(limit.after, limit.enforced) for limit in slower] == [(50, 8)]
+    assert found.limits[slower[0].main or 0].counter == day("api", 9)
+
+
+def test_a_throttle_beyond_the_fourth_of_a_call_blocks_at_its_limit() -> None:
+    own = (throttle(3, 1), throttle(4, 1, Window.HOUR, Window.DAY))
+    plan = replace(PLAN, quotas=tuple(throttle(n, 1, window, after) for n, (window, after) in enumerate(LONGER, 10)))
+    found = make_charge(plan, ROUTE, "GET", KeyRecord(key_id=9, org_id=ORG, quotas=own), NOW)
+    assert len([limit for limit in found.limits if limit.main is not None]) == 4
+    assert [limit.enforced for limit in found.limits if limit.quota and limit.quota.limit == 4 and limit.main is None] == [4]
 
 
 def test_a_test_key_moves_no_counter_that_another_looks_at() -> None:
