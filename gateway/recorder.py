@@ -48,6 +48,7 @@ class Recorder:
         self._together = _Together(self)
         self._retained: list[tuple[int, dict[int, int]]] = []  # (segment, bucket -> seq that must have passed)
         self._journal = Journal(directory, worker)
+        self.urgent: set[int] = set()  # buckets whose records are not to wait for their turn
         self._running: dict[int, Running] = {}  # by tid: what this segment names, and what its calls add up to
         for number, path in journals.segments(directory, worker):
             if number != self._journal.segment:
@@ -133,10 +134,15 @@ class Recorder:
                 running.weighed[meter] = running.weighed.get(meter, 0) + units
         self._turn.append(["P", xid, tid, minute, bytes_in, bytes_out, weighed])
 
-    def unused(self, xid: int, units: dict[str, int]) -> None:
-        """Of what admission charged an exchange in flight, so much (below zero) was not used: it goes back where it was charged."""
+    def settled(self, xid: int, template: Template, unused: dict[str, int], beyond: dict[str, int]) -> None:
+        """What an exchange in flight took is known. Of what admission charged, `unused` (below zero) goes back where it was charged;
+        what is `beyond` it is charged by `template`. Calls may wait for the one, and shall not pass for want of the other."""
         tid, minute = self.tally.open[xid]
-        self.progress(xid, self.tally.templates[tid], 0, 0, units, minute)
+        if unused:
+            self.progress(xid, self.tally.templates[tid], 0, 0, unused, minute)
+        if beyond:
+            self.progress(xid, template, 0, 0, beyond)
+        self.urgent.add(template.bucket)
 
     def ended(
         self,

@@ -57,10 +57,8 @@ class Reserved(Metered):
             elif units > cost.reserve:
                 beyond[meter] = units - cost.reserve
                 self._metrics.admitted_units.add(units - cost.reserve, meter)
-        if unused:
-            self._recorder.unused(self.xid, unused)
-        if beyond:
-            self._recorder.progress(self.xid, charge.template_of(self._beyond), 0, 0, beyond)
+        if unused or beyond:
+            self._recorder.settled(self.xid, charge.template_of(self._beyond), unused, beyond)
 
 
 def taken(cost: Settled, reading: Reading, outcome: Outcome) -> tuple[int, str]:

@@ -62,9 +62,10 @@ class Shipper:
 
     # --- outward ---------------------------------------------------------------------------------------------------
     def cut_and_send(self, of: range = EVERY_BUCKET) -> None:
-        """Make batches of everything recorded in these buckets, and send what can be sent."""
+        """Make batches of everything recorded in these buckets, and in urgent ones, and send what can be sent."""
+        urgent, self._recorder.urgent = self._recorder.urgent, set()
         for bucket in self._recorder.dirty_buckets():
-            if bucket in of and not self._buckets[bucket].held and self._lane(bucket).acked is not None:
+            if (bucket in of or bucket in urgent) and not self._buckets[bucket].held and self._lane(bucket).acked is not None:
                 self._push(self._recorder.cut(bucket))
         try:
             self._recorder.flush()
@@ -72,7 +73,7 @@ class Shipper:
         except OSError:
             return  # what is not on disk stays buffered
         for bucket in list(self._lanes):
-            if bucket in of:
+            if bucket in of or bucket in urgent:
                 self._next(bucket)
 
     def cut_now(self) -> dict[int, int]:

@@ -52,3 +52,17 @@ async def test_each_look_ships_another_share_and_a_second_of_them_ships_everythi
     assert {len(share) for share in shares} == {25, 26}
     assert sorted(bucket for share in shares for bucket in share) == list(range(keys.BUCKETS))
     await until(lambda: worker.shipper.taken(dict.fromkeys(range(keys.BUCKETS), 1)))
+
+
+async def test_what_a_call_settled_goes_out_with_the_next_look_whoevers_turn_it_is(worker: Worker) -> None:
+    recorder = worker.recorder
+    for bucket in range(10):
+        template = Template(1000 + bucket, f"org-{bucket}", bucket, 1, 1, "GET", 0, (("tokens", 9),), {})
+        xid = recorder.granted(template, 1, 1, 1)
+        if bucket in (3, 7):
+            recorder.settled(xid, template, {"tokens": -4}, {})
+        recorder.ended(xid, template, "", 200, 1, 0, 0, {})
+    worker.pulse._ship_share()
+    assert {3, 7}.isdisjoint(recorder.dirty_buckets())
+    assert len(set(range(10)) & set(recorder.dirty_buckets())) == 7  # and one whose turn it was
+    assert recorder.urgent == set()

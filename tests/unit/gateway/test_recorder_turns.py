@@ -143,9 +143,9 @@ class Living:
         xid = xids[which % len(xids)] if xids else 999_999
         self.recorder.ended(xid, of, cause, status, which + 1, *moved, weighed)
 
-    def unused(self, which: int, units: dict[str, int]) -> None:
+    def settled(self, which: int, of: Template, unused: dict[str, int], beyond: dict[str, int]) -> None:
         if xids := sorted(self.recorder.tally.open):
-            self.recorder.unused(xids[which % len(xids)], units)
+            self.recorder.settled(xids[which % len(xids)], of, unused, beyond)
 
     def resolve(self, count: int) -> None:
         for bucket, n in list(self.recorder.tally.by_rule):
@@ -170,7 +170,7 @@ _SELDOM: st.SearchStrategy[Step] = st.one_of(
     st.builds(lambda of, k: lambda on: on.recorder.passed(of, on.epoch, on.next_n(), k), _OF, _COUNT),
     st.builds(lambda of, k: lambda on: on.recorder.refunded(of, on.epoch, on.next_n(), k), _OF, _COUNT),
     st.builds(lambda of, moved, w: lambda on: on.recorder.progress(1, of, *moved, w), _OF, _MOVED, _WEIGHED),
-    st.builds(lambda which, w: lambda on: on.unused(which, w), st.integers(0, 9), _WEIGHED),
+    st.builds(lambda which, of, w, more: lambda on: on.settled(which, of, w, more), st.integers(0, 9), _OF, _WEIGHED, _WEIGHED),
     st.builds(lambda k: lambda on: on.resolve(k), st.integers(0, 3)),
     st.builds(lambda b: lambda on: on.batches.append(on.recorder.cut(b)), st.sampled_from([7, 8])),
     st.builds(lambda s: lambda on: on.clock.advance(s), st.sampled_from([1, 60, -60])),
