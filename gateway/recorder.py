@@ -137,7 +137,9 @@ class Recorder:
     def settled(self, xid: int, template: Template, unused: dict[str, int], beyond: dict[str, int]) -> None:
         """What an exchange in flight took is known. Of what admission charged, `unused` (below zero) goes back where it was charged;
         what is `beyond` it is charged by `template`. Calls may wait for the one, and shall not pass for want of the other."""
-        tid, minute = self.tally.open[xid]
+        tid, minute = self.tally.open.get(xid, (0, 0))
+        if not tid:
+            return  # given back meanwhile, all of it
         if unused:
             self.progress(xid, self.tally.templates[tid], 0, 0, unused, minute)
         if beyond:

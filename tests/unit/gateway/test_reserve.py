@@ -275,3 +275,11 @@ def test_counters_are_the_ledger_and_no_minute_is_below_zero(
     assert sum(period) == sum(tokens.values())
     assert house.own() == house.successor()
     house.recorder.close()
+
+
+def test_an_exchange_that_was_given_back_meanwhile_settles_nothing(house: House) -> None:
+    exchange = house.admit(Said(50_000))
+    house.recorder.left_before(exchange.xid)
+    house.end(exchange)
+    assert house.billed() == {"^tokens": RESERVE}
+    assert house.moved() == {}
