@@ -109,12 +109,15 @@ class Credentials:
 
     def decisive(self, names: Sequence[bytes], trusted: bool) -> bytes:
         """The field that says alone who calls, among fields of which none comes twice, wherever its value is a credential
-        (`is_credential`). Empty where there is none, or where a certificate may say so."""
-        for kind, name in self._places:
-            field = name or b"authorization"
-            if field in names and (kind is not Certificate or trusted):
-                return b"" if kind is Certificate else field
-        return b""
+        (`is_credential`). Empty where there is none, where a certificate may say so, or another field if this one's is none."""
+        present = [
+            (k, n or b"authorization") for k, n in self._places if (n or b"authorization") in names and (k is not Certificate or trusted)
+        ]
+        if not present or present[0][0] is Certificate:
+            return b""
+        field = present[0][1]
+        alone = field != b"authorization" or all(other == field for _, other in present)
+        return field if alone else b""
 
     def is_credential(self, field: bytes, value: bytes) -> bool:
         one = _One(field, value)

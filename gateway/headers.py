@@ -23,6 +23,7 @@ _KEPT = frozenset((b"host", b"content-length", b"close", b"keep-alive"))  # what
 _IDENTITY_PREFIXES = (b"x-org-", b"x-weighbridge-")
 _CLAIMED_PREFIXES = (*_IDENTITY_PREFIXES, b"x-forwarded-")
 _IDENTITY = frozenset((b"x-key-id",))
+_OURS = frozenset((b"x-request-id", b"traceparent"))  # what is sent on is the client's where it is well-formed, and never beside another
 _CLAIMED = frozenset((b"forwarded", b"x-real-ip"))
 _BELIEVED = frozenset((b"host", b"content-length", b"content-type", b"authorization", b"cookie", b"x-api-key"))
 _NO_TRAILERS = _HOP_BY_HOP | _BELIEVED | {b"trailer", b"content-encoding", b"content-range", b"set-cookie", b"www-authenticate", b"expect"}
@@ -109,7 +110,8 @@ class Passage:
         """
         self._proxied = frozenset(proxied)
         edit = route.request_headers
-        drop = _HOP_BY_HOP | _IDENTITY | {b"expect"} | _names(edit) | (frozenset(credentials) if route.hide_credentials else frozenset())
+        hidden = frozenset(credentials) if route.hide_credentials else frozenset()
+        drop = _HOP_BY_HOP | _IDENTITY | _OURS | {b"expect"} | _names(edit) | hidden
         self._host_of_upstream = route.host == "upstream"
         self._drop_request = drop | {b"host"} if self._host_of_upstream else drop
         self._never_named = _KEPT | self._drop_request  # what Connection may name without a difference

@@ -5,6 +5,7 @@ The exact bound is the aggregator's; here it only keeps a worker's memory and jo
 """
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from config.gateway import Route
@@ -17,13 +18,16 @@ _DAY_MS = 86_400_000
 
 
 class TenantFaulty(BadInput):
-    """The tenant's name will not do: 1 to 64 letters, digits, or one of . _ ~ : @ + -"""
+    """The tenant's name will not do: once, 1 to 64 letters, digits, or one of . _ ~ : @ + -"""
 
     code = "tenant_faulty"
 
 
 class Names(Protocol):
     """A parsed request head."""
+
+    @property
+    def names(self) -> Sequence[bytes]: ...
 
     def header(self, lower_name: bytes) -> bytes | None: ...
 
@@ -33,11 +37,12 @@ def tenant_of(request: Names, route: Route, claimed: str | None) -> str:
     the header. Raises TenantFaulty."""
     if claimed is not None:
         return claimed
-    value = request.header(route.tenant_header.encode()) if route.tenant_header is not None else None
+    field = route.tenant_header.encode() if route.tenant_header is not None else b""
+    value = request.header(field) if field else None
     if value is None:
         return ""
     name = value.decode("latin-1").strip()
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or request.names.count(field) > 1:  # of two the service may read the other
         raise TenantFaulty(header=route.tenant_header)
     return name
 

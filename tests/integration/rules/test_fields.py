@@ -79,6 +79,18 @@ async def test_9110_7_6_1_the_same_holds_for_answers(way: Way, origin: Origin) -
     assert (await client.ask(get())).status == 200
 
 
+@pytest.mark.parametrize("came", [b"order-7", b"two words"])
+async def test_the_service_sees_one_request_id_and_one_trace_context(direct: Way, origin: Origin, came: bytes) -> None:
+    """The client's where it is well-formed, else ours; never both, of which services read the one or the other."""
+    answered = await direct.ask(get(b"/", b"X-Request-Id: " + came, b"traceparent: " + came, b"X_Request_Id: posing"))
+    seen = origin.calls[0]
+    assert seen.all(b"x-request-id") == answered.all(b"x-request-id")
+    assert seen.all(b"traceparent") == answered.all(b"traceparent")
+    assert len(seen.all(b"x-request-id")) == len(seen.all(b"traceparent")) == 1
+    assert (seen[b"x-request-id"] == came) is (came == b"order-7")
+    assert not seen.has(b"x_request_id")
+
+
 ABUSED = b"X-Org-Id, X-Key-Id, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id, Via, Host, Content-Length, X-API-Key, traceparent"
 
 

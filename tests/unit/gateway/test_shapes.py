@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.gateway import ApiKeyIdentity, HeaderEdit, Limits, Route
+from config.gateway import ApiKeyIdentity, HeaderEdit, JwtIdentity, Limits, Route
 from gateway import http1
 from gateway.credentials import Credentials
 from gateway.fields import Fields
@@ -145,6 +145,16 @@ def test_the_field_that_decides_is_the_first_that_may_hold_a_credential() -> Non
     assert credentials.decisive([b"host"], False) == b""
     assert credentials.is_credential(b"authorization", b"Bearer abc")
     assert not credentials.is_credential(b"authorization", b"Basic abc")
+
+
+def test_no_field_decides_where_another_may_hold_the_credential_that_counts() -> None:
+    """A bearer may be no token, or a token and no key; then the field behind it says who calls."""
+    token, key = JwtIdentity(issuer="i", audience=("a",)), ApiKeyIdentity(sources=("bearer", "X-API-Key"))
+    both = [b"host", b"authorization", b"x-api-key"]
+    for ways in ([key, token], [token, key], [token, ApiKeyIdentity(sources=("X-API-Key",))]):
+        assert Credentials(ways).decisive(both, False) == b""
+        assert Credentials(ways).decisive([b"host", b"authorization"], False) == b"authorization"
+        assert Credentials(ways).decisive([b"host", b"x-api-key"], False) == b"x-api-key"
 
 
 def test_a_shape_keeps_the_length_of_each_body_apart() -> None:

@@ -15,6 +15,7 @@ DAY_MS = 86_400_000
 class Head:
     def __init__(self, **headers: str) -> None:
         self._headers = {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in headers.items()}
+        self.names = list(self._headers)
 
     def header(self, lower_name: bytes) -> bytes | None:
         return self._headers.get(lower_name)
@@ -36,6 +37,13 @@ def test_a_name_that_will_not_do_is_refused(name: str) -> None:
     with pytest.raises(TenantFaulty) as refused:
         tenant_of(Head(x_tenant_id=name), ROUTE, None)
     assert (refused.value.http_status, refused.value.code) == (400, "tenant_faulty")
+
+
+def test_a_name_that_came_twice_is_refused() -> None:
+    head = Head(x_tenant_id="emea")
+    head.names.append(b"x-tenant-id")
+    with pytest.raises(TenantFaulty):
+        tenant_of(head, ROUTE, None)
 
 
 def test_after_a_thousand_names_of_a_day_the_rest_are_others_and_the_known_stay() -> None:
