@@ -48,6 +48,14 @@ OLD = load_good(files())
             ["+ routes[/*].concurrency: 9 in flight", "+ routes[/*].rates.calls.second: 5 a second"],
         ),
         ({"gateway": GATEWAY.replace("api: 1,", "api: 2,")}, ["~ routes[/*].charge: api: 1, bandwidth: bytes → api: 2, bandwidth: bytes"]),
+        (
+            {"gateway": GATEWAY.replace("api: 1,", 'api: {settle: "json:/n", reserve: 3},')},
+            [
+                "~ routes[/*].charge: api: 1, bandwidth: bytes → api: reserve 3, settle json:/n, otherwise 3, within 1,048,576 bytes,"
+                " bandwidth: bytes",
+                "~ routes[/*].request_headers: none → +Accept-Encoding: identity",
+            ],
+        ),
         ({"gateway": GATEWAY + "  - {path: /new, methods: [POST, GET]}\n"}, ["+ routes[GET,POST /new]: api: 1, bandwidth: bytes"]),
         ({"meters": METERS.replace("report: MB", "report: GB", 1)}, ["~ meters.bandwidth.report: MB → GB",
           "~ meters.bandwidth.report_size: 1000000 → 1000000000"]),

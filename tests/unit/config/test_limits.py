@@ -253,3 +253,12 @@ def test_a_limit_of_a_plan_by_tenant_where_nobody_names_one_is_a_warning() -> No
 def test_a_tenant_that_cannot_be_named_so_is_a_fault(words: str, path: str, said: str) -> None:
     found = {f.path.removeprefix("routes[0]."): f.message for f in faults(gateway=gateway_with(f"  - {{path: /x, {words}}}"))}
     assert said in found[path]
+
+
+def test_a_reserve_that_never_fits_is_worth_a_look() -> None:
+    gateway = gateway_with("  - {path: /chat, charge: {pages: {reserve: 2_000, settle: 'json:/n'}}}\n  - {path: /*}")
+    found = parsed(gateway, plans=plan_with("quotas: [{meter: pages, limit: 1_999}], rates: [{meter: pages, limit: 100, per: minute}]"))
+    assert (found.faults, [w.path for w in found.warnings]) == ([], ["plans.pro.quotas", "plans.pro.rates"])
+    assert "/chat reserves 2,000, and pages-period has 1,999: none ever passes" in found.warnings[0].message
+    assert parsed(gateway, plans=plan_with("quotas: [{meter: pages, limit: 2_000}]")).warnings == []
+    assert parsed(gateway, plans=plan_with("quotas: [{meter: pages, limit: 1, mode: soft}]")).warnings == []

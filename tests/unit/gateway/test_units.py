@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ from gateway.units import Reading, Wanted, units_of
 
 JSON = Settled(sources=(Source("json", "/usage/total_tokens"),), reserve=2_000)
 SSE = Settled(sources=(Source("sse", "/usage/total_tokens"),), reserve=2_000)
+REASONS = {
+    "encoded", "too_large", "not_json", "not_events", "missing", "not_a_number", "negative", "not_whole", "too_many", "broken_off",
+}  # fmt: skip
 EVENT_STREAM = (b"Content-Type", b"text/event-stream; charset=utf-8")
 
 
@@ -220,3 +225,31 @@ def test_of_several_sources_the_first_that_says_anything_counts() -> None:
 
 def test_no_answer_says_nothing() -> None:
     assert Reading(Wanted([JSON])).units(JSON) == "missing"
+
+
+_FIELDS = st.lists(
+    st.tuples(
+        st.sampled_from([b"Content-Type", b"content-encoding", b"X-Tokens", b"X"]),
+        st.sampled_from([b"text/event-stream", b"application/json", b"gzip", b"identity", b"5", b"-5", b"\xff", b""])
+        | st.binary(max_size=5),
+    ),
+    max_size=4,
+)
+_SCRAPS = st.sampled_from(
+    [b"data: ", b"\n\n", b"\r", b'{"usage":', b'{"total_tokens":', b"5", b"1e400", b"}}", b"[DONE]", b"null", b"\xff", b"["]
+)
+
+
+@given(_FIELDS, st.lists(_SCRAPS | st.binary(max_size=8), max_size=20), st.booleans(), st.sampled_from([200, 204, 304, 400, 500]))
+def test_whatever_a_service_sends_is_a_number_within_bounds_or_a_reason(
+    fields: list[tuple[bytes, bytes]], pieces: list[bytes], ends: bool, status: int
+) -> None:
+    every = Settled(sources=(Source("header", "X-Tokens"), Source("trailer", "X"), *SSE.sources, *JSON.sources), within=40)
+    found = Answer(every, *fields, status=status).says(*pieces, ends=ends).units
+    assert 0 <= found <= 10**12 if isinstance(found, int) else found in REASONS
+
+
+def test_every_reason_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "units.md").read_text()
+    rows = [line for line in text[text.index("| reason |") :].splitlines() if line.startswith("| `")]
+    assert {word for row in rows for word in re.findall(r"`(\w+)`", row.split("|")[1])} == REASONS
