@@ -10,6 +10,7 @@ _BOM = b"\xef\xbb\xbf"
 _DATA = b"data"
 _FIELD_BYTES = 5  # of a line are enough to say whether it is data
 _TERMINATORS = (10, 13)
+_BLANK_LINES = (b"\n\n", b"\r\n\r\n")  # a line of its own that is empty, whatever came before
 
 
 class EventScanner:
@@ -25,6 +26,13 @@ class EventScanner:
         self._size = -1  # of its data, each line counted with its end; -1: no line of data yet
         self._after_cr = False
         self._started = False
+
+    def pass_over(self, chunk: bytes) -> bool:
+        """Whether this chunk is whole events, none beyond the bound: then it need not be fed, if nobody wants to hear of them."""
+        if self._line_bytes or self._after_cr or self._size >= 0 or len(chunk) > self._most or not chunk.endswith(_BLANK_LINES):
+            return False
+        self._started = True
+        return True
 
     def feed(self, chunk: bytes) -> None:
         if self._after_cr and chunk:

@@ -112,7 +112,8 @@ class Reading:
             self._keep(self._body, connection.pieces)
         elif self._scanner is not None:
             for piece in connection.pieces:
-                self._scanner.feed(piece)
+                if self._matters(piece) or not self._scanner.pass_over(piece):
+                    self._scanner.feed(piece)
         if connection.complete and not self.whole:
             self.whole = True
             if self._scanner is not None:
@@ -140,6 +141,12 @@ class Reading:
             self._body, self._fault = None, TOO_LARGE
         else:
             body += pieces
+
+    def _matters(self, piece: bytes) -> bool:
+        """Whether an event in it may say anything. Most pieces of a stream are a text that goes by."""
+        if _LAST_EVENT in piece:
+            return True
+        return any(pointer.may_be_in(piece) for pointer in self._wanted.events.values())
 
     def _event(self, data: bytes | None) -> None:
         if data is None:  # it may have said something else than those before it

@@ -80,6 +80,22 @@ def test_any_chunks_give_what_the_whole_gives(stream: bytes, cuts: list[int]) ->
     assert scanned(*chunks) == by_the_book(stream)
 
 
+@given(_STREAMS, st.lists(st.integers(0, 400), max_size=12), st.integers(0, 40))
+def test_what_is_passed_over_is_whole_events_within_the_bound(stream: bytes, cuts: list[int], most: int) -> None:
+    """Fed or passed over, the scanner goes on from the same state; and what was passed over had no event beyond the bound."""
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    found: list[bytes | None] = []
+    scanner = EventScanner(most, found.append)
+    for a, b in itertools.pairwise(places):
+        if scanner.pass_over(stream[a:b]):
+            found += by_the_book(b"\n" + stream[a:b] if a else stream[a:b], most)  # a mark of byte order stands at the beginning alone
+            assert None not in scanned(stream[a:b], most=most)
+        else:
+            scanner.feed(stream[a:b])
+    scanner.end()
+    assert found == by_the_book(stream, most)
+
+
 def test_an_event_beyond_the_bound_is_told_as_such_and_the_next_is_read() -> None:
     at_most, beyond = b"x" * MOST, b"x" * (MOST + 1)
     assert scanned(b"data: " + at_most + b"\n\n") == [at_most]
