@@ -15,7 +15,7 @@ import hiredis
 from metering.model import keys
 from metering.store.redis.link import Link, Server, pack
 
-from . import wire
+from . import draws, wire
 from .charges import Charge
 from .decisions import Asker, Awaiting, Decision, Group, Status, misses, parts, said, take
 from .epochs import BucketEpoch, Epochs
@@ -153,9 +153,9 @@ class Admission:
         if len(groups) == 1:
             charge, askers = groups[0]
             self._metrics.admission_batch(len(askers))
-            return wire.admit_one(state.who[1], call.n, charge.pieces, len(askers), self._slots(state, charge))
+            return wire.admit_one(state.who[1], call.n, charge.pieces, _count(charge, askers), self._slots(state, charge))
         self._metrics.admission_batch(sum(len(askers) for _, askers in groups))
-        asked = [(charge.pieces, len(askers), self._slots(state, charge)) for charge, askers in groups]
+        asked = [(charge.pieces, _count(charge, askers), self._slots(state, charge)) for charge, askers in groups]
         return wire.admit_many(state.bucket, state.who[1], call.n, asked)
 
     def _refuse_unwritten(self, state: BucketState) -> None:
@@ -204,7 +204,10 @@ class Admission:
             return
         with self._recorder.together():  # what one script charged is one record: all of it is on disk, or none
             for (charge, askers), text in zip(groups, reply.split(b";"), strict=True):
-                self._grant_group(state, call, charge, [a for a in askers if not a.gone], text)
+                if charge.draws:
+                    self._decided += draws.grant(self._recorder, charge, askers, call.epoch, call.n, text)
+                else:
+                    self._grant_group(state, call, charge, [a for a in askers if not a.gone], text)
 
     def _grant_group(self, state: BucketState, call: _Call, charge: Charge, alive: list[Asker], text: bytes) -> None:
         granted, refusing, *now = map(int, text.split())
@@ -235,7 +238,10 @@ class Admission:
             going = max(min(count, len(alive) - at), 0)
             xid, template = 0, charge.templates[beyond]
             if charge.counted and going:
-                xid = self._recorder.granted(template, call.epoch, call.n, going)
+                if charge.upload is None:
+                    xid = self._recorder.granted(template, call.epoch, call.n, going)
+                else:
+                    xid = charge.upload.granted(self._recorder, beyond, call.epoch, call.n, going)
             if charge.counted and count > going:
                 self._recorder.refunded(template, call.epoch, call.n, count - going)
             for i in range(going):
@@ -284,8 +290,13 @@ class Admission:
         verdict = self._grace.decide(charge, len(alive))
         if verdict.passed:
             xid, n = 0, call.n if call else 0
-            if charge.counted:
-                xid = self._recorder.passed(charge.template, call.epoch if call else state.epoch, n, verdict.passed)
+            epoch = call.epoch if call else state.epoch
+            if charge.draws:
+                draws.let(self._recorder, charge, alive[: verdict.passed], epoch, n)
+            elif charge.upload is not None:
+                xid = charge.upload.passed(self._recorder, epoch, n, verdict.passed)
+            elif charge.counted:
+                xid = self._recorder.passed(charge.template, epoch, n, verdict.passed)
             for i, asker in enumerate(alive[: verdict.passed]):
                 decision = Decision(Status.PASSED_BY_RULE, xid + i if xid else 0, rule=verdict.rule, slots=charge.slots)
                 self._decided.append((asker, decision))
@@ -401,3 +412,8 @@ class Admission:
         waiting, state.waiting = state.waiting, {}
         for charge, askers in waiting.items():
             self._by_rule(state, charge, askers, None)
+
+
+def _count(charge: Charge, askers: list[Asker]) -> int:
+    """How many are asked for: calls, or units of a drawing."""
+    return draws.asked(charge, askers) if charge.draws else len(askers)

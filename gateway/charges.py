@@ -5,10 +5,9 @@ Pure. A charge holds from one window boundary to the next; the scripts compare i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from math import gcd
 
-from config.gateway import Cost, Fixed, Route, Settled, drawn
+from config.gateway import Cost, Fixed, Route, Settled, Weighed, drawn
 from metering.model import keys
 from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement
@@ -17,13 +16,13 @@ from metering.model.period import period_at, window_at
 from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, Per, Quota, Rate, Window, strictest
 
 from .bypasses import NO_BYPASS, Bypasses
+from .drawing import Cut, Room, Upload
 from .limits import Limit, Policy, RateLimit, SlotLimit, blocks_at
-from .tally import Template
+from .tally import Template, next_tid
 from .tenants import TenantNames
 from .units import Wanted
 from .wire import Pieces, Word, pieces
 
-_tids = count(1)
 _NO_KEY = KeyRecord(key_id=0, org_id="")
 _MOST_DEBT = 2**52  # the script's numbers are exact up to here
 _MOST_THROTTLES = 4  # of one call; the script takes a template for every way in which they can be reached
@@ -39,7 +38,8 @@ class Charge:
     limit and no meter is met at all: nobody need be asked. `plain`: counted, by quotas alone. `shown` is the length of Decision.used.
     `settles`: what is reserved now and known when the answer has said it; `wanted`: what to read in it.
     `shadows`: some limit only pretends. Where a limit goes by address or tenant, `varies` is set, and a call asks `variant` for
-    the charge that is its own.
+    the charge that is its own; so it does where bytes are cut off (`cut`: drawing.py). `ordinary`: its calls are weighed as they go.
+    A drawing (`draws`) is asked for units instead of calls, `whole` for all of them or none; an `upload` has some in hand.
     """
 
     templates: tuple[Template, ...]
@@ -60,6 +60,11 @@ class Charge:
     varies: bool = False
     by_address: bool = False
     policy: Policy | None = None  # once it was asked for
+    cut: Cut | None = None
+    whole: bool = False
+    upload: Upload | None = None
+    room: Room | None = None
+    drawings: "dict[tuple[tuple[str, ...], int], Charge] | None" = None
     make: "Callable[[str, str], Charge] | None" = None
     variants: "dict[tuple[str, str], Charge]" = field(default_factory=dict)
     template: Template = field(init=False)
@@ -69,18 +74,22 @@ class Charge:
     shown: int = field(init=False)
     decides: bool = field(init=False)
     wanted: Wanted | None = field(init=False)
+    ordinary: bool = field(init=False)
+    draws: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.template = self.templates[0]
         self.throttles = sum(limit.main is not None for limit in self.limits)
         self.shown = len(self.limits) + len(self.rates) + len(self.slots)
-        self.plain = self.counted and not (self.rates or self.slots or len(self.templates) > 1)
+        self.draws = self.room is not None
+        self.plain = self.counted and not (self.rates or self.slots or len(self.templates) > 1 or self.draws or self.upload)
         self.shadows = (
             any(rate.shadow for rate in self.rates)
             or any(slot.shadow for slot in self.slots)
             or any(limit.shadowed is not None for limit in self.limits)
         )
         self.wanted = Wanted(cost for _, cost in self.settles) if self.settles else None
+        self.ordinary = self.wanted is None and self.cut is None
         self.decides = bool(self.limits or self.rates or self.slots)
 
     def holds(self, now_ms: int) -> bool:
@@ -115,6 +124,7 @@ class _Facts:
     tenant: str
     keyed: bool
     names: TenantNames | None = None
+    length: int = 0  # of the request's body, where its bytes are drawn when the call is admitted
 
     @property
     def org_id(self) -> str:
@@ -143,6 +153,11 @@ class _Facts:
     def costs(self) -> dict[str, int]:
         """What is charged when the call is admitted."""
         return {meter: drawn(cost) for meter, cost in self.route.charge.items() if isinstance(cost, Fixed | Settled)}
+
+    def cut_at(self, quota: Quota) -> int | None:
+        """Where bytes that this quota weighs are cut off."""
+        weighs = isinstance(self.route.charge.get(quota.meter), Weighed)
+        return blocks_at(quota) if weighs and quota.at_limit == "cut" and quota.mode is not Mode.THROTTLE else None
 
     def quotas(self) -> list[Quota]:
         """A test key uses up what is its own, and nothing that it shares."""
@@ -183,6 +198,7 @@ def make_charge(
     if not address and not tenant and (scopes & {Per.ADDRESS, Per.TENANT} or route.by_tenant):
         charge.varies, charge.by_address = True, Per.ADDRESS in scopes
         charge.make = lambda address, tenant: _charge(replace(facts, address=address, tenant=tenant))
+    charge.varies = charge.varies or charge.cut is not None
     return charge
 
 
@@ -200,6 +216,9 @@ def _charge(facts: _Facts) -> Charge:
     entitlement, route, costs = facts.entitlement, facts.route, facts.costs
     period_start, period_end = period_at(entitlement.anchor_ms, facts.now_ms)
     limits, rates, slots = _limits(facts), _rates(facts), _slots(facts)
+    cut = _cut(facts, limits)
+    if facts.length:
+        limits, costs = _with_bytes(facts, limits, cut.inward if cut else ())
     met: list[str | None] = [*(x.meter for x in limits), *(x.rate.meter for x in rates), *([None] if slots else [])]
     covered = [facts.bypassed_until(meter) for meter in met]
     change = entitlement.changes_at(facts.now_ms)
@@ -214,14 +233,51 @@ def _charge(facts: _Facts) -> Charge:
     rules = [limit.rule for limit in limits if limit.quota is not None]
     if route.closed_is_said and (rates or slots):
         rules.append(CLOSED)
-    return Charge(
+    charge = Charge(
         templates=templates, bucket=bucket, org_id=entitlement.org_id, version=version, from_ms=from_ms, until_ms=until_ms,
         limits=limits,
         weighed=tuple((facts.measure(meter), cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed | Settled)),
         settles=tuple((facts.measure(meter), cost) for meter, cost in route.charge.items() if isinstance(cost, Settled)),
         rule=strictest(rules), route=route, rates=rates, slots=slots, counted=counted,
-        pieces=pieces(bucket, names, arguments, slots=len(slots)),
+        pieces=pieces(bucket, names, arguments, slots=len(slots)), cut=cut,
     )  # fmt: skip
+    if cut is not None and cut.inward:
+        cut.make = lambda length: _sized(charge, _charge(replace(facts, length=length)), length)
+    return charge
+
+
+def _cut(facts: _Facts, limits: Sequence[Limit]) -> Cut | None:
+    meters = {limit.meter for limit in limits if limit.cut is not None}
+    if not meters or not facts.keyed:
+        return None
+    found = {facts.measure(meter): cost for meter, cost in facts.route.charge.items() if meter in meters}
+    ways = {measure: cost.source for measure, cost in found.items() if isinstance(cost, Weighed)}
+    return Cut(
+        tuple(measure for measure, source in ways.items() if source != "response_bytes"),
+        tuple(measure for measure, source in ways.items() if source != "request_bytes"),
+    )
+
+
+def _with_bytes(facts: _Facts, limits: Sequence[Limit], inward: Sequence[str]) -> tuple[tuple[Limit, ...], dict[str, int]]:
+    """The limits and costs of a call whose request's bytes are charged with it.
+
+    Where bytes are cut off all of them must fit. A limit that lets a call finish passes it while it has any room, as it passes one
+    whose weight is not known yet: `length - 1` more than it says does just that.
+    """
+    length, costs, found = facts.length, facts.costs, []
+    for limit in limits:
+        if facts.measure(limit.meter) in inward:
+            costs[limit.meter] = length
+            finish = limit.enforced + length - 1 if limit.enforced is not None else None
+            enforced = min((bound for bound in (finish, limit.cut) if bound is not None), default=None)
+            limit = replace(limit, cost=length, enforced=enforced, after=limit.after + length - 1)
+        found.append(limit)
+    return tuple(found), costs
+
+
+def _sized(base: Charge, sized: Charge, length: int) -> Charge:
+    assert base.cut is not None
+    return replace(sized, upload=Upload(base, base.cut.inward, length))
 
 
 def _words(limits: Sequence[Limit], tickets: Sequence[int], rates: Sequence[RateLimit], slots: int) -> list[Word]:
@@ -253,7 +309,7 @@ def _templates(facts: _Facts, bucket: int, period_start: int, costs: dict[str, i
         charged = tuple((facts.measure(meter), units) for meter, units in costs.items() if units)
         found.append(
             Template(
-                next(_tids), facts.org_id, bucket, facts.key.key_id, facts.route.id, facts.method, period_start, charged, moved, dimensions
+                next_tid(), facts.org_id, bucket, facts.key.key_id, facts.route.id, facts.method, period_start, charged, moved, dimensions
             )
         )
     return tuple(found)
@@ -272,7 +328,8 @@ def _limits(facts: _Facts) -> tuple[Limit, ...]:
         bypassed = facts.bypassed_until(meter) is not None
         rule = OPEN if bypassed else (quota.on_store_failure if quota else None) or default
         enforced = None if bypassed or quota is None or quota.shadow else blocks_at(quota)
-        new = Limit(counter, meter, costs.get(meter, 0), enforced, quota, start, end, rule)
+        cut = facts.cut_at(quota) if enforced is not None and quota is not None else None
+        new = Limit(counter, meter, costs.get(meter, 0), enforced, quota, start, end, rule, cut=cut)
         if quota is not None and quota.mode is Mode.THROTTLE and quota.then is not None:
             slower = _slower(facts, quota, new, bypassed=bypassed)
             if slower.counter in throttles or len(throttles) < _MOST_THROTTLES:
@@ -312,7 +369,8 @@ def _tighter(old: Limit | None, new: Limit) -> Limit:
     if old is None or old.quota is None:
         return new
     kept = old if old.enforced is not None and (new.enforced is None or new.enforced >= old.enforced) else new
-    return replace(kept, rule=strictest([old.rule, new.rule]))
+    cuts = [limit.cut for limit in (old, new) if limit.cut is not None]
+    return replace(kept, rule=strictest([old.rule, new.rule]), cut=min(cuts, default=None))
 
 
 def _stricter(old: tuple[str, Limit] | None, new: Limit) -> Limit:

@@ -11,6 +11,7 @@ class Limit:
     """One counter that a call moves. `enforced` is the limit if reaching it blocks; `quota` None where nothing limits.
 
     `main` is set on the slower quota of a throttle: the index of its main quota, beyond whose limit `after` it is charged.
+    `cut`: where bytes are cut off, if they are.
     """
 
     counter: str
@@ -23,6 +24,7 @@ class Limit:
     rule: FailureRule
     main: int | None = None
     after: int = 0
+    cut: int | None = None
 
     @property
     def expires_ms(self) -> int:

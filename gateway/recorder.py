@@ -181,10 +181,38 @@ class Recorder:
             self.tally.open.pop(xid, None)
         self._turn.append(["E", xid, tid, minute, cause, status_class, ms, bytes_in, bytes_out, weighed])
 
+    # --- units drawn before they are used (hands.py) -----------------------------------------------------------------
+    def drew(self, xid: int, template: Template, epoch: int, n: int, units: int) -> int:
+        """An exchange was granted units by admit `n`; returns the minute by which its block is known."""
+        return self._draw("D", xid, template, epoch, n, units)
+
+    def drew_by_rule(self, xid: int, template: Template, epoch: int, n: int, units: int) -> int:
+        """A failure rule let an exchange have units; returns the minute by which its block is known."""
+        return self._draw("L", xid, template, epoch, n, units)
+
+    def _draw(self, kind: str, xid: int, template: Template, epoch: int, n: int, units: int) -> int:
+        self.name(template)
+        minute = self.minute()
+        self._write([kind, xid, template.tid, epoch, n, units, minute])
+        return minute
+
+    def used(self, xid: int, tid: int, minute: int, units: int) -> None:
+        """So much of that block is being used; to be on disk before it is."""
+        self._write(["U", xid, tid, minute, units])
+
+    def give_back(self, xid: int) -> None:
+        """What the exchange has not used goes back; it draws no more."""
+        if xid in self.tally.hands:
+            for tid, _, _ in self.tally.hands.rows(xid):
+                self.name(self.tally.templates[tid])
+            self._write(["K", xid])
+
+    # --- endings -------------------------------------------------------------------------------------------------------
     def left_before(self, xid: int) -> None:
         """A call that was let pass and never forwarded, as its client had left: given back. One that has ended stays as it is."""
         tid, _ = self.tally.open.get(xid, (0, 0))
         if tid:
+            self.give_back(xid)
             self.ended(xid, self.tally.templates[tid], LEFT_BEFORE, 0, 0, 0, 0, {})
 
     def close_open(self, cause: str = KILLED) -> int:
@@ -192,6 +220,7 @@ class Recorder:
         in_flight = dict(self.tally.open)
         for xid, (tid, minute) in in_flight.items():
             self.name(self.tally.templates[tid])
+            self.give_back(xid)
             self._write(["E", xid, tid, minute, cause, 0, 0, 0, 0, {}])
         return len(in_flight)
 
@@ -270,7 +299,7 @@ class Recorder:
         self._seal()
         needed = self._needed()
         self._retained.append((self._journal.rotate(), needed))
-        in_flight = {tid for tid, _ in self.tally.open.values()}
+        in_flight = {tid for tid, _ in self.tally.open.values()} | self.tally.hands.tids
         kept = {tid: t for tid, t in self.tally.templates.items() if tid in in_flight or t.bucket in self.tally.sums}
         self.tally.templates = kept
         self._begin_segment()
@@ -290,6 +319,11 @@ class Recorder:
         for xid, (tid, minute) in self.tally.open.items():
             self.name(self.tally.templates[tid])
             self._journal.append(orjson.dumps(["O", xid, tid, minute]))
+        for xid in self.tally.hands:
+            rows = self.tally.hands.rows(xid)
+            for tid, _, _ in rows:
+                self.name(self.tally.templates[tid])
+            self._journal.append(orjson.dumps(["H", xid, rows]))
         with contextlib.suppress(OSError):  # it stays buffered, before all else; who must have it on disk flushes and is told
             self.flush()
 

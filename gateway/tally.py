@@ -13,6 +13,11 @@ The records (JSON arrays; n, xid, k and minutes are integers):
   ["P", xid, tid, minute, in, out, {meter: units}]  progress of a long exchange, weighed since the last record
   ["E", xid, tid, minute, cause, status class, ms, in, out, {meter: units}]
                                                     ended; with a cause, what admission charged goes back
+  ["D", xid, tid, epoch, n, k, minute]              an exchange drew k units by admit n, to be used or given back (hands.py)
+  ["L", xid, tid, epoch, n, k, minute]              a failure rule let it have k units; n as with F
+  ["U", xid, tid, minute, k]                        so many units of those drawn in that minute are used
+  ["K", xid]                                        it uses no more: what is left in its hand goes back
+  ["H", xid, [[tid, minute, k]…]]                   in its hand since an earlier segment
   ["R", tid, epoch, n, k]                           k grants of admit n that were never forwarded: refunded
   ["G", bucket, n, epoch, [[tid, k]…]]              admit n, unanswered, had charged k calls of each tid
   ["M", [record…]]                                  several, written as one; no cut is among them
@@ -21,13 +26,24 @@ The records (JSON arrays; n, xid, k and minutes are integers):
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from metering.model.ledger import FACT, RETURNED, row_field
 
+from .hands import Hands
+
 Record = list[Any]
 _CLASSES = tuple(f"{FACT}{status_class}" for status_class in range(10))
 _MS, _IN, _OUT = FACT + "ms", FACT + "in", FACT + "out"
+
+
+_tids = count(1)
+
+
+def next_tid() -> int:
+    """A number for a template: no two of a process are alike."""
+    return next(_tids)
 
 
 @dataclass(slots=True, eq=False)
@@ -175,6 +191,7 @@ class Tally:
         self.last_n: dict[int, int] = {}  # bucket -> the last n that a record speaks of
         self.rule_passed: dict[str, int] = {}  # counter -> calls passed by rule, for the grace of a restart
         self.next_xid = 1
+        self.hands = Hands()
         self._sums: dict[int, Sums] = {}
         self._running: dict[int, list[Running]] = {}  # bucket -> what is not folded into its sums yet
 
@@ -359,6 +376,36 @@ class Tally:
             _add(sums.ledger, rows[RETURNED + meter], units)
             self._move(sums, sums.moves, template, meter, -units)
 
+    def _on_D(self, xid: int, tid: int, epoch: int, n: int, k: int, minute: int) -> None:
+        template = self.templates[tid]
+        sums = self._bucket(template)
+        self._charge(template, sums, sums.charged.setdefault(epoch, {}), template.rows(minute), k)
+        self._drew(xid, template, n, k, minute)
+
+    def _on_L(self, xid: int, tid: int, epoch: int, n: int, k: int, minute: int) -> None:
+        template = self.templates[tid]
+        sums = self._bucket(template)
+        self._charge(template, sums, sums.moves, template.rows(minute), k)
+        self._pass(template, 1)  # grace counts what was asked for, not how much
+        self.passed_for(template, n, k)
+        self._drew(xid, template, n, k, minute)
+
+    def _drew(self, xid: int, template: Template, n: int, k: int, minute: int) -> None:
+        self.hands.draw(xid, (template.tid, minute), k)
+        self._spoke_of(template.bucket, n)
+
+    def _on_U(self, xid: int, tid: int, minute: int, k: int) -> None:
+        self.hands.use(xid, (tid, minute), k)
+
+    def _on_K(self, xid: int) -> None:
+        for tid, minute, left in self.hands.take(xid):
+            template = self.templates[tid]
+            sums = self._bucket(template)
+            self._charge(template, sums, sums.moves, template.rows(minute), -left)
+
+    def _on_H(self, xid: int, rows: list[list[int]]) -> None:
+        self.hands.holds(xid, rows)
+
     def _on_R(self, tid: int, epoch: int, n: int, k: int) -> None:
         template = self.templates[tid]
         sums = self._bucket(template)
@@ -390,7 +437,7 @@ class Tally:
         return Batch(bucket, seq, self._sums.pop(bucket, Sums()))
 
 
-_MEANING: dict[str, Callable[..., Batch | None]] = {kind: getattr(Tally, f"_on_{kind}") for kind in "BTOAFPERGMC"}
+_MEANING: dict[str, Callable[..., Batch | None]] = {kind: getattr(Tally, f"_on_{kind}") for kind in "BTOAFPEDLUKHRGMC"}
 
 
 def replay(records: Iterator[Record]) -> tuple[Tally, list[Batch]]:

@@ -1,5 +1,6 @@
 """The bytes of an admit: what never changes of a charge is packed once, and a script is a join of ready pieces. Pure.
 
+A group's count may be any number, of bytes as of calls; below zero it asks for all of them or none.
 The layout is that of lua/admit.lua, where its meaning is.
 """
 
@@ -21,8 +22,15 @@ def bulks(words: Iterable[Word]) -> bytes:
     return packed[packed.index(b"\n") + 1 :]
 
 
+class _Counts(dict[int, bytes]):
+    """Numbers as arguments. Calls are few, so theirs are ready; those of bytes are packed as they come."""
+
+    def __missing__(self, count: int) -> bytes:
+        return bulks((count,))
+
+
 CALLS_A_SCRIPT = 256
-COUNTS = tuple(bulks((count,)) for count in range(CALLS_A_SCRIPT + 1))
+COUNTS = _Counts((count, bulks((count,))) for count in range(CALLS_A_SCRIPT + 1))
 _OWN_KEYS, _OWN_ARGUMENTS = 3, 3  # of a script, whatever its groups
 
 

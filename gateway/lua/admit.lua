@@ -3,7 +3,8 @@
 KEYS[1] versions   KEYS[2] marks   KEYS[3] epoch   KEYS[4..] what the limits stand on, group by group
 ARGV[1] tag "<epoch> <run id>"   ARGV[2] "a:<worker>"   ARGV[3] n, this worker's number for the call
 then for each group of equal calls:
-  count, ticket (the journal's name for what one of them is charged; 0: nobody need know), org, version ("" is not compared),
+  count (below zero: all of them or none), ticket (the journal's name for what one of them is charged; 0: nobody need know), org,
+  version ("" is not compared),
   from_ms, until_ms, number of quotas, then of each (one key): cost of one call, limit ("" only counts), expires_at_ms
   0, or 1 and then the numbers t, r, s of throttles, rates and concurrency limits, and
     of each throttle (one key, its slower quota): index of its main quota, that one's limit, cost, limit ("" only counts),
@@ -32,6 +33,8 @@ local key, at, beats = 4, 4, nil
 
 repeat
   local asked, m, version = argv[at] + 0, argv[at + 6] + 0, argv[at + 3]
+  local whole = asked < 0
+  if whole then asked = -asked end
   local granted, refusing, text = asked, 0, nil
   local quotas, more = at + 7, at + 7 + 3 * m
   local t, r, s = 0, 0, 0
@@ -113,10 +116,10 @@ repeat
         if argv[a + 1] ~= '1' and fit < granted then granted, refusing = fit, m + t + r + i + 1 end
       end
     end
-    if granted < 0 then granted = 0 end
+    if granted < 0 or whole and granted < asked then granted = 0 end
   end
 
-  if granted == asked then text = argv[at] .. ' 0' else text = granted .. ' ' .. refusing end
+  if granted == asked then text = asked .. ' 0' else text = granted .. ' ' .. refusing end
   if granted >= 0 then
     for i = 0, m - 1 do
       local a, name = quotas + 3 * i, keys[key + i]
