@@ -16,6 +16,7 @@ from .directory import Caller
 from .downstream import Request
 from .errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from .exchange import Metered, cause_of_return
+from .gate import CutMetered, Gate, sized
 from .headers import AddedNames, lines_of, names_of
 from .identity import check_scopes
 from .loops import LoopDetected, loops
@@ -23,7 +24,7 @@ from .metrics import UNMATCHED
 from .reserve import Reserved
 from .tenants import tenant_of
 from .transfer import Transfer
-from .units import Reading, Wanted
+from .units import Reading
 
 if TYPE_CHECKING:
     from .handler import Handler, World
@@ -47,7 +48,7 @@ class Call(Transfer):
         "asked", "caller", "charge", "gone", "handler", "held", "metered", "rid", "started", "trace", "tries", "used", "waiting", "world",
     )  # fmt: skip
 
-    metered: Metered | None
+    metered: Metered | CutMetered | None
     started: float
 
     def __init__(self, handler: "Handler", request: Request) -> None:
@@ -116,8 +117,15 @@ class Call(Transfer):
 
     def _charge_of(self, caller: Caller, route: Route) -> Charge:
         charge = self.handler.charge_of(caller, route, self.request.method)
-        if not charge.varies:
-            return charge
+        return self._own(charge, caller, route) if charge.varies else charge
+
+    def _own(self, charge: Charge, caller: Caller, route: Route) -> Charge:
+        """The charge by this call's address and tenant, and with its bytes where they are drawn."""
+        if charge.make is not None:
+            charge = self._variant(charge, caller, route)
+        return sized(self, charge) if charge.cut is not None and self.metered is None else charge
+
+    def _variant(self, charge: Charge, caller: Caller, route: Route) -> Charge:
         return charge.variant(self.handler.address(self) if charge.by_address else "", tenant_of(self.request, route, caller.tenant))
 
     def ask_nobodys(self, route: Route) -> None:
@@ -152,23 +160,31 @@ class Call(Transfer):
         if decision.slots:
             self.held = decision
         if charge.counted:
-            if charge.wanted is None:
+            if charge.ordinary:
                 self.metered = Metered(decision.xid, charge, handler.recorder, handler.metrics, decision.beyond)
             else:
-                self._reserved(decision, charge, charge.wanted)
+                self._begin_metering(decision, charge)
         self._forward(route)
 
-    def _reserved(self, decision: Decision, charge: Charge, wanted: Wanted) -> None:
-        """What it takes its answer will say."""
+    def _begin_metering(self, decision: Decision, charge: Charge) -> None:
+        """Where its answer will say what it takes, or its bytes are drawn before they pass."""
         handler = self.handler
-        self.tap = reading = Reading(wanted)
-        told = handler.units_unsaid
-        self.metered = Reserved(decision.xid, charge, handler.recorder, handler.metrics, decision.beyond, reading, told)
+        self.charge = own = charge.upload.base if charge.upload else charge
+        facts = (decision.xid, own, handler.recorder, handler.metrics, decision.beyond)
+        if charge.wanted is None:
+            self.metered = metered = Metered(*facts)
+        else:
+            self.tap = reading = Reading(charge.wanted)
+            self.metered = metered = Reserved(*facts, reading, handler.units_unsaid)
+        if charge.cut is not None:
+            self.gate = Gate(self, charge, decision)
+            self.metered = CutMetered(metered, self.gate)
 
     def _refused(self, decision: Decision) -> None:
         handler, charge = self.handler, self.charge
         assert charge is not None
-        refusal = responses.refused(charge, decision, handler.now_ms(), handler.policy.upgrade_url)
+        told = charge.upload.base if charge.upload else charge
+        refusal = responses.refused(told, decision, handler.now_ms(), handler.policy.upgrade_url)
         handler.metrics.refused.add(1, refusal.meter, refusal.mode, refusal.reason)
         handler.log_refusal(self, 429, refusal.code, meter=refusal.meter, limit=refusal.limit)
         self.used = decision.used
@@ -207,7 +223,14 @@ class Call(Transfer):
         now = self.handler.now_ms()
         if charge.from_ms <= now < charge.until_ms or caller is None or route is None:
             return charge
-        self.charge = charge = self._charge_of(caller, route)
+        return self.charge_anew()
+
+    def charge_anew(self) -> Charge:
+        """The same by the limits of now, for the next bytes that are drawn."""
+        caller, route, charge = self.caller, self.route, self.charge
+        assert charge is not None
+        if caller is not None and route is not None:
+            self.charge = charge = self._charge_of(caller, route)
         return charge
 
     # --- settle ------------------------------------------------------------------------------------------------------
@@ -241,12 +264,17 @@ class Call(Transfer):
         """The status that the client sees (0: it sees none)."""
         if self.status is not None and (self.first_byte_sent or self.ended == "complete"):
             return self.status
+        if self.ended == "cut" and self.gate is not None:
+            return self.gate.status
         return 0 if self.ended == "client_gone" else _UPSTREAM_ERRORS[self.ended].http_status
 
     def _answer_for_service(self) -> None:
-        error = _UPSTREAM_ERRORS[self.ended]()
-        self.handler.log_refusal(self, error.http_status, error.code)
-        status, headers, body = responses.error_answer(error)
+        if self.ended == "cut" and self.gate is not None:
+            status, headers, body = self.gate.answer()
+        else:
+            error = _UPSTREAM_ERRORS[self.ended]()
+            self.handler.log_refusal(self, error.http_status, error.code)
+            status, headers, body = responses.error_answer(error)
         self.request.respond(status, [*headers, *self._limits(), *self._own_lines()], body)
 
     # --- answer ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from gateway.chunked import BadChunk, ChunkedDecoder
 from gateway.headers import own_response
 from gateway.http1 import Refusal, RequestParser
 from gateway.request import Request
-from gateway.sockets import break_off, peer_address
+from gateway.sockets import break_off, peer_address, unsent_bytes
 
 if TYPE_CHECKING:
     from gateway.downstream import DownstreamServer
@@ -26,6 +26,7 @@ _DRAINED_BODY_BYTES = 65_536  # an unread body up to this size is read and dropp
 _HELD_BYTES = 65_536  # of requests behind the one being served
 _FIRST_REQUEST_SECONDS = 1.0  # when the server is going down
 _LINGER_SECONDS = 2.0  # how long a closing connection reads on, so that our answer is not lost to a reset
+_UNSENT_SECONDS = 0.01  # between two looks at whether all is sent
 _JOINED_BYTES = 16_384  # below it, one copy costs less than several writes
 _FOR_BODY, _FOR_ORDER = 1, 2  # why reading is paused
 _FAILED = "The handler failed; the client gets a 500, or a broken connection if its answer had begun"
@@ -440,6 +441,25 @@ class ClientConnection:
             self.deadline = min(self.deadline, self._server.deadline(_FIRST_REQUEST_SECONDS))
         else:
             self._close()
+
+    def cut_off(self, *, framed: bool) -> None:
+        """End with what was sent so far, and so that it does not look complete: a `framed` body lacks its end, else by a reset."""
+        if framed or self.gone:
+            self._close()
+        elif not self.closing:
+            self.closing = True
+            self._unsent = self.transport.get_write_buffer_size()
+            self.deadline = self._server.deadline(_LINGER_SECONDS)
+            self._abort_when_sent()
+
+    def _abort_when_sent(self) -> None:
+        """A reset takes with it what the other side has not received."""
+        if self.gone:
+            return
+        if self.transport.get_write_buffer_size() or unsent_bytes(self.transport):
+            asyncio.get_running_loop().call_later(_UNSENT_SECONDS, self._abort_when_sent)
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Break the connection off, so that nothing sent so far looks complete."""

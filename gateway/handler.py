@@ -151,6 +151,20 @@ class Handler:
         except WeighbridgeError as error:
             call.reject(error)
 
+    async def renew(self, call: Call, status: Status) -> bool:
+        """The same within a call: from here on its bytes are drawn by the limits of now. Whether its organization may go on at all.
+
+        Raises WeighbridgeError.
+        """
+        caller, route = call.caller, call.route
+        assert caller is not None
+        if status is Status.STALE:
+            call.caller = caller = await self._directory.refresh(caller)
+        else:
+            await self._clock.synchronize()
+            caller.org.charges.pop((id(route), call.request.method, caller.key.key_id), None)
+        return not caller.org.entitlement.refused
+
     # --- forward -----------------------------------------------------------------------------------------------------
     def ids(self, request: Request) -> tuple[bytes, bytes]:
         """The request's id and its trace context: the client's where they are well-formed."""

@@ -106,8 +106,8 @@ class Streak:
 def verdict(ended: str, status: int | None, count_5xx: bool) -> bool | None:
     """What an exchange says of its target: True well, False not, None nothing. `ended` is one of gateway.outcome.Ended.
 
-    Nothing is said by a client that left, nor by a connection that could not be had: that was judged when it was asked for.
+    Nothing is said by a client that left or was cut off, nor by a connection that could not be had: that was judged when it was asked for.
     """
     if ended == "complete":
         return not (count_5xx and (status or 0) >= 500)
-    return None if ended in ("client_gone", "unreachable") else False
+    return None if ended in ("client_gone", "unreachable", "cut") else False

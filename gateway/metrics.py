@@ -155,6 +155,7 @@ class GatewayMetrics:
         self.unit_faults = counter("unit_faults_total", "Answers that did not say what they were to say", ("meter", "reason"))
         self.refused = counter("refused_total", "Calls refused by a limit", ("meter", "mode", "reason"))
         self.shadow_refused = counter("shadow_refused_total", "Calls that a limit would have refused which only counts", ("meter",))
+        self.cut = counter("cut_total", "Requests and responses broken off where a quota cuts", ("meter", "way"))
         self.rejected = counter("rejected_total", "Requests refused before any quota was asked", ("reason",))
         self.store_decisions = counter("store_decisions_total", "Calls decided by a failure rule", ("rule", "outcome"))
         self.store_errors = counter("store_errors_total", "Errors the store answered with")

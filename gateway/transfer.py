@@ -19,6 +19,7 @@ from gateway.tunnel import Tunnel
 from gateway.upstream import Target
 
 if TYPE_CHECKING:
+    from gateway.gate import Gate
     from gateway.relay import Relay
 
 
@@ -51,6 +52,7 @@ class Transfer(Outcome):
         "_unsent",
         "begun",
         "client",
+        "gate",
         "over",
         "passage",
         "relay",
@@ -82,6 +84,7 @@ class Transfer(Outcome):
         self.over = False
         self.tap: Tap | None = None
         self.tunnel: Tunnel | None = None
+        self.gate: Gate | None = None  # what lets its bytes pass, where they are drawn first
         self._connection: UpstreamConnection | None = None
         self._moved = False
         self._paused_by_client = self._paused_by_upstream = False
@@ -115,6 +118,12 @@ class Transfer(Outcome):
 
     def start(self, connection: UpstreamConnection, head: bytes) -> None:
         """Send the head and what has come of the body; from here on things happen by themselves until `finished`."""
+        if self.gate is not None:
+            self.gate.start(connection, head)
+        else:
+            self.open(connection, head)
+
+    def open(self, connection: UpstreamConnection, head: bytes) -> None:
         request, client = self.request, self.client
         if client.gone or request.responded or self.over:  # it left, or broke the rules in its body, while we connected
             connection.release(True)
@@ -245,6 +254,8 @@ class Transfer(Outcome):
         self._chunked_out = self._keep_client = False
         pieces, connection.pieces = connection.pieces, []
         self.tunnel = Tunnel(client.transport, connection.transport, passed_in=request.body_bytes)
+        if self.gate is not None:
+            self.gate.stand_in(self.tunnel)
         self.tunnel.open(client.open_tunnel(), pieces)
 
     def _look_into(self, tunnel: Tunnel) -> None:
@@ -326,7 +337,7 @@ class Transfer(Outcome):
             self.client.abort()
         elif connection is not None and connection.switched:
             connection.complete = True  # a tunnel in which nothing moves is over; nobody is to blame
-            self.response_read()
+            (self.gate or self).response_read()
         elif not self.request.body_ended and not self._paused_by_upstream and not self.first_byte_sent:
             self.client.refuse(Refusal(408, "body_timeout", "The body did not arrive in time."))
         else:
@@ -334,6 +345,11 @@ class Transfer(Outcome):
             self.end("timeout", "the upstream was silent for too long")
 
     # Ending
+
+    def cut_off(self, detail: str) -> None:
+        """A limit lets no more bytes pass."""
+        self._let_go()
+        self.end("cut", detail)
 
     def cancel(self) -> None:
         """The handler was cancelled."""
@@ -359,7 +375,10 @@ class Transfer(Outcome):
         if ended != "complete":
             self.client.detach()
             if self.first_byte_sent and not self.client.gone:
-                self.client.abort()  # a cut body must not look whole
+                if ended == "cut":
+                    self.client.cut_off(framed=self._chunked_out)
+                else:
+                    self.client.abort()  # a cut body must not look whole
         self.relay.over(self)
         self.bytes_in = self.request.body_bytes
         self.upstream_ms = round((self.relay.monotonic() - self.begun) * 1000)

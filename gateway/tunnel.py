@@ -11,25 +11,25 @@ from collections.abc import Callable
 
 
 class Side(asyncio.Protocol):
-    """What one end says, on its way to the other. `passed`: bytes so far."""
+    """What one end says, on its way to the other. `passed`: bytes so far. `write`: where to."""
 
-    __slots__ = ("_before", "_transport", "_write", "passed")
+    __slots__ = ("_before", "_transport", "passed", "write")
 
     def __init__(self, transport: asyncio.Transport, write: Callable[[bytes], object], passed: int) -> None:
         """`transport`: from where; `write`: to where."""
         self._transport, self._before = transport, transport.get_protocol()
-        self._write, self.passed = write, passed
+        self.write, self.passed = write, passed
 
     def open(self) -> None:
         self._transport.set_protocol(self)
 
     def shut(self) -> None:
         """Nothing passes any more."""
-        self._write = _nowhere
+        self.write = _nowhere
 
     def data_received(self, data: bytes) -> None:
         self.passed += len(data)
-        self._write(data)
+        self.write(data)
 
     def eof_received(self) -> bool | None:
         return self._before.eof_received()  # type: ignore[attr-defined,no-any-return] # both are protocols of streams
