@@ -11,7 +11,7 @@ from metering.model.quota import CLOSED, OPEN, FailureRule, Mode, Per, Quota, Th
 from .document import Table
 from .faults import Report
 from .shape import Shape
-from .units import base_units
+from .units import BYTE, base_units
 from .words import Amount, AmountWord, one_of, shown
 
 _RULE_SCHEMA = {
@@ -87,8 +87,10 @@ class QuotaShape(Shape):
         "org",
         description="Whose use adds up: the organization's, each of its keys', routes', tenants'; on an open route, each address's.",
     )
-    at_limit: one_of(("finish",), {"cut": "an answer that crosses the limit is finished, the next call is refused"}) = Field(  # type: ignore[valid-type]
-        "finish", description="An answer that crosses the limit is finished; the next call is refused."
+    at_limit: one_of(("finish", "cut")) = Field(  # type: ignore[valid-type]
+        "finish",
+        description="Of bytes. finish: an answer that crosses the limit is finished, the next call is refused. cut: not a byte passes "
+        "beyond the limit; what crosses it is broken off.",
     )
     on_store_failure: FailureRuleWord | None = Field(None, description="Stands above the route's rule and the defaults'.")
 
@@ -96,6 +98,7 @@ class QuotaShape(Shape):
     def contradictions(cls, table: Table, report: Report) -> None:
         _check_overage(table, report)
         _check_throttle(table, report)
+        _check_cut(table, report)
         mode = table.get("mode", "hard")
         if table.get("shadow") is True and (mode == "soft" or (mode == "overage" and "stop_at" not in table)):
             report.fault(table, "shadow", f"mode: {mode} never blocks, so there is nothing to shadow; leave it out")
@@ -126,6 +129,18 @@ def _check_overage(table: Table, report: Report) -> None:
         report.fault(table, "per", "overage is billed to the organization as a whole; leave out `per`")
     if table.get("limit") == "unlimited":
         report.fault(table, "limit", "nothing is ever over `unlimited`; write a limit, or leave out mode: overage")
+
+
+def _check_cut(table: Table, report: Report) -> None:
+    mode = table.get("mode", "hard")
+    if table.get("at_limit") != "cut":
+        return
+    if mode in ("soft", "throttle"):
+        report.fault(table, "at_limit", f"mode: {mode} does not end at its limit: nothing to cut; leave it out, or write mode: hard")
+    if mode == "overage" and "stop_at" not in table:
+        report.fault(table, "at_limit", "an overage quota goes on without an end unless told where; write stop_at too, or leave it out")
+    if table.get("limit") == "unlimited":
+        report.fault(table, "at_limit", "`unlimited` is never reached, so there is nothing to cut; leave it out")
 
 
 def _check_throttle(table: Table, report: Report) -> None:
@@ -170,6 +185,11 @@ def _quota(shape: QuotaShape, meter: Meter, report: Report, source: str) -> Quot
         report.fault(
             shape.table, "stop_at", "a stop lies beyond the limit, from where on it is charged; to block at the limit write mode: hard"
         )
+    if shape.at_limit == "cut" and meter.unit and (meter.unit != BYTE or meter.kind is Kind.LEVEL or meter.cost_from):
+        report.fault(
+            shape.table, "at_limit", f"only bytes that pass can be cut off, and `{meter.name}` does not weigh them; leave it out: "
+            "what a call costs in it is charged as a whole",
+        )  # fmt: skip
     if meter.kind is Kind.LEVEL and shape.mode == Mode.THROTTLE:
         report.fault(
             shape.table, "mode", f"`{meter.name}` is a level, which no call moves: there is nothing to slow down; write hard or soft"

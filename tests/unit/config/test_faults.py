@@ -168,7 +168,6 @@ def test_a_plan_without_a_price_says_how_to_write_one() -> None:
 
 
 NOT_BUILT_IN_PLANS = [
-    ("quotas: [{meter: bandwidth, limit: 1 GB, at_limit: cut}]", ["quotas[0].at_limit"]),
     ("spend_cap: {usd: '500'}", ["spend_cap"]),
     ("prices: {api: {model: graduated, tiers: [], each: '1'}}", ["prices.api.model", "prices.api.tiers"]),
     ("prices: {api: {model: volume, tiers: []}}", ["prices.api.model", "prices.api.tiers"]),
