@@ -92,9 +92,10 @@ class Flow:
         self._size = length
         self._ask()
 
-    def draw(self) -> None:
-        """A block, since nothing can pass without it."""
+    def draw(self, needed: int = 0) -> None:
+        """A block, since nothing can pass without it; so much is waiting for it."""
         self.begun, self._whole = True, False
+        self._size = max(self._size, min(needed, LARGEST_BYTES))
         if self._draw is None:
             self._ask()
 
@@ -149,8 +150,11 @@ class Flow:
         else:
             self._dry = True
 
-    def close(self) -> None:
-        """Nothing passes any more."""
+    def close(self) -> bool:
+        """Nothing passes any more. Whether what it has in hand is much, beside what others can still draw."""
+        left = self._room.left if self._room is not None else None
+        much = left is not None and self.left > 0 and left < max(self.left * _SHARES, LARGEST_BYTES)
         self._leave()
         if self._draw is not None:
             self._draw.gone = True
+        return much

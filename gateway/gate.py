@@ -42,8 +42,8 @@ class Gate:
     """The gate of one call. `charge` is the one that it was admitted by."""
 
     __slots__ = (
-        "_body", "_body_ended", "_free", "_lost", "_measures", "_out", "_refusal", "_seen", "_sluices", "_tries", "_up", "beyond", "call",
-        "monotonic", "recorder", "xid",
+        "_body", "_body_ended", "_bucket", "_free", "_lost", "_measures", "_out", "_refusal", "_seen", "_sluices", "_tries", "_up",
+        "beyond", "call", "monotonic", "recorder", "xid",
     )  # fmt: skip
 
     def __init__(self, call: "Call", charge: Charge, decision: Decision) -> None:
@@ -51,7 +51,7 @@ class Gate:
         assert cut is not None
         self.call, self.xid, self.beyond = call, decision.xid, decision.beyond
         self.recorder: Recorder = handler.recorder
-        self.monotonic = handler.monotonic
+        self.monotonic, self._bucket = handler.monotonic, charge.bucket
         self._up = Flow(self, cut.inward) if cut.inward else None
         self._out = Flow(self, cut.outward) if cut.outward else None
         self._measures = {*cut.inward, *cut.outward}
@@ -171,24 +171,22 @@ class Gate:
     def start(self, connection: UpstreamConnection, head: bytes) -> None:
         """In place of Transfer.start: what has come of the body goes through here as well."""
         call, request, up = self.call, self.call.request, self._up
-        held: list[bytes] = []
+        held: list[bytes] | None = None
         ended = request.body_ended
         if up is not None and not (call.client.gone or request.responded or call.over) and call._replay is None:
             size = sum(map(len, request.buffered))
             if request.chunked or size > up.left:
-                held, request.buffered = request.buffered, held
+                held, request.buffered = request.buffered, []
                 request.body_ended = False  # for the moment: the body follows
             elif size and not self.spend(up, size):
                 connection.release(True)
                 return
         call.open(connection, head)
-        if request.body_ended != ended:
-            request.body_ended = ended
-            if connection.taker is call:
-                connection.taker = self
-                self.take_body(held, ended)
-        elif connection.taker is call:
+        request.body_ended = ended
+        if connection.taker is call:
             connection.taker = self
+            if held or (held is not None and ended):
+                self.take_body(held, ended)
 
     def take_body(self, pieces: list[bytes], ended: bool) -> None:
         if self._up is None:
@@ -218,7 +216,7 @@ class Gate:
         if not whole and not call.over:
             up.stalled = True
             call.client.pause_body()
-            up.draw()
+            up.draw(size - fits)
         elif not (call.over or self._body_ended):
             up.ahead()
 
@@ -290,7 +288,7 @@ class Gate:
         connection.pieces = rest
         out.stalled = True
         self._pause_service()
-        out.draw()
+        out.draw(size - fits)
 
     def spend(self, flow: Flow, size: int) -> bool:
         """Bytes are about to pass: the journal first."""
@@ -337,12 +335,15 @@ class Gate:
     # --- ending ------------------------------------------------------------------------------------------------------
     def close(self, *, free: bool) -> None:
         """The exchange is over: what is not used goes back; `free`: what was used as well."""
+        scarce = False
         for flow in self._flows():
-            flow.close()
+            scarce = flow.close() or scarce
             if free:
                 for template, units in flow.used.items():
                     self.recorder.progress(self.xid, template, 0, 0, dict.fromkeys(flow.measures, -units))
         self.recorder.give_back(self.xid)
+        if scarce:
+            self.call.handler.ship_soon(self._bucket)
 
     def _flows(self) -> Iterator[Flow]:
         yield from (flow for flow in (self._up, self._out) if flow is not None)

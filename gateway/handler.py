@@ -1,6 +1,8 @@
 """What the calls of one worker share, and what a call has to wait for. The story itself is in call.py."""
 
+import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -65,10 +67,12 @@ class Handler:
     ) -> None:
         self.world = world
         self.bypasses: Bypasses = NO_BYPASS
+        self.ship: Callable[[range], None] = lambda buckets: None  # sends what was recorded in these buckets now
         self._directory, self.admission, self.recorder = directory, admission, recorder
         self.metrics, self.policy = metrics, policy
         self._lines = LogLines(clock.monotonic)
         self._tenants = TenantNames()
+        self._to_ship: set[int] = set()
         self._nobodys: dict[tuple[int, str, str], Charge] = {}
         self._clock, self.now_ms, self.monotonic = clock, clock.now_ms, clock.monotonic
 
@@ -164,6 +168,16 @@ class Handler:
             await self._clock.synchronize()
             caller.org.charges.pop((id(route), call.request.method, caller.key.key_id), None)
         return not caller.org.entitlement.refused
+
+    def ship_soon(self, bucket: int) -> None:
+        """Somebody may be waiting for what goes back there: at the end of this turn, not within the second."""
+        if bucket not in self._to_ship:
+            self._to_ship.add(bucket)
+            asyncio.get_running_loop().call_soon(self._ship, bucket)
+
+    def _ship(self, bucket: int) -> None:
+        self._to_ship.discard(bucket)
+        self.ship(range(bucket, bucket + 1))
 
     # --- forward -----------------------------------------------------------------------------------------------------
     def ids(self, request: Request) -> tuple[bytes, bytes]:

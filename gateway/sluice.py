@@ -43,7 +43,7 @@ class Sluice:
         if self._held:
             flow.stalled = True
             self._pause()
-            flow.draw()
+            flow.draw(size - fits)
         else:
             flow.ahead()
 

@@ -117,7 +117,7 @@ class Worker:
         self._handler = Handler(
             self._world(config, version), self._directory, self._admission, self._recorder, self._metrics, policy, self.clock
         )
-        self._handler.bypasses = self._bypasses
+        self._handler.bypasses, self._handler.ship = self._bypasses, self._shipper.cut_and_send
         self._server = DownstreamServer(self._handler, config.limits, SystemClock(), self._rejected, responses.plain_error)
 
     def _world(self, config: GatewayConfig, version: str) -> World:
