@@ -8,7 +8,7 @@ from config.gateway import FromHeader, Route, Weighed
 from .charges import Charge
 from .metrics import GatewayMetrics
 from .outcome import Outcome
-from .recorder import Recorder
+from .recorder import LEFT_BEFORE, Recorder
 from .tally import Template
 
 _MAX_UNITS = 2**53  # the counters are exact up to here
@@ -17,10 +17,11 @@ _MAX_UNITS = 2**53  # the counters are exact up to here
 def cause_of_return(route: Route, outcome: Outcome) -> str:
     """Why this exchange's units go back to the caller, by the route's `return_on`; empty where it pays.
 
+    A call whose client left before it was sent to a service was never forwarded, so it is given back whatever the route says.
     A service that broke off, or answered what is no answer, is shown to the client as a 5xx, so it counts as one.
     """
     if outcome.ended == "client_gone":
-        return ""
+        return LEFT_BEFORE if outcome.unsent else ""
     if outcome.ended in ("unreachable", "timeout"):
         return outcome.ended if outcome.ended in route.return_on else ""
     broken = outcome.ended in ("upstream_reset", "bad_response") or (outcome.status or 0) >= 500

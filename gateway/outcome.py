@@ -16,8 +16,8 @@ class Outcome:
     `cut`: a limit let no more bytes pass; if `first_byte_sent`, what was sent is broken off.
     `status` and `response_headers` are the upstream's. Bytes are those of bodies, without framing: `bytes_in` as read from the
     client, `bytes_out` as written to it. `upstream_ms` runs from the search for a connection to the end. `first_byte_sent`: a part
-    of the upstream's response went to the client; where it is False and the client is not gone, the caller answers. `detail` is
-    for logs.
+    of the upstream's response went to the client; where it is False and the client is not gone, the caller answers. `unsent`: no
+    service was sent a byte of the request. `detail` is for logs.
     """
 
     status: int | None = None
@@ -28,4 +28,5 @@ class Outcome:
     upstream_ms: int = 0
     response_headers: list[tuple[bytes, bytes]] | None = None
     retried: bool = False
+    unsent: bool = False
     detail: str = ""

@@ -74,6 +74,7 @@ class Transfer(Outcome):
         self.ended: Ended = "complete"
         self.bytes_in = self.bytes_out = self.upstream_ms = 0
         self.first_byte_sent = self.retried = False
+        self.unsent = True
         self.response_headers: list[tuple[bytes, bytes]] | None = None
         self.detail = ""
         self.request = request
@@ -130,6 +131,7 @@ class Transfer(Outcome):
             self.end("client_gone")
             return
         self._connection = connection
+        self.unsent = False
         connection.begin(self, request.method == "HEAD", request.fields.upgrade)
         if self._replay is not None:
             client.attach(request)

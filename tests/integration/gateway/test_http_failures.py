@@ -240,7 +240,18 @@ async def test_a_client_that_leaves_ends_the_upstream_call(begun, serve, gateway
     await eventually(lambda: ended)
     outcome = await front.outcome()
     assert (outcome.ended, outcome.first_byte_sent, outcome.bytes_out) == ("client_gone", bool(begun), 2 if begun else 0)
+    assert not outcome.unsent
     await eventually(lambda: front.server.in_flight == 0 and not front.server.connections)
+
+
+async def test_a_client_that_leaves_while_no_connection_comes_has_had_nothing_sent(deaf, gateway, connect, eventually):
+    front = await gateway(deaf, timeouts=Timeouts(connect_s=0.5, idle_s=5))
+    client = await connect(front)
+    client.send(GET)
+    await eventually(lambda: front.server.in_flight)
+    client.writer.transport.abort()
+    outcome = await front.outcome()
+    assert (outcome.ended, outcome.unsent) == ("client_gone", True)
 
 
 async def test_a_client_that_leaves_within_its_body_is_charged_what_came(serve, gateway, connect, eventually):
@@ -273,7 +284,8 @@ async def test_a_client_that_leaves_before_forwarding_costs_the_service_nothing(
     client.writer.transport.abort()
     await eventually(lambda: not front.server.connections)
     left.set()
-    assert (await front.outcome()).ended == "client_gone"
+    outcome = await front.outcome()
+    assert (outcome.ended, outcome.unsent) == ("client_gone", True)
     assert service.heads == []
 
 

@@ -12,7 +12,7 @@ from gateway.charges import Charge, make_charge
 from gateway.exchange import Metered, cause_of_return, header_units
 from gateway.metrics import GatewayMetrics
 from gateway.outcome import Ended, Outcome
-from gateway.recorder import Recorder
+from gateway.recorder import LEFT_BEFORE, Recorder
 from metering.model.apikey import KeyRecord
 from metering.model.clock import FrozenClock
 from metering.model.entitlement import Entitlement
@@ -47,6 +47,11 @@ def test_the_services_faults_go_back_and_the_clients_do_not(ended: Ended, status
     outcome = Outcome(status=status, ended=ended)
     assert cause_of_return(route(), outcome) == cause
     assert cause_of_return(route(frozenset()), outcome) == ""
+
+
+@pytest.mark.parametrize("returns", [ALL, frozenset[Failure]()])
+def test_a_call_that_no_service_was_sent_is_given_back_whatever_the_route_returns(returns: frozenset[Failure]) -> None:
+    assert cause_of_return(route(returns), Outcome(ended="client_gone", unsent=True)) == LEFT_BEFORE
 
 
 @pytest.mark.parametrize("kind", sorted(ALL))
