@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from aggregator.flush import flush_once
 from aggregator.recovery import Recovery
@@ -25,6 +26,7 @@ from metering.model.entitlement import Entitlement
 from metering.model.period import period_at, window_at
 from metering.model.quota import CLOSED, Quota, Window
 from metering.model.seeding import Seed, begun
+from metering.store.redis import publish
 from metering.store.redis.publish import publish_orgs
 from tests.integration.test_counting import ORG, Worker
 from weighbridge.checkpoint import Checkpoint
@@ -120,6 +122,23 @@ async def test_the_new_quota_knows_what_is_in_the_ledger_what_is_live_and_what_n
     assert statuses.count(Status.ADMITTED) == LIMIT - 16
     await flushed(house)
     assert await house.used() == LIMIT
+
+
+async def test_a_publication_that_breaks_off_begins_nothing_and_the_next_one_begins_all_of_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_orgs(house.redis, [(house.known, [])])
+    await house.calls(12)
+    new = entitlement(Window.HOUR, 2, LIMIT)
+    with monkeypatch.context() as broken:
+        broken.setattr(publish, "_SEED", replace(publish._SEED, body=b"return redis.error_reply('broken off')"))
+        with pytest.raises(ResponseError, match="broken off"):
+            await house.tell(new, house.by_ledger)
+    house.known = (await publish.standing(house.redis, [ORG]))[ORG]
+    assert house.known.version == 1
+    await house.tell(new, house.by_ledger)
+    assert await house.used() == 12
+    assert (await publish.standing(house.redis, [ORG]))[ORG] == new
 
 
 async def test_what_was_used_before_the_window_began_is_no_part_of_it(house: House) -> None:

@@ -43,21 +43,23 @@ async def publish_orgs(
     for entitlement, active in orgs:
         org_id, bucket = entitlement.org_id, keys.bucket_of(entitlement.org_id)
         pipe.set(keys.slug(entitlement.slug), org_id)
-        pipe.set(keys.entitlement(org_id), json.dumps(entitlements.to_json(entitlement), separators=(",", ":")))
+        text = json.dumps(entitlements.to_json(entitlement), separators=(",", ":"))
         for sha256_hex, record in active:
             pipe.set(keys.api_key(sha256_hex), record_to_json(record))
         if seeds.get(org_id):
-            names, words = _seeding(bucket, entitlement, seeds[org_id])
+            names, words = _seeding(bucket, entitlement, text, seeds[org_id])
             pipe.eval(_SEED.body.decode(), len(names), *names, *words)
         else:
+            pipe.set(keys.entitlement(org_id), text)
             pipe.hset(keys.versions(bucket), org_id, str(entitlement.version))
         pipe.publish(keys.CHANGED, f"org {org_id}")
     await pipe.execute()
 
 
-def _seeding(bucket: int, entitlement: Entitlement, seeds: Sequence[Seed]) -> tuple[list[str], list[str]]:
+def _seeding(bucket: int, entitlement: Entitlement, text: str, seeds: Sequence[Seed]) -> tuple[list[str], list[str]]:
     """Keys and arguments of lua/seed.lua."""
-    names, words = [keys.versions(bucket), keys.epoch(bucket)], [entitlement.org_id, str(entitlement.version)]
+    names = [keys.versions(bucket), keys.epoch(bucket), keys.entitlement(entitlement.org_id)]
+    words = [entitlement.org_id, str(entitlement.version), text]
     for seed in seeds:
         names += [seed.begun.counter, seed.begun.period_counter]
         words += [str(seed.offset), str(seed.expires_ms)]
