@@ -12,7 +12,7 @@ from metering.model.meter import Meter
 from metering.model.quota import Concurrency, FailureRule, Per, Quota, Rate
 
 from . import identity
-from .gateway import Cost, Fixed, GatewayConfig, HeaderEdit, Route, Settled, Weighed
+from .gateway import Cost, Fixed, GatewayConfig, HeaderEdit, Messages, Route, Settled, Weighed
 from .load import Configuration
 from .orgs import OrgSpec
 from .plans import OverrideSpec
@@ -203,7 +203,7 @@ def _cost(cost: Cost) -> str:
     if isinstance(cost, Settled):
         sources = " or ".join(f"{source.kind}:{source.name}" for source in cost.sources)
         return f"reserve {cost.reserve:,}, settle {sources}, otherwise {cost.unsaid:,}, within {cost.within:,} bytes"
-    return cost.source if isinstance(cost, Weighed) else f"header:{cost.name}"
+    return cost.source if isinstance(cost, Weighed | Messages) else f"header:{cost.name}"
 
 
 def _rule(rule: FailureRule) -> str:

@@ -31,6 +31,13 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
+class Messages:
+    """WebSocket messages: both ways, the service's, or the client's. What is no WebSocket has none."""
+
+    source: Literal["messages", "response_messages", "request_messages"]
+
+
+@dataclass(frozen=True, slots=True)
 class FromHeader:
     """The whole number in this header of the service's answer; nothing where the header is missing."""
 
@@ -67,7 +74,7 @@ class Settled:
         return any(source.kind in ("json", "sse") for source in self.sources)
 
 
-Cost = Fixed | Weighed | FromHeader | Settled
+Cost = Fixed | Weighed | Messages | FromHeader | Settled
 
 
 def drawn(cost: Cost | None) -> int:

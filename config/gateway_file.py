@@ -8,7 +8,7 @@ from pydantic import Field, PlainValidator, StrictBool, WithJsonSchema, WrapVali
 
 from .document import Table
 from .faults import Report, unavailable
-from .gateway import Cost, FromHeader, Settled, Weighed
+from .gateway import Cost, FromHeader, Messages, Settled, Weighed
 from .identity import IdentityShape, ScopeWord
 from .limits import ConcurrencyWord, RateShape, RatesWord
 from .paths import check_template
@@ -77,11 +77,13 @@ def _header_value(value: Any) -> str:
 
 
 def cost(value: Any) -> Cost | Amount | None:
-    """1, 5 kB, bytes, response_bytes, request_bytes, header:X-Pages, json:/usage/tokens, none. An Amount waits for its meter's unit."""
+    """1, 5 kB, bytes, response_bytes, messages, header:X-Pages, json:/usage/tokens, none. An Amount waits for its meter's unit."""
     if value == "none":
         return None
     if value in ("bytes", "response_bytes", "request_bytes"):
         return Weighed(value)
+    if value in ("messages", "response_messages", "request_messages"):
+        return Messages(value)
     if isinstance(value, str) and value.startswith("header:"):
         return FromHeader(header_name(value.removeprefix("header:")))
     if is_source(value):
@@ -91,7 +93,7 @@ def cost(value: Any) -> Cost | Amount | None:
     except ValueError:
         found = Amount(None)
     if found.number is None:
-        raise ValueError(f"{shown(value)} is no cost; write a number, bytes, header:X-Name, json:/a/place, {{settle: …}}, or none")
+        raise ValueError(f"{shown(value)} is no cost; write a number, bytes, messages, header:X-Name, json:/place, {{settle: …}}, or none")
     return found
 
 

@@ -28,6 +28,7 @@ from .gateway import (
     HostHeader,
     JwtIdentity,
     Limits,
+    Messages,
     Route,
     Settled,
     Timeouts,
@@ -253,6 +254,10 @@ class _Resolver:
                 where,
                 meter_name,
                 f"`{cost.source}` weighs bytes, but `{meter_name}` counts `{meter.unit}`; write a number or header:X-Name",
+            )
+        if isinstance(cost, Messages) and meter.unit == BYTE:
+            self._report.fault(
+                where, meter_name, f"`{cost.source}` counts messages, but `{meter_name}` counts bytes; write bytes, or name another meter"
             )
         if isinstance(cost, SettleShape):
             return make_settled(cost, meter, self._report)

@@ -6,7 +6,7 @@ from metering.model.quota import Per, Rate
 
 from .document import Table
 from .faults import Report
-from .gateway import Cost, Fixed, Settled, drawn
+from .gateway import Cost, Fixed, Messages, Settled, drawn
 from .gateway_file import RouteShape
 from .limits import make_rates
 
@@ -49,7 +49,7 @@ def open_charge(shape: RouteShape, charge: Mapping[str, Cost], report: Report) -
     """What a call of an open route weighs: only what its own limits by address count. Nobody is charged for it."""
     limited = {quota.meter for quota in shape.quotas if quota is not None and quota.per == Per.ADDRESS}
     limited |= {rate.meter for rate in (shape.rate, *shape.rates) if rate is not None and rate.meter and rate.by == Per.ADDRESS}
-    settled = [meter for meter, cost in charge.items() if isinstance(cost, Settled) and meter in limited]
+    settled = [meter for meter, cost in charge.items() if isinstance(cost, Settled | Messages) and meter in limited]
     if settled:
         sentence = f"calls of an open route are not written down, so `{settled[0]}` could not be settled; write a number, or auth: required"
         report.fault(shape.table, "charge" if "charge" in shape.table else "auth", sentence)

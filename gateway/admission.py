@@ -83,6 +83,11 @@ class Admission:
         if state.under_way is None:
             self._wake(state)
 
+    def answers(self, bucket: int) -> bool:
+        """Whether it is the store that would decide, and not a rule."""
+        state = self.buckets[bucket]
+        return state.open and state.tag is not None and self.epochs.server is not None
+
     async def decide(self, charge: Charge) -> Decision:
         """The decision on one call, awaited. Cancelled, the call leaves the batch."""
         asker = Awaiting(self._loop.create_future())

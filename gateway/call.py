@@ -6,7 +6,7 @@ exchange.py. What has to be waited for (a key seen for the first time, an entitl
 
 from typing import TYPE_CHECKING
 
-from config.gateway import Route
+from config.gateway import Messages, Route
 from metering.model.errors import NotFound, PaymentRequired, StoreUnavailable, WeighbridgeError
 
 from . import responses
@@ -16,14 +16,17 @@ from .directory import Caller
 from .downstream import Request
 from .errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
 from .exchange import Metered, cause_of_return
+from .frames import Frames
 from .gate import CutMetered, Gate, sized
 from .headers import AddedNames, lines_of, names_of
 from .identity import check_scopes
+from .looks import Lookout
 from .loops import LoopDetected, loops
 from .metrics import UNMATCHED
 from .reserve import Reserved
 from .tenants import tenant_of
-from .transfer import Transfer
+from .transfer import UNREADABLE, Transfer
+from .tunnel import Counters
 from .units import Reading
 
 if TYPE_CHECKING:
@@ -45,9 +48,11 @@ class Call(Transfer):
     """One request from its head to its last byte. Each step ends it, hands it on, or leaves it waiting for a callback."""
 
     __slots__ = (
-        "asked", "caller", "charge", "gone", "handler", "held", "metered", "rid", "started", "trace", "tries", "used", "waiting", "world",
+        "asked", "caller", "charge", "gone", "handler", "held", "lookout", "metered", "rid", "started", "trace", "tries",
+        "used", "waiting", "world",
     )  # fmt: skip
 
+    lookout: Lookout
     metered: Metered | CutMetered | None
     started: float
 
@@ -215,6 +220,8 @@ class Call(Transfer):
     def progressed(self) -> None:
         if self.metered is not None:
             self.metered.progress(self.charge_now(), self.request.body_bytes, self.bytes_out)
+            if self.tunnel is not None:
+                self.lookout.look()
 
     def charge_now(self) -> Charge:
         """The charge that holds now; windows turn under a long exchange."""
@@ -232,6 +239,28 @@ class Call(Transfer):
         if caller is not None and route is not None:
             self.charge = charge = self._charge_of(caller, route)
         return charge
+
+    # --- a tunnel ----------------------------------------------------------------------------------------------------
+    def unfit(self, protocol: bytes) -> str:
+        """Where messages are charged, they must be countable: those of RFC 6455, and of no draft before it."""
+        if self.metered is None or not self._charges_messages():
+            return ""
+        known = protocol.strip().lower() == b"websocket" and self.request.fields.only(b"sec-websocket-version") == b"13"
+        return "" if known else "it changed to a protocol whose messages cannot be counted"
+
+    def counters(self) -> Counters | None:
+        self.lookout = Lookout(self)
+        if self.metered is None or not self._charges_messages():
+            return None
+        self.metered.count(counters := (Frames(from_client=True), Frames(from_client=False)))
+        return counters
+
+    def unreadable(self) -> None:
+        self.handler.log_refusal(self, self.status or 0, UNREADABLE)
+        super().unreadable()
+
+    def _charges_messages(self) -> bool:
+        return self.charge is not None and any(isinstance(cost, Messages) for _, cost in self.charge.weighed)
 
     # --- settle ------------------------------------------------------------------------------------------------------
     def client_gone(self) -> None:

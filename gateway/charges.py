@@ -67,6 +67,7 @@ class Charge:
     drawings: "dict[tuple[tuple[str, ...], int], Charge] | None" = None
     make: "Callable[[str, str], Charge] | None" = None
     variants: "dict[tuple[str, str], Charge]" = field(default_factory=dict)
+    looks: "tuple[Charge, ...] | None" = None  # once it was asked for: what a tunnel asks that goes on (looks.py)
     template: Template = field(init=False)
     plain: bool = field(init=False)
     shadows: bool = field(init=False)
@@ -229,7 +230,7 @@ def _charge(facts: _Facts) -> Charge:
     templates = _templates(facts, bucket, period_start // 1000, costs, limits)
     names = [*(x.counter for x in limits), *(x.key for x in rates), *(x.key for x in slots), *([keys.alive(bucket)] if slots else [])]
     tickets = [t.tid if counted else 0 for t in templates]
-    arguments = (tickets[0], entitlement.org_id, version, from_ms, until_ms, *_words(limits, tickets[1:], rates, len(slots)))
+    arguments = (tickets[0], entitlement.org_id, version, from_ms, until_ms, *words(limits, tickets[1:], rates, len(slots)))
     rules = [limit.rule for limit in limits if limit.quota is not None]
     if route.closed_is_said and (rates or slots):
         rules.append(CLOSED)
@@ -280,7 +281,7 @@ def _sized(base: Charge, sized: Charge, length: int) -> Charge:
     return replace(sized, upload=Upload(base, base.cut.inward, length))
 
 
-def _words(limits: Sequence[Limit], tickets: Sequence[int], rates: Sequence[RateLimit], slots: int) -> list[Word]:
+def words(limits: Sequence[Limit], tickets: Sequence[int], rates: Sequence[RateLimit], slots: int) -> list[Word]:
     """The arguments of lua/admit.lua from the number of quotas on, as far as they never change."""
     mains, subs = [x for x in limits if x.main is None], [x for x in limits if x.main is not None]
     words: list[Word] = [len(mains)]

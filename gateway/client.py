@@ -419,6 +419,12 @@ class ClientConnection:
         else:
             self.transport.close()
 
+    def part(self) -> None:
+        """A tunnel's last word is written. The client may answer, for a moment; then the connection ends."""
+        self.closing = True
+        self._unsent = self.transport.get_write_buffer_size()
+        self.deadline = self._server.deadline(_LINGER_SECONDS)
+
     def expire(self) -> None:
         """The deadline has passed."""
         if self.closing:

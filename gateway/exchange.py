@@ -3,9 +3,10 @@
 The recorder gets deltas: each unit is written down once, under the charge that holds when it is.
 """
 
-from config.gateway import FromHeader, Route, Weighed
+from config.gateway import FromHeader, Messages, Route, Weighed
 
 from .charges import Charge
+from .frames import Frames
 from .metrics import GatewayMetrics
 from .outcome import Outcome
 from .recorder import LEFT_BEFORE, Recorder
@@ -34,15 +35,21 @@ class Metered:
     `beyond`: by which throttles' main limits the call was when it began; what it weighs then goes to their slower quotas too.
     """
 
-    __slots__ = ("_beyond", "_bytes_in", "_bytes_out", "_first", "_metrics", "_recorder", "_uploaded", "xid")
+    __slots__ = ("_beyond", "_bytes_in", "_bytes_out", "_first", "_frames", "_messages", "_metrics", "_recorder", "_uploaded", "xid")
 
     def __init__(self, xid: int, charge: Charge, recorder: Recorder, metrics: GatewayMetrics, beyond: int = 0) -> None:
         self.xid, self._first, self._beyond = xid, charge, beyond
         self._recorder, self._metrics = recorder, metrics
         self._bytes_in = self._bytes_out = 0
+        self._frames: tuple[Frames, Frames] | None = None  # in, out: what counts the messages of a tunnel
+        self._messages = 0, 0
         self._uploaded: dict[Template, dict[str, int]] | None = None  # weighed before any answer, by the facts of its time
         for meter, units in charge.template.costs:
             metrics.admitted_units.add(units, meter)
+
+    def count(self, frames: tuple[Frames, Frames]) -> None:
+        """A tunnel begins, whose messages these count: in, out."""
+        self._frames = frames
 
     def progress(self, charge: Charge, bytes_in: int, bytes_out: int) -> None:
         """Cumulative body bytes so far, at most once a second."""
@@ -77,15 +84,25 @@ class Metered:
 
     def _weigh(self, charge: Charge, moved_in: int, moved_out: int, headers: list[tuple[bytes, bytes]] | None) -> dict[str, int]:
         weighed = {}
+        said_in, said_out = self._said() if self._frames is not None else (0, 0)
         for meter, cost in charge.weighed:
             if isinstance(cost, Weighed):
                 units = (moved_in if cost.source != "response_bytes" else 0) + (moved_out if cost.source != "request_bytes" else 0)
+            elif isinstance(cost, Messages):
+                units = (said_in if cost.source != "response_messages" else 0) + (said_out if cost.source != "request_messages" else 0)
             else:
                 units = header_units(cost, headers)
             if units:
                 weighed[meter] = units
                 self._metrics.admitted_units.add(units, meter)
         return weighed
+
+    def _said(self) -> tuple[int, int]:
+        """Messages in and out since this was asked last."""
+        assert self._frames is not None
+        (before_in, before_out), (inwards, outwards) = self._messages, self._frames
+        self._messages = now_in, now_out = inwards.messages, outwards.messages
+        return now_in - before_in, now_out - before_out
 
 
 def header_units(cost: object, headers: list[tuple[bytes, bytes]] | None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from config.gateway import Cost, Fixed, FromHeader, GatewayConfig, Route, Weighed
+from config.gateway import Cost, Fixed, FromHeader, GatewayConfig, Messages, Route, Weighed
 from metering.model import apikey, entitlement, keys
 from metering.model.clock import isoformat
 from metering.model.entitlement import Entitlement, rule_to_json
@@ -114,6 +114,10 @@ def _cost(cost: Cost) -> str | int:
         return cost.units
     if isinstance(cost, Weighed):
         return {"bytes": "body bytes, in + out", "response_bytes": "body bytes out", "request_bytes": "body bytes in"}[cost.source]
+    if isinstance(cost, Messages):
+        return {"messages": "WebSocket messages, in + out", "response_messages": "WebSocket messages out"}.get(
+            cost.source, "WebSocket messages in"
+        )
     if isinstance(cost, FromHeader):
         return f"the answer's {cost.name} header"
     return f"{cost.reserve:,} reserved, settled by " + " or ".join(f"{source.kind}:{source.name}" for source in cost.sources)

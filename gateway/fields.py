@@ -120,6 +120,10 @@ class Fields:
             self._headers = tuple(zip(self.written, self.values, strict=True))
         return self._headers
 
+    def only(self, name: bytes) -> bytes | None:
+        """The field's value where it stands there once; `name` in lower case."""
+        return self.first.get(name) if self.names.count(name) == 1 else None
+
     def _read_special(self) -> None:
         """Read what frames and routes the message."""
         seen_host = False

@@ -17,6 +17,7 @@ from .charges import Charge
 from .draws import Draw
 from .exchange import Metered
 from .flow import Flow
+from .frames import Frames
 from .outcome import Outcome
 from .recorder import Recorder
 from .service import UpstreamConnection
@@ -363,6 +364,9 @@ class CutMetered:
 
     def __init__(self, inner: Metered, gate: Gate) -> None:
         self.xid, self._inner, self._gate = inner.xid, inner, gate
+
+    def count(self, frames: tuple[Frames, Frames]) -> None:
+        self._inner.count(frames)
 
     def progress(self, charge: Charge, bytes_in: int, bytes_out: int) -> None:
         self._inner.progress(self._gate.others(charge), bytes_in, bytes_out)

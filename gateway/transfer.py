@@ -15,7 +15,7 @@ from gateway.outcome import Ended, Outcome
 from gateway.reply import ResponseHead
 from gateway.request import Request
 from gateway.service import UpstreamConnection
-from gateway.tunnel import Tunnel
+from gateway.tunnel import Counters, Tunnel
 from gateway.upstream import Target
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Tap(Protocol):
 
 
 _CONTINUE = 100
+UNREADABLE = "websocket_unreadable"
+_PROTOCOL_ERROR = 1002  # a close code (RFC 6455 §7.4.1)
 _WITHOUT_BODY = (204, 304)
 _REPLAYED_BYTES = 65_536  # a request up to this size can be sent a second time
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PROPFIND", "SEARCH", "REPORT", "QUERY"))
@@ -100,6 +102,14 @@ class Transfer(Outcome):
 
     def progressed(self) -> None:
         """Called about once a second while bytes move; `request.body_bytes` and `bytes_out` are the totals."""
+
+    def unfit(self, protocol: bytes) -> str:
+        """Why no tunnel of this protocol is to be had; empty where one is."""
+        return ""
+
+    def counters(self) -> Counters | None:
+        """What counts the messages of the tunnel that begins now, where somebody wants to know."""
+        return None
 
     def finished(self) -> None:
         """It has ended. Where nothing of a response was sent, and the client is there, it wants an answer."""
@@ -199,8 +209,9 @@ class Transfer(Outcome):
                 self.upstream_faulty(head.fault)
                 return
             if connection.switched:
-                if not self.request.body_ended:
-                    self.upstream_faulty("it changed protocols before the request had ended")
+                fault = self.unfit(connection.switched) if self.request.body_ended else "it changed protocols before the request had ended"
+                if fault:
+                    self.upstream_faulty(fault)
                     return
                 self._begin_tunnel(connection, head)
                 return
@@ -255,10 +266,29 @@ class Transfer(Outcome):
         client.write([*parts, b"\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % connection.switched], 0)
         self._chunked_out = self._keep_client = False
         pieces, connection.pieces = connection.pieces, []
-        self.tunnel = Tunnel(client.transport, connection.transport, passed_in=request.body_bytes)
+        self.tunnel = Tunnel(
+            client.transport,
+            connection.transport,
+            passed_in=request.body_bytes,
+            counters=self.counters(),
+            lost=self.unreadable,
+        )
         if self.gate is not None:
             self.gate.stand_in(self.tunnel)
         self.tunnel.open(client.open_tunnel(), pieces)
+
+    def unreadable(self) -> None:
+        """Its messages can no longer be counted."""
+        self.cut(_PROTOCOL_ERROR, UNREADABLE)
+
+    def cut(self, code: int, reason: str) -> None:
+        """End a tunnel that may not go on: its bytes stop here and now."""
+        if self.over or self.tunnel is None:
+            return
+        if self.gate is None and not self.client.gone and self.tunnel.part(code, reason):  # a gate may hold half a frame back
+            self.client.part()
+        self._let_go()
+        self.end("cut", reason)
 
     def _look_into(self, tunnel: Tunnel) -> None:
         """Its bytes are the bodies' of this exchange."""
@@ -319,11 +349,11 @@ class Transfer(Outcome):
         if self._moved or (self._paused_by_client and self._client_reads()):
             self._moved = False
             self._last_moved = now
-            if now - self._told >= progress_seconds:
-                self._told = now
-                self.progressed()
         elif now - self._last_moved > self._timeouts.idle_s:
             self._stood_still()
+        if self._last_moved > self._told and now - self._told >= progress_seconds and not self.over:
+            self._told = now
+            self.progressed()
         total_s = self._timeouts.total_s
         if total_s is not None and now > self.begun + total_s and not self.over:
             self._let_go()
@@ -376,7 +406,7 @@ class Transfer(Outcome):
             self._look_into(self.tunnel)
         if ended != "complete":
             self.client.detach()
-            if self.first_byte_sent and not self.client.gone:
+            if self.first_byte_sent and not (self.client.gone or self.client.closing):
                 if ended == "cut":
                     self.client.cut_off(framed=self._chunked_out)
                 else:

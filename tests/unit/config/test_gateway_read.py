@@ -12,6 +12,7 @@ from config.gateway import (
     HeaderEdit,
     Health,
     Limits,
+    Messages,
     Route,
     Settled,
     Source,
@@ -49,6 +50,12 @@ def route(words: str, defaults: str = "  charge: {api: 1}", meters: str = METERS
         ("{api: 1}", '{pages: "header:X-Pages"}', {"api": Fixed(1), "pages": FromHeader("X-Pages")}),
         ("none", "{pages: 2}", {"pages": Fixed(2)}),
         ("{api: 1}", '{pages: "json:/used/pages"}', {"api": Fixed(1), "pages": Settled(sources=(Source("json", "/used/pages"),))}),
+        ("{api: 1}", "{pages: messages}", {"api": Fixed(1), "pages": Messages("messages")}),
+        (
+            "{api: request_messages}",
+            "{pages: response_messages}",
+            {"api": Messages("request_messages"), "pages": Messages("response_messages")},
+        ),
         ("{pages: 2}", '{pages: "body:/n"}', {"pages": Settled(sources=(Source("sse", "/n"), Source("json", "/n")))}),
         (
             "{pages: 2}",

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from config.gateway import Cost, Failure, Fixed, FromHeader, Route, Weighed
+from config.gateway import Cost, Failure, Fixed, FromHeader, Messages, Route, Weighed
 from gateway.charges import Charge, make_charge
 from gateway.exchange import Metered, cause_of_return, header_units
+from gateway.frames import Frames
 from gateway.metrics import GatewayMetrics
 from gateway.outcome import Ended, Outcome
 from gateway.recorder import LEFT_BEFORE, Recorder
@@ -40,7 +41,7 @@ def route(return_on: frozenset[Failure] = ALL, **costs: Cost) -> Route:
         ("complete", 200, ""), ("complete", 404, ""), ("complete", 429, ""), ("complete", 499, ""), ("complete", 500, "5xx"),
         ("complete", 503, "5xx"), ("complete", None, ""), ("client_gone", None, ""), ("client_gone", 200, ""), ("client_gone", 500, ""),
         ("unreachable", None, "unreachable"), ("timeout", None, "timeout"), ("timeout", 200, "timeout"), ("upstream_reset", None, "5xx"),
-        ("upstream_reset", 200, "5xx"), ("bad_response", None, "5xx"),
+        ("upstream_reset", 200, "5xx"), ("bad_response", None, "5xx"), ("cut", 101, ""),
     ],
 )  # fmt: skip
 def test_the_services_faults_go_back_and_the_clients_do_not(ended: Ended, status: int | None, cause: str) -> None:
@@ -86,6 +87,26 @@ def test_no_header_and_no_answer_cost_nothing() -> None:
 
 def test_of_a_header_that_is_repeated_the_first_counts() -> None:
     assert header_units(FromHeader("X-Pages"), [(b"X-Pages", b"3"), (b"X-Pages", b"9")]) == 3
+
+
+# --- messages of a tunnel -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("source", "units"), [("messages", 5), ("request_messages", 2), ("response_messages", 3)])
+def test_messages_are_written_down_once_as_a_tunnel_goes_on(source: str, units: int, house: "House") -> None:
+    exchange = house.admit(words=Messages(source), bandwidth=Weighed("bytes"))  # type: ignore[arg-type]
+    inwards, outwards = exchange.count_messages()
+    inwards.messages, outwards.messages = 1, 2
+    exchange.progress(10, 20)
+    exchange.progress(10, 20)
+    inwards.messages, outwards.messages = 2, 3
+    exchange.end(outcome(101, moved=(15, 25)), 101, 9, "")
+    assert {name: house.billed()[name] for name in ("words", "bandwidth")} == {"words": units, "bandwidth": 40}
+
+
+def test_what_is_no_tunnel_has_no_messages(house: "House") -> None:
+    house.admit(words=Messages("messages"), bandwidth=Weighed("bytes")).end(outcome(moved=(3, 4)), 200, 1, "")
+    assert "words" not in house.billed()
 
 
 # --- one exchange -------------------------------------------------------------------------------------------------------
@@ -134,6 +155,11 @@ class Exchange:
 
     def __init__(self, house: House, of: Route, metered: Metered) -> None:
         self._house, self._of, self._metered = house, of, metered
+
+    def count_messages(self) -> tuple[Frames, Frames]:
+        frames = Frames(from_client=True), Frames(from_client=False)
+        self._metered.count(frames)
+        return frames
 
     def progress(self, bytes_in: int, bytes_out: int) -> None:
         self._metered.progress(self._house.now(self._of), bytes_in, bytes_out)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.frames import Frames
 from gateway.tunnel import Tunnel
 
 
@@ -13,7 +14,7 @@ class Wire(asyncio.Transport):
 
     def __init__(self, protocol: Any) -> None:
         super().__init__()
-        self.protocol, self.written = protocol, b""
+        self.protocol, self.written, self.closed = protocol, b"", False
 
     def get_protocol(self) -> Any:
         return self.protocol
@@ -23,6 +24,9 @@ class Wire(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.written += data
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Before(asyncio.Protocol):
@@ -83,3 +87,27 @@ def test_everything_but_bytes_stays_the_affair_of_the_protocols_that_were_there_
         getattr(client.protocol, happens)()
     client.protocol.connection_lost(None)
     assert before.told == ["pause", "resume", "eof", "lost"]
+
+
+def test_a_client_is_told_why_between_two_frames_and_its_answer_ends_the_connection(client: Wire, service: Wire) -> None:
+    counters = Frames(from_client=True), Frames(from_client=False)
+    tunnel = Tunnel(client, service, counters=counters)
+    tunnel.open(b"", [b"\x82\x02h"])
+    assert not tunnel.part(1008, "quota_exceeded")
+    service.protocol.data_received(b"i")
+    assert tunnel.part(1008, "quota_exceeded")
+    assert client.written == b"\x82\x02hi\x88\x10\x03\xf0quota_exceeded"
+    client.protocol.data_received(b"\x81\x80mask")
+    service.protocol.data_received(b"\x82\x02ho")
+    assert (service.written, len(client.written), client.closed) == (b"", 22, False)
+    client.protocol.data_received(b"\x88\x80mask")
+    assert client.closed
+
+
+def test_where_frames_cannot_be_told_apart_nothing_passes_and_it_is_said(client: Wire, service: Wire) -> None:
+    lost: list[str] = []
+    counters = Frames(from_client=True), Frames(from_client=False)
+    Tunnel(client, service, counters=counters, lost=lambda: lost.append("lost")).open(b"", [])
+    client.protocol.data_received(b"\x81\x01x")
+    client.protocol.data_received(b"\x81\x81maskx")
+    assert (service.written, lost) == (b"", ["lost"])

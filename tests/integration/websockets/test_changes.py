@@ -1,0 +1,65 @@
+"""What changes while a tunnel stands holds for it too: a raised limit, a key that is withdrawn."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from metering.model.apikey import sha256_hex
+from tests.integration.rules.parties import Way, get
+from tests.integration.rules.rig import KEYS, Rig
+
+from .conftest import Caller, Talk, echo, served, start_talk
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    running = start_talk(tmp_path_factory.mktemp("changes"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+async def talk(rig: Rig) -> AsyncIterator[Talk]:
+    service = Talk(echo)
+    runner = await served(rig, service)
+    yield service
+    await runner.cleanup()
+
+
+def edit(rig: Rig, name: str, old: str, new: str) -> None:
+    path: Path = rig.folder / "config" / name
+    text = path.read_text()
+    assert old in text
+    path.with_suffix(".new").write_text(text.replace(old, new))
+    path.with_suffix(".new").rename(path)
+
+
+async def says(socket: aiohttp.ClientWebSocketResponse) -> bool:
+    """One message there and back; False where the tunnel has ended."""
+    with contextlib.suppress(ConnectionError):
+        await socket.send_str("x")
+    return (await socket.receive(timeout=20)).type is aiohttp.WSMsgType.TEXT
+
+
+async def test_a_raised_limit_lets_a_tunnel_go_on_and_a_key_withdrawn_ends_it(rig: Rig, caller: Caller, talk: Talk) -> None:
+    socket, payer = await caller.open("/few"), caller.payer
+    for _ in range(15):
+        assert await says(socket)
+    edit(rig, "plans.yaml", "meter: words, limit: 50", "meter: words, limit: 7_654_321")
+    way = Way("direct", rig.host, rig.port)
+    async with asyncio.timeout(20):
+        while b"q=7654321;" not in ((await way.ask(get(b"/few", key=payer.key)))[b"ratelimit-policy"] or b""):
+            await asyncio.sleep(0.1)
+    async with asyncio.timeout(20):  # until the limit of before is far behind, and was asked about meanwhile
+        while payer.counter("words") < 200:
+            assert await says(socket)
+            await asyncio.sleep(0.02)
+    edit(rig, "orgs.yaml", f"keys: [{{sha256: {sha256_hex(KEYS[payer.org])}}}]", "keys: []")
+    async with asyncio.timeout(20):
+        while await says(socket):
+            await asyncio.sleep(0.05)
+    assert socket.close_code == 1008
