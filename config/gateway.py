@@ -69,9 +69,9 @@ class Settled:
         """What it is where no source says anything."""
         return self.reserve if self.otherwise is None else self.otherwise
 
-    @property
-    def reads_body(self) -> bool:
-        return any(source.kind in ("json", "sse") for source in self.sources)
+    def reads(self, *kinds: str) -> bool:
+        """Whether it looks for a source of these kinds."""
+        return any(source.kind in kinds for source in self.sources)
 
 
 Cost = Fixed | Weighed | Messages | FromHeader | Settled
@@ -237,6 +237,7 @@ class Route:
     preflight: Literal["free", "charged"] = "free"
     hide_credentials: bool = False
     tenant_header: str | None = None  # lower case
+    reads_trailers: bool = False  # the answer's trailers say what a call takes
     by_tenant: bool = False  # calls may say for which tenant they are, by that header or a token
 
 

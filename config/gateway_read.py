@@ -199,6 +199,7 @@ class _Resolver:
             hide_credentials=bool(_first(shape.hide_credentials, base.hide_credentials)),
             scopes=self._scopes(shape),
             tenant_header=tenant_header,
+            reads_trailers=_reads(charge, "trailer"),
             by_tenant=tenant_header is not None or (self._claims_tenant and not is_open),
         )
 
@@ -358,11 +359,16 @@ def _timeouts(base: TimeoutsShape | None, own: TimeoutsShape | None) -> Timeouts
 
 
 def _readable(edit: HeaderEdit, charge: Mapping[str, Cost]) -> HeaderEdit:
-    """Where the answer's body says what a call takes, a client must not ask for one that is encoded: nobody could read it."""
-    looked_into = any(cost.reads_body for cost in charge.values() if isinstance(cost, Settled))
-    if not looked_into or "accept-encoding" in {name.lower() for name in (*edit.add, *edit.remove)}:
+    """Where the answer's body says what a call takes, a client must not ask for one that is encoded, or for a part of it."""
+    if not _reads(charge, "json", "sse"):
         return edit
-    return HeaderEdit(add={**edit.add, "Accept-Encoding": "identity"}, remove=edit.remove)
+    own = {name.lower() for name in (*edit.add, *edit.remove)}
+    add = edit.add if "accept-encoding" in own else {**edit.add, "Accept-Encoding": "identity"}
+    return HeaderEdit(add=add, remove=edit.remove if "range" in own else (*edit.remove, "Range"))
+
+
+def _reads(charge: Mapping[str, Cost], *kinds: str) -> bool:
+    return any(cost.reads(*kinds) for cost in charge.values() if isinstance(cost, Settled))
 
 
 def _headers(base: HeadersShape | None, own: HeadersShape | None) -> HeaderEdit:

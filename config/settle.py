@@ -18,7 +18,7 @@ from .words import Amount, AmountWord, SomeSizeWord, amount, header_name, shown
 BODY_KINDS = ("json", "sse", "body")
 _FIELDS = ("header", "trailer")
 _FORMS = "header:X-Tokens, trailer:X-Tokens, json:/usage/total_tokens, sse:/usage/total_tokens, or body:/usage/total_tokens for either"
-_MOST_WITHIN = 64 * 2**20
+_MOST_WITHIN = 16 * 2**20  # reading one holds up its worker for some 60 ms
 _MOST_UNITS = 10**12  # of one call
 
 
@@ -76,7 +76,7 @@ class SettleShape(Shape):
     settle: _SourcesWord = Field(description=f"Where the answer says it: {_FORMS}. Of a list the first that says anything counts.")
     reserve: AmountWord = Field(Amount(None), description="Drawn when the call is admitted, or it is refused. Default 0.")
     otherwise: _OtherwiseWord = Field(None, description="Charged where the answer does not say: reserve (the default), or an amount.")
-    within: SomeSizeWord = Field(2**20, description="The largest body, or event, that is looked into. Default 1 MiB, at most 64 MiB.")
+    within: SomeSizeWord = Field(2**20, description="The largest body, or event, that is looked into. Default 1 MiB, at most 16 MiB.")
 
     @classmethod
     def contradictions(cls, table: Table, report: Report) -> None:
@@ -88,7 +88,7 @@ class SettleShape(Shape):
 def make_settled(shape: SettleShape, meter: Meter, report: Report) -> Settled:
     """The cost, in the meter's base units."""
     if shape.within > _MOST_WITHIN:
-        report.fault(shape.table, "within", f"{shape.within:,} bytes are kept for each call under way; write at most 64 MiB")
+        report.fault(shape.table, "within", f"{shape.within:,} bytes are kept for each call under way; write at most 16 MiB")
     reserve = _units(shape, "reserve", shape.reserve, meter, report)
     otherwise = _units(shape, "otherwise", shape.otherwise, meter, report) if shape.otherwise is not None else None
     return Settled(sources=shape.settle, reserve=reserve, otherwise=otherwise, within=shape.within)

@@ -102,6 +102,7 @@ class Passage:
         "_request",
         "_responses",
         "_strip",
+        "_trailers",
     )
 
     def __init__(self, route: Route, credentials: Iterable[bytes] = (), via: bytes = VIA, proxied: Iterable[bytes] = ()) -> None:
@@ -120,6 +121,7 @@ class Passage:
         self._responses: dict[tuple[bytes, ...], _Lines] = {}
         self._added_request = b"\r\n".join([b"", *_lines(edit.add), b"Via: " + via])
         self._added_response = b"\r\n".join([b"", *_lines(route.response_headers.add), b"Via: " + via])
+        self._trailers = route.reads_trailers
         self._strip = route.strip_prefix.rstrip("/").encode() if route.strip_prefix else b""
 
     def _request_lines(self, trusted: bool, named: Iterable[bytes] = ()) -> "_Lines":
@@ -190,7 +192,7 @@ class Passage:
             parts += (b"\r\nX-Forwarded-Proto: ", scheme.encode())
         if fields.authority and (not trusted or b"x-forwarded-host" not in fields.first):
             parts += (b"\r\nX-Forwarded-Host: ", fields.authority)
-        parts += (self._added_request, _hop_lines(fields), b"\r\n\r\n")
+        parts += (self._added_request, _hop_lines(fields, trailers=self._trailers), b"\r\n\r\n")
         return trusted, scheme, before, forwarded_for, b"".join(parts)
 
     def response(self, head: ResponseHead, added: AddedNames, add: bytes, date: bytes) -> list[bytes]:
@@ -262,11 +264,11 @@ class _Lines(dict[bytes, bytes]):
         return _Lines(self._drop | more, self._prefixes, self._proxied) if more - self._drop else self
 
 
-def _hop_lines(fields: Fields) -> bytes:
-    """What is said to the next hop alone, anew (RFC 9110 §7.6.1)."""
+def _hop_lines(fields: Fields, *, trailers: bool) -> bytes:
+    """What is said to the next hop alone, anew (RFC 9110 §7.6.1); with `trailers` we want them, whether or not the client does."""
     options = []
     lines = b""
-    if b"te" in fields.connection and b"trailers" in fields.first.get(b"te", b"").lower():
+    if trailers or (b"te" in fields.connection and b"trailers" in fields.first.get(b"te", b"").lower()):
         lines += b"\r\nTE: trailers"
         options.append(b"TE")
     if fields.upgrade:

@@ -63,6 +63,15 @@ async def test_a_document_says_it_and_passes_unchanged(way: Way, origin: Origin,
     await settles(payer, 42)
 
 
+async def test_a_client_cannot_ask_for_an_answer_that_hides_it(way: Way, origin: Origin, payer: Payer) -> None:
+    origin.answer = says(ok(usage(42)))
+    lines = (b"Accept-Encoding: gzip", b"Accept_Encoding: gzip", b"Range: bytes=0-1", b"Connection: Accept-Encoding")
+    assert (await way.ask(get(b"/chat", *lines, key=payer.key))).status == 200
+    seen = origin.calls[0]
+    assert [seen.all(name) for name in (b"accept-encoding", b"accept_encoding", b"range")] == [[b"identity"], [], []]
+    await settles(payer, 42)
+
+
 async def test_the_last_event_that_has_it_says_it_in_whatever_pieces(way: Way, origin: Origin, payer: Payer) -> None:
     stream = event(usage(None)) + event(usage(17)) + event(b'{"choices":[{"delta":"total_tokens"}]}') + event(b"[DONE]")
     origin.answer = says(STREAM, *(chunk(stream[i : i + 7]) for i in range(0, len(stream), 7)), b"0\r\n\r\n")
@@ -105,6 +114,7 @@ async def test_a_header_and_a_trailer_say_it(way: Way, origin: Origin, payer: Pa
     origin.answer = says(head, chunked(b"body", trailers=(b"X-Pages: 3",)))
     answered = await way.ask(get(b"/fields", key=payer.key))
     assert (answered.body, answered.trailers) == (b"body", [b"X-Pages: 3"])
+    assert (origin.calls[0][b"te"], origin.calls[0][b"connection"]) == (b"trailers", b"TE")
     await settles(payer, 12)
     await settles(payer, 3, meter="pages")
 

@@ -53,7 +53,7 @@ OLD = load_good(files())
             [
                 "~ routes[/*].charge: api: 1, bandwidth: bytes → api: reserve 3, settle json:/n, otherwise 3, within 1,048,576 bytes,"
                 " bandwidth: bytes",
-                "~ routes[/*].request_headers: none → +Accept-Encoding: identity",
+                "~ routes[/*].request_headers: none → +Accept-Encoding: identity, -Range",
             ],
         ),
         ({"gateway": GATEWAY + "  - {path: /new, methods: [POST, GET]}\n"}, ["+ routes[GET,POST /new]: api: 1, bandwidth: bytes"]),

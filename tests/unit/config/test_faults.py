@@ -95,7 +95,7 @@ GATEWAY_FAULTS = [
     ("  - {path: /x, charge: {pages: {settle: 'json:/a', reserve: unlimited}}}", "routes[0].charge.pages.reserve", "write a number"),
     ("  - {path: /x, charge: {pages: {settle: 'json:/a', reserve: 9_000_000_000_000}}}", "routes[0].charge.pages.reserve", "one call can"),
     ("  - {path: /x, charge: {pages: {settle: 'json:/a', otherwise: guess}}}", "routes[0].charge.pages.otherwise", "no amount"),
-    ("  - {path: /x, charge: {pages: {settle: 'json:/a', within: 1 GB}}}", "routes[0].charge.pages.within", "at most 64 MiB"),
+    ("  - {path: /x, charge: {pages: {settle: 'json:/a', within: 1 GB}}}", "routes[0].charge.pages.within", "at most 16 MiB"),
     ("  - {path: /x, charge: {pages: {settle: 'json:/a', resreve: 5}}}", "routes[0].charge.pages.resreve", "did you mean `reserve`?"),
     ("  - {path: /x, charge: {pages: {settle: 'json:/a', default: 5}}}", "routes[0].charge.pages.default", "otherwise"),
     ("  - {path: /x, charge: {pages: 'json:/a'}, rate: {meter: pages, limit: 5, per: minute}}", "routes[0].rate.meter", "or a reserve"),

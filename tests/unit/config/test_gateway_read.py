@@ -81,11 +81,16 @@ def test_a_meter_that_names_its_header_is_charged_wherever_something_is() -> Non
 
 
 def test_where_the_body_says_it_the_service_is_asked_for_a_body_that_can_be_read() -> None:
-    assert route('charge: {pages: "json:/n"}').request_headers.add == {"Accept-Encoding": "identity"}
+    assert route('charge: {pages: "json:/n"}').request_headers == HeaderEdit(add={"Accept-Encoding": "identity"}, remove=("Range",))
     assert route('charge: {pages: "header:X-Pages"}').request_headers == HeaderEdit()
     assert route('charge: {pages: {settle: "header:X-Pages", reserve: 5}}').request_headers == HeaderEdit()
-    edited = route('charge: {pages: "sse:/n"}, request_headers: {remove: [accept-encoding]}')
-    assert edited.request_headers == HeaderEdit(remove=("accept-encoding",))
+    edited = route('charge: {pages: "sse:/n"}, request_headers: {add: {range: "x"}, remove: [accept-encoding]}')
+    assert edited.request_headers == HeaderEdit(add={"range": "x"}, remove=("accept-encoding",))
+
+
+def test_where_trailers_say_it_the_service_is_asked_for_them() -> None:
+    assert route('charge: {pages: "trailer:X-Pages"}').reads_trailers
+    assert not route('charge: {pages: "body:/n"}').reads_trailers
 
 
 def test_a_failure_rule_of_the_route_stands_above_the_defaults_and_a_quota_keeps_its_own() -> None:
