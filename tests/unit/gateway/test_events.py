@@ -45,6 +45,7 @@ def by_the_book(stream: bytes, most: int = MOST) -> list[bytes | None]:
         (b"data:1\n\n", [b"1"]),
         (b"data:  1\n\n", [b" 1"]),
         (b"data: {\ndata: }\n\n", [b"{\n}"]),
+        (b"data: {\r\ndata: }\r\n\r\n", [b"{\n}"]),
         (b"data\n\n", [b""]),
         (b"data:\ndata\n\n", [b"\n"]),
         (b": comment\n\nevent: x\nid: 1\nretry: 5\n\n", []),
@@ -65,7 +66,22 @@ def test_events_are_read_as_the_specification_says(stream: bytes, events: list[b
 
 
 _LINES = st.sampled_from(
-    [b"data: ", b"data:", b"data", b"da", b"ta: x", b"event: x", b": ", b"", b"x" * 30, b"x" * 70, b"{}", b"\xef\xbb\xbf"]
+    [
+        b"data: ",
+        b"data:",
+        b"data: " + b"y" * 30,
+        b"data:" + b"y" * 70,
+        b"data",
+        b"da",
+        b"ta: x",
+        b"event: x",
+        b": ",
+        b"",
+        b"x" * 30,
+        b"x" * 70,
+        b"{}",
+        b"\xef\xbb\xbf",
+    ]
 )
 _ENDS = st.sampled_from([b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\r\r", b""])
 _STREAMS = st.lists(st.tuples(_LINES, _ENDS) | st.tuples(st.binary(max_size=6), _ENDS), max_size=20).map(
