@@ -140,7 +140,8 @@ class HeadersShape(Shape):
     @classmethod
     def contradictions(cls, table: Table, report: Report) -> None:
         for word in ("add", "remove"):
-            for name in table.get(word) or ():
+            names = table.get(word)
+            for name in names if isinstance(names, dict | list) else ():
                 if isinstance(name, str) and name.lower() in _FRAMING:
                     report.fault(table, word, f"`{name}` belongs to the connection, which the gateway keeps; leave it out")
 

@@ -334,6 +334,7 @@ routes:
   - {path: /health, auth: none, charge: none}
   - {path: /slow, rates: [{meter: api, limit: 5, per: second, burst: 10, by: key, shadow: true}], concurrency: [{limit: 2, by: key}],
      tenant: {header: X-T}}
+  - {path: /chat, charge: {pages: {reserve: 5, settle: ["sse:/a/b", "header:X-P"], otherwise: 3, within: 5 kB}, api: "json:/a"}}
   - {path: /docs/*, auth: none, rate: {limit: 5, per: minute, by: address}, quotas: [{meter: api, limit: 9, per: address, window: day}]}
 """
 FULL_PLANS = """
