@@ -1,4 +1,4 @@
-"""Decide whether calls may pass: those that ask in one loop turn share one script call a bucket (lua/admit.lua).
+"""Decide whether calls may pass: those that ask in one loop turn share one script call (lua/admit.lua).
 
 Exact by the script; this side keeps the promises of the protocol: one unresolved call a bucket, a grant is journaled
 before its call goes on, an unanswered call is asked after before the next, and a dead store costs nobody a wait.
@@ -24,6 +24,7 @@ from .recorder import Recorder
 from .scripts import RESOLVE
 from .seats import BEAT_SECONDS, Seats
 
+_NOT_CHARGED, _NOT_READY = b"!?", b"!"[0]
 __all__ = ["Admission", "Asker", "BucketState", "Decision", "Status"]
 
 
@@ -35,6 +36,7 @@ class _Call:
     tag: str
     epoch: int
     groups: list[Group]
+    size: int  # calls
 
 
 @dataclass(slots=True)
@@ -46,12 +48,15 @@ class BucketState(BucketEpoch):
     under_way: _Call | None = None
     unresolved: _Call | None = None
     seats: Seats | None = None
-    who: tuple[str, bytes] = ("", b"")  # the tag, and the words that begin every admit under it
+    tag_word: tuple[str, bytes] = ("", b"")  # the tag, and how it stands in an admit
 
     @property
     def held(self) -> bool:
         """An unanswered admit holds the bucket's records back until it is resolved."""
         return self.unresolved is not None
+
+
+Turn = list[tuple[BucketState, _Call]]  # what one script asks
 
 
 class Admission:
@@ -61,6 +66,7 @@ class Admission:
         self._link, self._recorder, self._grace = link, recorder, grace
         self._on_epoch, self._metrics = on_epoch, metrics
         self.buckets = [BucketState(b) for b in range(keys.BUCKETS)]
+        self._who = wire.who(recorder.worker)
         self.epochs = Epochs(link, self.buckets, self._epoch_changed)
         self._to_send: set[int] = set()
         self._decided: list[tuple[Asker, Decision]] = []
@@ -134,34 +140,38 @@ class Admission:
             for state in begun:
                 self._refuse_unwritten(state)
             return
-        for state in begun:
-            call = state.under_way
-            assert call is not None
-            self._link.call(self._pack(state, call), partial(self._admitted, state, call))
+        for turn in _scripts(begun):
+            self._link.call(self._pack(turn), partial(self._admitted, turn))
 
     def _begin(self, state: BucketState, tag: str) -> bool:
         groups = take(state.waiting, wire.CALLS_A_SCRIPT)
         if not groups:
             return False
         state.n += 1
-        state.under_way = _Call(state.n, tag, state.epoch, groups)
+        state.under_way = _Call(
+            state.n, tag, state.epoch, groups, len(groups[0][1]) if len(groups) == 1 else sum(len(a) for _, a in groups)
+        )
         for charge, _ in groups:
             if charge.counted:
                 for template in charge.templates:
                     self._recorder.name(template)
         return True
 
-    def _pack(self, state: BucketState, call: _Call) -> bytes:
-        if state.who[0] != call.tag:
-            state.who = (call.tag, wire.who(call.tag, self._recorder.worker))
-        groups = call.groups
-        if len(groups) == 1:
-            charge, askers = groups[0]
-            self._metrics.admission_batch(len(askers))
-            return wire.admit_one(state.who[1], call.n, charge.pieces, _count(charge, askers), self._slots(state, charge))
-        self._metrics.admission_batch(sum(len(askers) for _, askers in groups))
-        asked = [(charge.pieces, _count(charge, askers), self._slots(state, charge)) for charge, askers in groups]
-        return wire.admit_many(state.bucket, state.who[1], call.n, asked)
+    def _pack(self, turn: Turn) -> bytes:
+        """One script for all of these."""
+        self._metrics.admission_batch(sum([call.size for _, call in turn]))
+        if len(turn) == 1 and len(turn[0][1].groups) == 1:
+            state, call = turn[0]
+            charge, askers = call.groups[0]
+            slots = self._slots(state, charge) if charge.slots else b""
+            return wire.admit_one(self._who, _tag_word(state, call.tag), wire.number(call.n), charge.pieces, _count(charge, askers), slots)
+        return wire.admit(self._who, [self._section(state, call) for state, call in turn])
+
+    def _section(self, state: BucketState, call: _Call) -> wire.Section:
+        groups = [
+            (charge.pieces, _count(charge, askers), self._slots(state, charge) if charge.slots else b"") for charge, askers in call.groups
+        ]
+        return state.bucket, _tag_word(state, call.tag), wire.number(call.n), groups
 
     def _refuse_unwritten(self, state: BucketState) -> None:
         """Nothing can be written down, so nothing is charged and nothing goes on."""
@@ -178,19 +188,29 @@ class Admission:
         self._link.call(pack(command), partial(self._resolved, state, call))
 
     # --- answers ---------------------------------------------------------------------------------------------------
-    def _admitted(self, state: BucketState, call: _Call, reply: Any) -> None:
-        state.under_way = None
-        if type(reply) is bytes:
-            self._grant(state, call, reply)
-        elif isinstance(reply, Exception):
+    def _admitted(self, turn: Turn, reply: Any) -> None:
+        if type(reply) is not bytes:
             self._failed(reply)
-            self._give_up(state, call)
-        else:  # unready: nothing was charged
-            if reply[0] == b"unready":
-                self.epochs.learn(state.bucket, reply[1])
-            for charge, askers in call.groups:
-                self._by_rule(state, charge, askers, None)
-        self._go_on(state)
+            for state, call in turn:
+                state.under_way = None
+                self._give_up(state, call)
+                self._go_on(state)
+            return
+        for (state, call), text in zip(turn, reply.split(b"|"), strict=True):
+            state.under_way = None
+            if text[0] in _NOT_CHARGED:
+                self._not_charged(state, call, text)
+            else:
+                self._grant(state, call, text)
+            if state.waiting or state.seats is not None:
+                self._go_on(state)
+
+    def _not_charged(self, state: BucketState, call: _Call, text: bytes) -> None:
+        """The bucket is not ready, or the call was given up meanwhile."""
+        if text[0] == _NOT_READY:
+            self.epochs.learn(state.bucket, text[1:])
+        for charge, askers in call.groups:
+            self._by_rule(state, charge, askers, None)
 
     def _go_on(self, state: BucketState) -> None:
         if state.waiting or (state.seats is not None and state.seats.due):
@@ -368,7 +388,7 @@ class Admission:
         return state.seats
 
     def _slots(self, state: BucketState, charge: Charge) -> bytes:
-        return self._seats(state).words(charge) if charge.slots else b""
+        return self._seats(state).words(charge)
 
     def _hold(self, state: BucketState, charge: Charge, count: int) -> None:
         self._seats(state).take(charge.slots, count)
@@ -422,3 +442,24 @@ class Admission:
 def _count(charge: Charge, askers: list[Asker]) -> int:
     """How many are asked for: calls, or units of a drawing."""
     return draws.asked(charge, askers) if charge.draws else len(askers)
+
+
+def _tag_word(state: BucketState, tag: str) -> bytes:
+    if state.tag_word[0] != tag:
+        state.tag_word = (tag, wire.bulks((tag,)))
+    return state.tag_word[1]
+
+
+def _scripts(begun: list[BucketState]) -> list[Turn]:
+    """One script for all buckets of a turn, or several where the calls are very many."""
+    turns: list[Turn] = []
+    room = 0
+    for state in begun:
+        call = state.under_way
+        assert call is not None
+        if room < call.size:
+            turns.append([])
+            room = wire.CALLS_A_SCRIPT
+        turns[-1].append((state, call))
+        room -= call.size
+    return turns

@@ -22,6 +22,21 @@ def bulks(words: Iterable[Word]) -> bytes:
     return packed[packed.index(b"\n") + 1 :]
 
 
+def _element(word: Word) -> bytes:
+    """One element of a MessagePack array. Every reader knows raw 16."""
+    if isinstance(word, int):
+        if 0 <= word < 128:
+            return word.to_bytes(1, "big")
+        return b"\xce" + word.to_bytes(4, "big") if 0 <= word < 2**32 else b"\xd3" + word.to_bytes(8, "big", signed=True)
+    text = word.encode() if isinstance(word, str) else word
+    return (bytes((0xA0 | len(text),)) if len(text) < 32 else b"\xda" + len(text).to_bytes(2, "big")) + text
+
+
+def packed_array(words: Sequence[Word]) -> bytes:
+    """MessagePack; Redis and Valkey read it without being asked twice."""
+    return b"\xdc" + len(words).to_bytes(2, "big") + b"".join(map(_element, words))
+
+
 class _Counts(dict[int, bytes]):
     """Numbers as arguments. Calls are few, so theirs are ready; those of bytes are packed as they come."""
 
@@ -31,54 +46,75 @@ class _Counts(dict[int, bytes]):
 
 CALLS_A_SCRIPT = 256
 COUNTS = _Counts((count, bulks((count,))) for count in range(CALLS_A_SCRIPT + 1))
-_OWN_KEYS, _OWN_ARGUMENTS = 3, 3  # of a script, whatever its groups
+_ONE = COUNTS[1]
+_OWN = tuple(bulks((keys.versions(bucket), keys.marks(bucket))) for bucket in range(keys.BUCKETS))
+_EPOCH = tuple(bulks((keys.epoch(bucket),)) for bucket in range(keys.BUCKETS))
 
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """One group's part of a script, ready but for its count (before `arguments`) and its slots (after them).
+    """One group's part of a script, ready but for its count (before `charge`) and its slots (after it).
 
-    `alone` begins the command of a script that has no other group.
+    `alone` begins the command of a script that has no other group, up to the group's keys. `arguments`: how many, slots with them.
     """
 
     alone: bytes
     keys: bytes
     key_count: int
-    arguments: bytes
-    argument_count: int
+    charge: bytes
+    arguments: int
 
 
-def pieces(bucket: int, names: Sequence[str], arguments: Sequence[Word], *, slots: int) -> Pieces:
-    """`arguments` are those after the count; of each of `slots` concurrency limits three more come later, and one before all."""
-    packed, count = bulks(names), 1 + len(arguments) + (1 + 3 * slots if slots else 0)
-    return Pieces(_head(bucket, len(names), count) + packed, packed, len(names), bulks(arguments), count)
+Asked = tuple[Pieces, int, bytes]
+"""One group: its pieces, the number of calls, what it says of slots."""
+
+Section = tuple[int, bytes, bytes, Sequence[Asked]]
+"""What a script asks of one bucket: its number, the tag and n as they are packed, the groups."""
+
+
+def pieces(bucket: int, names: Sequence[str], words: Sequence[Word], *, slots: int) -> Pieces:
+    """`words` are those of a charge behind its two sizes. `slots`: how many concurrency limits there are."""
+    arguments = 2 + (1 + 3 * slots if slots else 0)
+    charge = bulks((packed_array((len(names), arguments, *words)),))
+    return Pieces(_alone(bucket, len(names), arguments), bulks(names), len(names), charge, arguments)
 
 
 @lru_cache(maxsize=16_384)
-def _head(bucket: int, key_count: int, argument_count: int) -> bytes:
-    """From the command's name to the bucket's own keys."""
-    key_count += _OWN_KEYS
-    total = 3 + key_count + _OWN_ARGUMENTS + argument_count
-    own = (keys.versions(bucket), keys.marks(bucket), keys.epoch(bucket))
-    return b"*%d\r\n%b" % (total, bulks(("EVALSHA", ADMIT.sha, key_count, *own)))
+def _alone(bucket: int, key_count: int, arguments: int) -> bytes:
+    """From the command's name to the bucket's own keys. Shared by many charges."""
+    return _head(3 + key_count, 5 + arguments) + _OWN[bucket] + _EPOCH[bucket]
 
 
-def who(tag: str, worker: str) -> bytes:
-    """The first two arguments of every admit."""
-    return bulks((tag, f"a:{worker}"))
+def _head(key_count: int, arguments: int) -> bytes:
+    return b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n%b" % (3 + key_count + arguments, ADMIT.sha, number(key_count))
 
 
-def admit_one(who: bytes, n: int, group: Pieces, count: int, slots: bytes) -> bytes:
+def number(n: int) -> bytes:
+    """One argument."""
+    digits = b"%d" % n
+    return b"$%d\r\n%b\r\n" % (len(digits), digits)
+
+
+def who(worker: str) -> bytes:
+    """The first argument of every admit."""
+    return bulks((f"a:{worker}",))
+
+
+def admit_one(who: bytes, tag: bytes, n: bytes, group: Pieces, count: int, slots: bytes) -> bytes:
     """A script of one group."""
-    number = b"%d" % n
-    return b"".join((group.alone, who, b"$%d\r\n" % len(number), number, b"\r\n", COUNTS[count], group.arguments, slots))
+    return b"".join((group.alone, group.keys, who, _ONE, tag, n, _ONE, COUNTS[count], group.charge, slots))
 
 
-def admit_many(bucket: int, who: bytes, n: int, groups: Sequence[tuple[Pieces, int, bytes]]) -> bytes:
-    """A script of several groups: each one's pieces, count, and what it says of slots."""
-    parts = [_head(bucket, sum(p.key_count for p, _, _ in groups), sum(p.argument_count for p, _, _ in groups))]
-    parts += [p.keys for p, _, _ in groups]
-    parts += [who, bulks((n,))]
-    for group, count, slots in groups:
-        parts += [COUNTS[count], group.arguments, slots]
-    return b"".join(parts)
+def admit(who: bytes, sections: Sequence[Section]) -> bytes:
+    """A script of several buckets, or several groups of one."""
+    names, words = [], [who, number(len(sections))]
+    key_count, arguments = 3 * len(sections), 2 + 3 * len(sections)
+    for bucket, tag, n, groups in sections:
+        names.append(_EPOCH[bucket])
+        words += (tag, n, COUNTS[len(groups)])
+        for group, count, slots in groups:
+            key_count += group.key_count
+            arguments += group.arguments
+            names.append(group.keys)
+            words += (COUNTS[count], group.charge, slots)
+    return b"".join((_head(key_count, arguments), *[_OWN[section[0]] for section in sections], *names, *words))

@@ -12,14 +12,27 @@ local field, seq = 's:' .. ARGV[2], tonumber(ARGV[3])
 local mark = tonumber(redis.call('HGET', KEYS[2], field) or 0)
 if seq ~= mark + 1 then return {'mark', mark} end
 redis.call('HSET', KEYS[3], '!', '1')
-local at = 5
-for _ = 1, tonumber(ARGV[4]) do
-  redis.call('HINCRBY', KEYS[3], ARGV[at], ARGV[at + 1])
-  at = at + 2
+local rows, at = tonumber(ARGV[4]), 5
+while rows > 0 do -- a thousand at once: a command costs more than what it does for one field
+  local some, fields, sums = math.min(rows, 1000), {}, {}
+  for i = 1, some do fields[i] = ARGV[at + 2 * i - 2] end
+  local before = redis.call('HMGET', KEYS[3], unpack(fields))
+  for i = 1, some do
+    local sum = ARGV[at + 2 * i - 1]
+    if before[i] then sum = string.format('%.0f', before[i] + sum) end
+    if #sum > 15 then -- Lua's numbers are exact only so far
+      redis.call('HINCRBY', KEYS[3], fields[i], ARGV[at + 2 * i - 1])
+    else
+      sums[#sums + 1] = fields[i]
+      sums[#sums + 1] = sum
+    end
+  end
+  if #sums > 0 then redis.call('HSET', KEYS[3], unpack(sums)) end
+  at, rows = at + 2 * some, rows - some
 end
 for i = 4, #KEYS do
-  redis.call('INCRBY', KEYS[i], ARGV[at])
-  redis.call('PEXPIREAT', KEYS[i], ARGV[at + 1])
+  local delta = ARGV[at]
+  if redis.call('INCRBY', KEYS[i], delta) == tonumber(delta) then redis.call('PEXPIREAT', KEYS[i], ARGV[at + 1]) end -- it begins here
   at = at + 2
 end
 redis.call('HSET', KEYS[2], field, ARGV[3])

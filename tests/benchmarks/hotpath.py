@@ -21,6 +21,7 @@ import uvloop
 from gateway import wiring
 from gateway.downstream import DownstreamServer
 from gateway.metrics import GatewayMetrics
+from gateway.scripts import ADMIT
 from gateway.shipper import Shipper
 from gateway.wiring import Worker
 from metering.store.redis.link import Link
@@ -111,7 +112,7 @@ class Store(asyncio.Protocol):
 
 
 def _questions(data: bytes) -> tuple[tuple[bytes, ...], int]:
-    """The words of some commands without what makes each one another: of our scripts, the caller's number of the call (ARGV[3]).
+    """The words of some commands without what makes each one another: of our scripts, the caller's number of the call.
 
     And how many commands; no words if one of them is no script.
     """
@@ -120,9 +121,20 @@ def _questions(data: bytes) -> tuple[tuple[bytes, ...], int]:
     while (command := reader.gets()) is not False:
         count += 1
         if command[0] == b"EVALSHA":
-            del command[3 + int(command[2]) + 2]
+            _forget_numbers(command, 3 + int(command[2]))
         words += command
     return (tuple(words) if words.count(b"EVALSHA") == count else ()), count
+
+
+def _forget_numbers(command: list[bytes], at: int) -> None:
+    """`at`: where the arguments begin. An admit has a number for each bucket; lua/admit.lua says where."""
+    if command[1] != ADMIT.sha:
+        del command[at + 2]
+        return
+    buckets, at = int(command[at + 1]), at + 2
+    for _ in range(buckets):
+        command[at + 1] = b""
+        at += 3 + 2 * int(command[at + 2])
 
 
 class Loop(uvloop.Loop):

@@ -25,6 +25,8 @@ from aggregator import ledger, recovery, scripts
 from aggregator.batch import read
 from aggregator.flush import ignore, run
 from aggregator.truth import PostgresTruth
+from gateway.decisions import said
+from gateway.wire import packed_array
 from metering.model import keys
 from metering.model.quota import Window
 from metering.store.redis import scripts as loader
@@ -33,6 +35,7 @@ WALKS = int(os.environ.get("WEIGHBRIDGE_WALKS", "5"))
 STEPS, FAULTS, LIMIT, CALLS = 250, 9, 6, 40
 ADMIT, RESOLVE = loader.load("gateway", "admit"), loader.load("gateway", "resolve")
 FAR_MS = 4_000_000_000_000
+TICKET = 17
 CHARGED = {"A": 1, "F": 1, "V": -1, "R": 0}
 
 Step = tuple[Callable[[Any], Awaitable[None]], Any]
@@ -266,18 +269,22 @@ class Walk:
             g.inbox.append((connection, message, reply))
 
     async def script_admit(self, tag: str, worker: str, n: int, count: int) -> tuple[Any, ...]:
-        names = (keys.epoch(self.bucket), keys.versions(self.bucket), keys.marks(self.bucket), self.counter)
-        group = ("t", self.house.org, "1", count, 0, FAR_MS, 1, 4, 1, LIMIT, FAR_MS)
-        return self.answer(await self.redis.eval(ADMIT.body, 4, *names, tag, worker, n, *group))
+        names = (keys.versions(self.bucket), keys.marks(self.bucket), keys.epoch(self.bucket), self.counter)
+        charge = packed_array((1, 2, TICKET, self.house.org, "", 0, FAR_MS, 1, 1, LIMIT, FAR_MS, 0))
+        reply: bytes = await self.redis.eval(ADMIT.body, 4, *names, f"a:{worker}", 1, tag, n, 1, count, charge)
+        if reply[:1] in (b"!", b"?"):
+            return ("unready" if reply[:1] == b"!" else "dead",)
+        granted = int(reply.split()[0])
+        assert granted >= 0, "decided"
+        return ("granted", granted)
 
     async def script_resolve(self, tag: str, worker: str, n: int) -> tuple[Any, ...]:
-        return self.answer(await self.redis.eval(RESOLVE.body, 2, keys.epoch(self.bucket), keys.marks(self.bucket), tag, worker, n))
-
-    def answer(self, reply: list[Any]) -> tuple[Any, ...]:
-        if reply[0].startswith(b"ok"):
-            assert reply[2] == 0, "decided"
-            return ("granted", reply[3])
-        return (reply[0].decode(),)
+        reply = await self.redis.eval(RESOLVE.body, 2, keys.epoch(self.bucket), keys.marks(self.bucket), tag, worker, n)
+        if reply[0] != b"ok":
+            return (reply[0].decode(),)
+        ((ticket, granted),) = said(reply[2])
+        assert (ticket, int(reply[1])) == (TICKET, n)
+        return ("granted", granted)
 
     async def script_settle(self, tag: str, worker: str, seq: int, charged: int, returned: int, moves: int) -> tuple[Any, ...]:
         names = (keys.epoch(self.bucket), keys.marks(self.bucket), keys.live(self.bucket), self.counter)

@@ -215,7 +215,7 @@ class Scripts:
     def pieces(self, group: Group) -> wire.Pieces:
         now = self.now_us // 1000
         start = {"now": now - HOUR_MS, "past": now - 3 * HOUR_MS, "future": now + HOUR_MS}[group.window]
-        expires, version = 4_000_000_000_000, "" if group.version is None else group.version
+        expires, version = 4_000_000_000_000, "" if group.version is None else str(group.version)
         words: list[wire.Word] = [group.ticket, group.org, version, start, start + 2 * HOUR_MS, len(group.limits)]
         for limit in group.limits:
             words += [limit.cost, "" if limit.enforced is None else limit.enforced, expires]
@@ -243,8 +243,11 @@ class Scripts:
         """The raw reply. `held`: this worker's slots before, by key."""
         self.n, self.number = self.n + 1, self.number + 1
         asked = [(self.pieces(group), group.count, self.slot_words(group, held or {})) for group in batch]
-        who, number = wire.who(tag, worker), self.n if n is None else n
-        command = wire.admit_one(who, number, *asked[0]) if len(asked) == 1 else wire.admit_many(BUCKET, who, number, asked)
+        packed_tag, number = wire.bulks((tag,)), wire.number(self.n if n is None else n)
+        if len(asked) == 1:
+            command = wire.admit_one(wire.who(worker), packed_tag, number, *asked[0])
+        else:
+            command = wire.admit(wire.who(worker), [(BUCKET, packed_tag, number, asked)])
         return self.send(command.replace(ADMIT.sha, self.admit_sha))
 
     def say(self, worker: str, slots: dict[int, int], *, number: int | None = None, tag: str = TAG) -> int:

@@ -97,7 +97,7 @@ def test_what_is_owed_is_forgotten_when_it_is_paid_and_not_before(scripts: Scrip
     group = Group("acme", 1, 3, rates=(Rate(0, 1, 1_000_000, 5, 3),))  # five a second: 600 ms for three
     scripts.set_clock(time.time_ns() // 1000)
     scripts.redis.script_load(ADMIT.body.decode())
-    reply = scripts.send(wire.admit_one(wire.who(TAG, "w"), 1, scripts.pieces(group), 3, b""))
+    reply = scripts.send(wire.admit_one(wire.who("w"), wire.bulks((TAG,)), wire.number(1), scripts.pieces(group), 3, b""))
     assert told([group], reply)[0].granted == 3
     left_ms = scripts.redis.pttl(name("r", 0))
     since, debt = (int(word) for word in scripts.redis.get(name("r", 0)).split())
