@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -27,6 +27,13 @@ class Ask:
     key: str = ""
     whose: str = ""
     tenant: str = ""
+
+    @property
+    def head(self) -> bytes:
+        """POST: a gateway or a client may send an idempotent call again, and these are counted."""
+        key = f"X-API-Key: {self.key}\r\n" if self.key else ""
+        tenant = f"X-Tenant-Id: {self.tenant}\r\n" if self.tenant else ""
+        return f"POST {self.path} HTTP/1.1\r\nHost: api\r\n{key}{tenant}Content-Length: 0\r\n\r\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,19 @@ class Crowd:
         await asyncio.gather(*(self._client(queue) for _ in range(self.connections)))
         return self.answers[begun:]
 
+    async def leave(self, asks: Iterable[Ask], patience_seconds: Callable[[], float]) -> None:
+        """Make these calls, and break each connection off after a while, whatever came until then."""
+        queue = iter(asks)
+
+        async def client() -> None:
+            for ask in queue:
+                _, writer = await asyncio.open_connection(*self.address)
+                writer.write(ask.head)
+                await asyncio.sleep(patience_seconds())
+                writer.transport.abort()
+
+        await asyncio.gather(*(client() for _ in range(self.connections)))
+
     def count(self, status: int, *, whose: str | None = None, path: str | None = None) -> int:
         return sum(
             a.status == status and whose in (None, a.ask.whose) and path in (None, a.ask.path) for a in self.answers
@@ -75,10 +95,7 @@ class Crowd:
             streams[1].close()
 
     async def _call(self, ask: Ask, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
-        # POST: a gateway or a client may send an idempotent call again, and these are counted.
-        key = f"X-API-Key: {ask.key}\r\n" if ask.key else ""
-        tenant = f"X-Tenant-Id: {ask.tenant}\r\n" if ask.tenant else ""
-        writer.write(f"POST {ask.path} HTTP/1.1\r\nHost: api\r\n{key}{tenant}Content-Length: 0\r\n\r\n".encode())
+        writer.write(ask.head)
         lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
         body = await reader.readexactly(int(headers["content-length"]))

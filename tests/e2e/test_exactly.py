@@ -134,10 +134,10 @@ class Bench:
             await asyncio.sleep(0.2)
         raise AssertionError("counters and ledger never agree")
 
-    def admitted(self, customer: Customer, path: str | None = None) -> int:
+    def admitted(self, customer: Customer, path: str | None = None, *, grew: bool = False) -> int:
         """What the clients saw answered with 200; all else was refused for a limit, and nothing that was left ever grew."""
         assert {a.status for a in self.crowd.answers} <= {200, 429}, Counter(a.status for a in self.crowd.answers)
-        assert not self.crowd.grew, self.crowd.grew[:5]
+        assert grew or not self.crowd.grew, self.crowd.grew[:5]
         return self.crowd.count(200, whose=customer.id, path=path)
 
 
@@ -276,6 +276,24 @@ async def test_each_of_two_windows_admits_its_limit_while_one_turns_into_the_oth
         failed = bench.crowd.count(500, whose=customer.id)
         assert bench.service.of(customer.id) == old + new + failed
         assert await bench.house.ledger(customer.org) == (old + new, failed)
+
+
+async def test_clients_that_leave_at_any_moment_leave_no_unit_and_no_slot_behind(bench: Bench) -> None:
+    [customer] = await bench.customers("of1000")
+    asks = [ask for path in ("/one", "/slow", "/fail", "/while/slow") for ask in customer.asks(path, 100)]
+    await bench.crowd.leave(bench.shuffled(asks), lambda: bench.rng.choice((0, 0.001, 0.003, 0.01, 0.1)))
+    for _ in range(20):
+        await bench.crowd.make(customer.asks("/one", 100))
+        await asyncio.sleep(0.1)  # what goes back is free again within a second
+    await bench.until_books_agree([customer])
+    charged, returned = await bench.house.ledger(customer.org)
+    assert (charged, await bench.used(customer)) == (1000, [1000])
+    failed = bench.service.of(customer.id, "/fail")
+    assert 1000 + failed - returned <= bench.service.of(customer.id) <= 1000 + returned
+    assert bench.admitted(customer, grew=returned > 0) < 1000
+    scopes = [key async for key in bench.store.scan_iter(keys.in_flight(customer.id, "*"))]
+    held = [int(count) for key in scopes for count in (await bench.store.hgetall(key)).values()]
+    assert not any(held)
 
 
 async def test_after_a_worker_was_killed_the_limit_is_used_up_to_its_last_unit_and_no_further(bench: Bench) -> None:
