@@ -41,7 +41,7 @@ from .limits import make_concurrency
 from .paths import segments_of, shape_of
 from .quotas import make_quotas
 from .route_limits import check_callers, check_tenants, open_charge, route_rates
-from .settle import SettleShape, make_settled
+from .settle import MOST_UNITS, SettleShape, make_settled
 from .shape import read_shape
 from .units import BYTE, base_units
 from .upstreams import make_upstream, origin
@@ -265,10 +265,13 @@ class _Resolver:
         if not isinstance(cost, Amount):
             return cost
         try:
-            return Fixed(base_units(cost, meter) or 0)
+            units = base_units(cost, meter) or 0
         except ValueError as error:
             self._report.fault(where, meter_name, str(error))
             return None
+        if units > MOST_UNITS:
+            self._report.fault(where, meter_name, f"{cost} is more than one call can take ({MOST_UNITS:,})")
+        return Fixed(units)
 
     def _quotas(self, shape: RouteShape, charge: Mapping[str, Cost]) -> tuple[Quota, ...]:
         for quota in shape.quotas:

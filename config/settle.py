@@ -19,7 +19,7 @@ BODY_KINDS = ("json", "sse", "body")
 _FIELDS = ("header", "trailer")
 _FORMS = "header:X-Tokens, trailer:X-Tokens, json:/usage/total_tokens, sse:/usage/total_tokens, or body:/usage/total_tokens for either"
 _MOST_WITHIN = 16 * 2**20  # reading one holds up its worker for some 60 ms
-_MOST_UNITS = 10**12  # of one call
+MOST_UNITS = 10**12  # of one call
 
 
 def is_source(value: Any) -> bool:
@@ -100,6 +100,6 @@ def _units(shape: SettleShape, word: str, written: Amount, meter: Meter, report:
     except ValueError as error:
         report.fault(shape.table, word, str(error))
         return 0
-    if found > _MOST_UNITS:
-        report.fault(shape.table, word, f"{written} is more than one call can take ({_MOST_UNITS:,})")
+    if found > MOST_UNITS:
+        report.fault(shape.table, word, f"{written} is more than one call can take ({MOST_UNITS:,})")
     return found

@@ -11,8 +11,7 @@ from .metrics import GatewayMetrics
 from .outcome import Outcome
 from .recorder import LEFT_BEFORE, Recorder
 from .tally import Template
-
-_MAX_UNITS = 2**53  # the counters are exact up to here
+from .units import MOST_UNITS
 
 
 def cause_of_return(route: Route, outcome: Outcome) -> str:
@@ -113,5 +112,5 @@ def header_units(cost: object, headers: list[tuple[bytes, bytes]] | None) -> int
     for name, value in headers:
         if name.lower() == wanted:
             text = value.strip()
-            return int(text) if text.isdigit() and len(text) < 16 and int(text) < _MAX_UNITS else 0
+            return int(text) if text.isdigit() and len(text) < 16 and int(text) <= MOST_UNITS else 0
     return 0

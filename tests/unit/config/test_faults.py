@@ -50,6 +50,7 @@ def test_a_fault_prints_as_file_line_path_and_sentence() -> None:
 GATEWAY_FAULTS = [
     ("  - {path: /x, chrage: {api: 1}}", "routes[0].chrage", "did you mean `charge`?"),
     ("  - {path: /x, charge: {api: 1.5}}", "routes[0].charge.api", "whole number"),
+    ("  - {path: /x, charge: {api: 1_000_000_000_001}}", "routes[0].charge.api", "more than one call can take"),
     ("  - {path: /x, charge: {api: 5 GB}}", "routes[0].charge.api", "`GB` is no unit for a meter of unit `request`"),
     ("  - {path: /x, charge: {api: bytes}}", "routes[0].charge.api", "weighs bytes"),
     ("  - {path: /x, charge: {bandwidth: messages}}", "routes[0].charge.bandwidth", "counts messages, but `bandwidth` counts bytes"),
