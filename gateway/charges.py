@@ -17,6 +17,7 @@ from metering.model.quota import CLOSED, OPEN, Concurrency, FailureRule, Mode, P
 
 from .bypasses import NO_BYPASS, Bypasses
 from .drawing import Cut, Room, Upload
+from .kept import Kept
 from .limits import Limit, Policy, RateLimit, SlotLimit, blocks_at
 from .tally import Template, next_tid
 from .tenants import TenantNames
@@ -66,7 +67,6 @@ class Charge:
     room: Room | None = None
     drawings: "dict[tuple[tuple[str, ...], int], Charge] | None" = None
     make: "Callable[[str, str], Charge] | None" = None
-    variants: "dict[tuple[str, str], Charge]" = field(default_factory=dict)
     looks: "tuple[Charge, ...] | None" = None  # once it was asked for: what a tunnel asks that goes on (looks.py)
     template: Template = field(init=False)
     plain: bool = field(init=False)
@@ -102,13 +102,15 @@ class Charge:
 
     def variant(self, address: str, tenant: str) -> "Charge":
         """This charge for calls from this address (empty unless `by_address`), of this tenant. Holds as long as this one."""
-        found = self.variants.get((address, tenant))
+        name = (self, address, tenant)
+        found = _variants.known.get(name)
         if found is None:
             assert self.make is not None
-            if len(self.variants) >= VARIANTS_KEPT:
-                self.variants.clear()
-            found = self.variants[address, tenant] = self.make(address, tenant)
+            found = _variants.keep(name, self.make(address, tenant))
         return found
+
+
+_variants = Kept[tuple[Charge, str, str], Charge](VARIANTS_KEPT)  # of all charges together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

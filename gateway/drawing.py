@@ -6,11 +6,12 @@ Pure but for the recorder. Who asks is in draws.py. The bytes of a request whose
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from metering.model.quota import strictest
 
+from .kept import Kept
 from .tally import Template, next_tid
 from .wire import pieces
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .recorder import Recorder
 
 MOST_WHOLE = 10**13  # units that can be asked for at once
-SIZES_KEPT = 256
+SIZES_KEPT = 4_096
 
 
 @dataclass(slots=True, eq=False)
@@ -29,16 +30,16 @@ class Cut:
     inward: tuple[str, ...]
     outward: tuple[str, ...]
     make: "Callable[[int], Charge] | None" = None
-    _sized: "dict[int, Charge]" = field(default_factory=dict)
 
     def sized(self, length: int) -> "Charge | None":
         """The charge of a call whose request has so many bytes; None where they are not drawn."""
-        found = self._sized.get(length)
+        found = _sized.known.get((self, length))
         if found is None and self.make is not None and length <= MOST_WHOLE:
-            if len(self._sized) >= SIZES_KEPT:
-                self._sized.clear()
-            found = self._sized[length] = self.make(length)
+            found = _sized.keep((self, length), self.make(length))
         return found
+
+
+_sized: "Kept[tuple[Cut, int], Charge]" = Kept(SIZES_KEPT)  # of all charges together
 
 
 @dataclass(slots=True, eq=False)
@@ -102,7 +103,7 @@ def _drawing(charge: "Charge", measures: tuple[str, ...], of: Template) -> "Char
     return replace(
         charge, templates=(template,), limits=limits, weighed=(), rule=strictest([x.rule for x in limits if x.enforced is not None]),
         rates=(), slots=(), pieces=pieces(charge.bucket, [x.counter for x in limits], arguments, slots=0),
-        varies=False, make=None, variants={}, policy=None, cut=None, upload=None, drawings=None, room=Room(),
+        varies=False, make=None, policy=None, cut=None, upload=None, drawings=None, room=Room(),
     )  # fmt: skip
 
 

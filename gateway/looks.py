@@ -49,7 +49,7 @@ def _made(charge: Charge) -> tuple[Charge, ...]:
     look = replace(
         charge, limits=limits, weighed=(), settles=(), rule=OPEN, rates=(), slots=(), counted=False, varies=False, policy=None,
         cut=None, upload=None, room=None,
-        drawings=None, make=None, variants={}, looks=(),
+        drawings=None, make=None, looks=(),
         pieces=pieces(charge.bucket, [limit.counter for limit in limits], arguments, slots=0),
     )  # fmt: skip
     return (look,)
