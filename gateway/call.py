@@ -180,7 +180,7 @@ class Call(Transfer):
             self.metered = metered = Metered(*facts)
         else:
             self.tap = reading = Reading(charge.wanted)
-            self.metered = metered = Reserved(*facts, reading, handler.units_unsaid)
+            self.metered = metered = Reserved(*facts, reading, handler, decision.used)
         if charge.cut is not None:
             self.gate = Gate(self, charge, decision)
             self.metered = CutMetered(metered, self.gate)

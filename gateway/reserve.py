@@ -19,22 +19,37 @@ from .units import BROKEN_OFF, Reading
 UNUSED = "unused"
 
 
-class Told(Protocol):
-    """Who hears of an answer that did not say what it was to say."""
+_SCARCE = 8  # calls that would still fit: fewer, and somebody may be waiting for what goes back
 
-    def __call__(self, outcome: Outcome, meter: str, reason: str, charged: int) -> None: ...
+
+class Told(Protocol):
+    """Who hears of settling; gateway.handler.Handler."""
+
+    def units_unsaid(self, outcome: Outcome, meter: str, reason: str, charged: int) -> None:
+        """An answer did not say what it was to say."""
+
+    def ship_soon(self, bucket: int) -> None:
+        """What was settled there is waited for."""
 
 
 class Reserved(Metered):
-    """`reading` is what the answer says, as far as it came."""
+    """`reading` is what the answer says, as far as it came; `used` how the charge's limits stood when it was admitted."""
 
-    __slots__ = ("_reading", "_told")
+    __slots__ = ("_reading", "_told", "_used")
 
     def __init__(
-        self, xid: int, charge: Charge, recorder: Recorder, metrics: GatewayMetrics, beyond: int, reading: Reading, told: Told
+        self,
+        xid: int,
+        charge: Charge,
+        recorder: Recorder,
+        metrics: GatewayMetrics,
+        beyond: int,
+        reading: Reading,
+        told: Told,
+        used: tuple[int, ...] = (),
     ) -> None:
         super().__init__(xid, charge, recorder, metrics, beyond)
-        self._reading, self._told = reading, told
+        self._reading, self._told, self._used = reading, told, used
 
     def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str) -> None:
         """With a cause the whole reserve goes back, and nothing is drawn."""
@@ -50,7 +65,7 @@ class Reserved(Metered):
             self._metrics.settled_units.add(units, meter)
             if reason:
                 self._metrics.unit_faults.add(1, meter, reason)
-                self._told(outcome, meter, reason, units)
+                self._told.units_unsaid(outcome, meter, reason, units)
             if units < cost.reserve:
                 unused[meter] = units - cost.reserve
                 self._metrics.returned_units.add(cost.reserve - units, meter, UNUSED)
@@ -59,6 +74,14 @@ class Reserved(Metered):
                 self._metrics.admitted_units.add(units - cost.reserve, meter)
         if unused or beyond:
             self._recorder.settled(self.xid, charge.template_of(self._beyond), unused, beyond)
+            if self._scarce():
+                self._told.ship_soon(charge.bucket)
+
+    def _scarce(self) -> bool:
+        for limit, used in zip(self._first.limits, self._used, strict=False):
+            if limit.enforced is not None and limit.enforced - used < _SCARCE * limit.cost:
+                return True
+        return False
 
 
 def taken(cost: Settled, reading: Reading, outcome: Outcome) -> tuple[int, str]:

@@ -42,6 +42,13 @@ class Said:
         return self._units
 
 
+class Nobody:
+    """Hears of nothing."""
+
+    def units_unsaid(self, *facts: Any) -> None: ...
+    def ship_soon(self, bucket: int) -> None: ...
+
+
 class Reserving(Worker):
     """A worker whose calls reserve, and take up to `most`."""
 
@@ -58,7 +65,7 @@ class Reserving(Worker):
         if self.in_flight:
             decision, units = self.in_flight.pop(rng.randrange(len(self.in_flight))), rng.randrange(self.most + 1)
             said: Any = Said(units)
-            exchange = Reserved(decision.xid, self.charge, self.recorder, self.metrics, 0, said, lambda *facts: None)
+            exchange = Reserved(decision.xid, self.charge, self.recorder, self.metrics, 0, said, Nobody())
             cause = "5xx" if rng.random() < 0.25 else ""
             self.account[self.name, decision.xid] = 0 if cause else units
             exchange.end(self.charge, Outcome(status=200, first_byte_sent=True), 200, 1, cause)

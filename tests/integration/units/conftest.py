@@ -21,6 +21,9 @@ ROUTES = f"""
   - {{path: /kept, charge: {{tokens: {{reserve: 2_000, settle: "{BODY}"}}}}, return_on: none, timeouts: {{connect: 1s, idle: 300ms}}}}
   - {{path: /slow, charge: {{tokens: {{reserve: 2_000, settle: "{BODY}"}}}}, timeouts: {{connect: 1s, idle: 300ms}}}}
   - {{path: /silent-units, charge: {{tokens: {{reserve: 2_000, settle: "{BODY}"}}}}, upstream: gone}}
+  - path: /cut
+    charge: {{tokens: {{reserve: 2_000, settle: "{BODY}"}}}}
+    quotas: [{{meter: bandwidth, limit: 1_000 B, window: day, mode: hard, at_limit: cut}}]
   - {{path: /fields, charge: {{tokens: {{reserve: 5, settle: "header:X-Tokens"}}, pages: "trailer:X-Pages"}}}}
 """
 

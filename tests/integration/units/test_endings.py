@@ -1,6 +1,7 @@
 """Tokens that answers say, through running workers and a real store: on every ending the reserve is settled or released."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 from collections.abc import Awaitable, Callable
@@ -302,3 +303,36 @@ async def test_a_reserve_that_does_not_fit_is_refused_though_something_is_left(w
     assert (refused.status, details["used"], details["needed"]) == (429, 8_500, RESERVE)
     assert (await way.ask(get(b"/free", key=payer.key))).status == 200  # reserves nothing: passes while anything is left
     await settles(payer, 17_000)
+
+
+async def test_calls_one_after_another_find_room_though_their_reserves_would_not_all_fit(way: Way, origin: Origin, payer: Payer) -> None:
+    """Near the limit what goes back is there for the next call, not a tenth of a second later."""
+    origin.answer = says(ok(usage(42)))
+    for _ in range(40):
+        assert (await way.ask(get(b"/chat", key=payer.key))).status == 200
+    await settles(payer, 40 * 42)
+
+
+# --- beside a quota that cuts ---------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_that_fits_a_byte_quota_is_settled(way: Way, origin: Origin, payer: Payer) -> None:
+    stream = event(b"{}") + event(usage(17)) + event(b"[DONE]")
+    origin.answer = says(STREAM, *(chunk(stream[i : i + 7]) for i in range(0, len(stream), 7)), b"0\r\n\r\n")
+    assert (await way.ask(get(b"/cut", key=payer.key))).body == stream
+    await settles(payer, 17)
+
+
+async def test_an_answer_that_is_cut_off_costs_the_larger_of_reserve_and_what_was_said(way: Way, origin: Origin, payer: Payer) -> None:
+    async def answer(call: Call) -> None:
+        call.send(STREAM + chunk(event(usage(3_000))) + chunk(b": " + b"x" * 2_000 + b"\n\n"))
+        await call.gone()
+
+    origin.answer = answer
+    client = await way.connect()
+    client.send(get(b"/cut", key=payer.key))
+    assert (await client.head()).status == 200
+    with contextlib.suppress(ConnectionError):
+        assert not (await client.rest()).endswith(b"0\r\n\r\n")
+    await settles(payer, 3_000)
+    await settles(payer, 1_000, meter="bandwidth")

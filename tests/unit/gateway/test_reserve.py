@@ -80,6 +80,7 @@ class House:
     directory: Path
     quota: Quota = field(default_factory=lambda: Quota(meter="tokens", limit=10**9, window=Window.HOUR))
     told: list[tuple[str, str, int]] = field(default_factory=list)
+    waited_for: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.clock = FrozenClock(NOW_MS)
@@ -93,13 +94,13 @@ class House:
             id=5, path="/*", upstream="app", charge={"tokens": TOKENS}, return_on=frozenset(("5xx", "timeout", "unreachable"))
         )
 
-    def admit(self, said: Said, beyond: int = 0, **more: Cost) -> Reserved:
+    def admit(self, said: Said, beyond: int = 0, used: tuple[int, ...] = (), **more: Cost) -> Reserved:
         self.route = Route(
             id=5, path="/*", upstream="app", charge={"tokens": TOKENS, **more}, return_on=frozenset(("5xx", "timeout", "unreachable"))
         )
         charge = self.charge()
         xid = self.recorder.granted(charge.template_of(beyond), 1, 1, 1)
-        return Reserved(xid, charge, self.recorder, self.metrics, beyond, said, self._hear)  # type: ignore[arg-type]
+        return Reserved(xid, charge, self.recorder, self.metrics, beyond, said, self, used)  # type: ignore[arg-type]
 
     def charge(self) -> Charge:
         return make_charge(self.org, self.route, "GET", KeyRecord(key_id=9, org_id=""), self.clock.now_ms())
@@ -108,8 +109,11 @@ class House:
         outcome = Outcome(status=status, ended=ended, first_byte_sent=begun)
         exchange.end(self.charge(), outcome, status or 0, 1, cause_of_return(self.route, outcome))
 
-    def _hear(self, outcome: Outcome, meter: str, reason: str, charged: int) -> None:
+    def units_unsaid(self, outcome: Outcome, meter: str, reason: str, charged: int) -> None:
         self.told.append((meter, reason, charged))
+
+    def ship_soon(self, bucket: int) -> None:
+        self.waited_for.append(bucket)
 
     def billed(self) -> dict[str, int]:
         """Measure -> quantity, facts and zeros left out."""
@@ -283,3 +287,13 @@ def test_an_exchange_that_was_given_back_meanwhile_settles_nothing(house: House)
     house.end(exchange)
     assert house.billed() == {"^tokens": RESERVE}
     assert house.moved() == {}
+
+
+@pytest.mark.parametrize(("left", "at_once"), [(8 * RESERVE, False), (8 * RESERVE - 1, True), (0, True)])
+def test_near_a_hard_limit_what_was_settled_is_shipped_at_once(house: House, left: int, *, at_once: bool) -> None:
+    used = tuple((limit.enforced or 0) - left for limit in house.charge().limits)
+    house.end(house.admit(Said(500), used=used))
+    assert (house.waited_for == [house.charge().bucket]) is at_once
+    house.waited_for.clear()
+    house.end(house.admit(Said(RESERVE), used=used))
+    assert house.waited_for == []  # nothing to settle
