@@ -145,13 +145,15 @@ class House:
     folder: Path
     service: str = ""
     doors: list[Door] = field(default_factory=list)
+    script: Any = None  # what the service does now, where a test changes that
     version: int = 0
     _names: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def limits(self, *quotas: Quota, **facts: Any) -> None:
         self.version += 1
         entitlement = Entitlement(
-            org_id=ORG, slug="acme", name="Acme", version=self.version, plan="p", plan_version=1, anchor_ms=0, quotas=quotas, **facts
+            org_id=ORG, slug="acme", name="Acme", version=self.version, plan="p", plan_version=1, quotas=quotas,
+            **{"anchor_ms": 0, **facts},
         )  # fmt: skip
         sha256 = hashlib.sha256(KEY.encode()).hexdigest()
         await publish_orgs(self.store, [(entitlement, [(sha256, KeyRecord(key_id=1, org_id=ORG))])])
