@@ -1,4 +1,4 @@
-"""What can happen to a stream whose bytes are drawn: its limit changes, its window turns, its client leaves, its worker dies, the store goes."""
+"""What can happen to a stream whose bytes are drawn: limits change, windows turn, its client leaves, its worker dies, the store goes."""
 
 import asyncio
 import contextlib

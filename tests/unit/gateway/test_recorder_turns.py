@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.recorder import Recorder, records
-from gateway.tally import Batch, Sums, Tally, Template, replay
+from gateway.tally import Batch, Tally, Template, replay
 from metering.model.clock import FrozenClock
 from metering.store import journal as journals
 
@@ -147,6 +147,22 @@ class Living:
         if xids := sorted(self.recorder.tally.open):
             self.recorder.settled(xids[which % len(xids)], of, unused, beyond)
 
+    def draw(self, which: int, of: Template, units: int, *, by_rule: bool) -> None:
+        if xids := sorted(self.recorder.tally.open):
+            how = self.recorder.drew_by_rule if by_rule else self.recorder.drew
+            how(xids[which % len(xids)], of, self.epoch, self.next_n(), units)
+
+    def use(self, which: int, units: int) -> None:
+        hands = self.recorder.tally.hands
+        if xids := sorted(xid for xid in hands if hands.rows(xid)):
+            xid = xids[which % len(xids)]
+            tid, minute, left = hands.rows(xid)[0]
+            self.recorder.used(xid, tid, minute, min(units, left))
+
+    def give_back(self, which: int) -> None:
+        if xids := sorted(self.recorder.tally.hands):
+            self.recorder.give_back(xids[which % len(xids)])
+
     def resolve(self, count: int) -> None:
         for bucket, n in list(self.recorder.tally.by_rule):
             charged = [(of, count) for of in TEMPLATES if of.bucket == bucket and count]
@@ -171,6 +187,10 @@ _SELDOM: st.SearchStrategy[Step] = st.one_of(
     st.builds(lambda of, k: lambda on: on.recorder.refunded(of, on.epoch, on.next_n(), k), _OF, _COUNT),
     st.builds(lambda of, moved, w: lambda on: on.recorder.progress(1, of, *moved, w), _OF, _MOVED, _WEIGHED),
     st.builds(lambda which, of, w, more: lambda on: on.settled(which, of, w, more), st.integers(0, 9), _OF, _WEIGHED, _WEIGHED),
+    st.builds(lambda which, of, k: lambda on: on.draw(which, of, k, by_rule=False), st.integers(0, 9), _OF, st.integers(1, 9)),
+    st.builds(lambda which, of, k: lambda on: on.draw(which, of, k, by_rule=True), st.integers(0, 9), _OF, st.integers(1, 9)),
+    st.builds(lambda which, k: lambda on: on.use(which, k), st.integers(0, 9), st.integers(1, 9)),
+    st.builds(lambda which: lambda on: on.give_back(which), st.integers(0, 9)),
     st.builds(lambda k: lambda on: on.resolve(k), st.integers(0, 3)),
     st.builds(lambda b: lambda on: on.batches.append(on.recorder.cut(b)), st.sampled_from([7, 8])),
     st.builds(lambda s: lambda on: on.clock.advance(s), st.sampled_from([1, 60, -60])),
@@ -183,8 +203,9 @@ _SELDOM: st.SearchStrategy[Step] = st.one_of(
 STEPS = st.one_of(_GRANTED, _ENDED, _SELDOM)
 
 
-def _facts(tally: Tally) -> tuple[dict[int, Sums], dict[int, int], dict[int, tuple[int, int]], Any, dict[int, int], dict[str, int], int]:
-    return tally.sums, tally.seqs, tally.open, tally.by_rule, tally.last_n, tally.rule_passed, tally.next_xid
+def _facts(tally: Tally) -> tuple[Any, ...]:
+    hands = {xid: tally.hands.rows(xid) for xid in tally.hands}
+    return tally.sums, tally.seqs, tally.open, tally.by_rule, tally.last_n, tally.rule_passed, tally.next_xid, hands
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
