@@ -175,8 +175,9 @@ def _quota(quota: Quota, meters: Mapping[str, Meter]) -> str:
     meter = meters.get(quota.meter)
     then = f", then {shown_amount(quota.then.limit, meter)} by the {quota.then.window}" if quota.then else ""
     stop = f", stops at {shown_amount(quota.stop_at, meter)}" if quota.stop_at is not None else ""
+    cut = ", cut" if quota.at_limit == "cut" else ""
     rule = f", {_rule(quota.on_store_failure)} while the store is away" if quota.on_store_failure else ""
-    return f"{shown_amount(quota.limit, meter)} {quota.mode}{then}{stop}{_shadow(quota.shadow)}{rule}"
+    return f"{shown_amount(quota.limit, meter)} {quota.mode}{then}{stop}{cut}{_shadow(quota.shadow)}{rule}"
 
 
 def shown_amount(base_units: int | None, meter: Meter | None) -> str:

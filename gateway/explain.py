@@ -145,6 +145,8 @@ def _mode(limit: Limit) -> str:
     if limit.quota is None:
         return _COUNTED
     mode = limit.quota.mode.value if limit.main is None else "throttled"
+    if limit.cut is not None:
+        mode += ", cut"
     return f"{mode} (shadow)" if limit.quota.shadow else mode
 
 

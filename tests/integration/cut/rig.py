@@ -76,14 +76,18 @@ class Door:
         )
         self.shipper = Shipper(self.link, self.recorder, self.admission.buckets, lambda _: None, self.admission.epochs.learn)
         self.pulse = Pulse(self.link, name, "worker", self.clock, self.admission.epochs, lambda: [self.shipper])
-        directory_ = Directory(self.link, now_ms=self.clock.now_ms, monotonic=clock.monotonic)
+        self.directory = Directory(self.link, now_ms=self.clock.now_ms, monotonic=clock.monotonic)
         config = GatewayConfig(upstreams={"app": Upstream(name="app", targets=(service,))}, routes=routes)
         self.pool = UpstreamPool(config.upstreams, clock)
         relay = Relay(self.pool, clock)
         world = World(
-            config=config, router=Router(config), relay=relay, identities=Identities(config, directory_, relay.trusted, None), version="1"
+            config=config,
+            router=Router(config),
+            relay=relay,
+            identities=Identities(config, self.directory, relay.trusted, None),
+            version="1",
         )
-        self.handler = Handler(world, directory_, self.admission, self.recorder, self.metrics, Policy(), self.clock)
+        self.handler = Handler(world, self.directory, self.admission, self.recorder, self.metrics, Policy(), self.clock)
         self.handler.ship = self.shipper.cut_and_send
         server = DownstreamServer(self.handler, config.limits, clock, lambda _: None, responses.plain_error)
         self.runner = GatewayRunner(server, shutdown_timeout=1)

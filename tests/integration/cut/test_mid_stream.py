@@ -9,7 +9,11 @@ import pytest
 
 from config.gateway import Fixed, Weighed
 from gateway import adoption
+from gateway.admission import Decision
 from gateway.adoption import Adopter
+from gateway.charges import Charge
+from gateway.drawing import drawing_of
+from gateway.draws import Draw
 from metering.model.clock import SystemClock
 from metering.model.quota import OPEN, FailureRule, Mode, Per, Quota, Then, Window
 
@@ -316,3 +320,35 @@ async def test_an_upload_that_the_service_fails_goes_back_whole(house: House, se
         assert (await one.head()).startswith(b"HTTP/1.1 502")
         assert await agreed(house) == 0
     assert await house.ledger("api") == 0
+
+
+# --- unanswered draws -----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_granted_to_a_stream_that_ended_meanwhile_goes_back(house: House, stream: Any) -> None:
+    await house.limits(bandwidth(100_000))
+    door = await house.open()
+    source, reading = await stream(door)
+    source.say(10_000)
+    await until(lambda: reading.received == 10_000)
+    (xid,) = door.recorder.tally.open
+    drawing = drawing_of(charge_of(door), ("bandwidth",), 0)
+    decided: list[Decision] = []
+    draw = Draw(xid, drawing, 5000, lambda _, decision: decided.append(decision))
+    door.admission.ask(drawing, draw)
+    await asyncio.sleep(0)
+    assert door.admission.buckets[drawing.bucket].under_way is not None
+    draw.gone = True
+    await until(lambda: door.admission.buckets[drawing.bucket].under_way is None)
+    source.say(0)
+    await asyncio.wait_for(reading.done, 20)
+    assert decided == []
+    assert draw.granted == 0
+    assert await agreed(house) == 10_000
+
+
+def charge_of(door: Door) -> Charge:
+    """The ready-made charge of this worker's calls."""
+    (caller,) = door.directory._callers.values()
+    (found,) = caller.org.charges.values()
+    return found

@@ -158,7 +158,6 @@ async def test_two_hundred_exchanges_use_one_quota_up_and_not_a_byte_more(rig: R
     received = sum(each.received for each in seen)
     assert received <= LIMIT
     egress, ingress = await settled(rig, payer)
-    print("left of", LIMIT, ":", LIMIT - egress, "uploads", ingress, service.taken)
     assert received == egress  # what is broken off in its framing still arrives
     assert service.taken <= ingress <= LIMIT // 4
     assert LIMIT - egress < 1_048_576
@@ -186,7 +185,6 @@ async def test_of_a_worker_that_is_killed_under_two_hundred_streams_nothing_is_s
         if egress == LIMIT:
             break
     received = sum(each.received for each in seen)
-    print("counted", egress, "received", received)
     assert received <= egress <= LIMIT
     assert egress - received <= 200 * 262_144  # what the dead one had written down and not sent
     assert egress == LIMIT

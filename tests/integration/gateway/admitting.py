@@ -4,6 +4,7 @@ The scripts ask TIME; here they ask a list that the test sets. Nothing expires o
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -73,6 +74,7 @@ class Group:
     rates: tuple[Rate, ...] = ()
     slots: tuple[Slot, ...] = ()
     ticket: int = 10
+    whole: bool = False  # all of them or none
 
 
 @dataclass
@@ -109,12 +111,16 @@ class Model:
         elif group.window != "now":
             told.status = -1
         else:
+            before = deepcopy(self)
             for _ in range(group.count):
                 refused_by = self.admit_one(group, worker, told)
                 if refused_by:
                     told.refusing = refused_by
                     break
                 told.granted += 1
+            if group.whole and told.refusing:
+                vars(self).update(vars(before))
+                told.granted, told.within, told.unfit = 0, [0] * len(group.throttles), [0] * len(group.rates)
         told.used = [self.counters.get(limit.counter, 0) for limit in group.limits]
         told.used += [self.subs.get(throttle.sub, 0) for throttle in group.throttles]
         told.debts = [int(self.debt(rate) * rate.unit) for rate in group.rates]
@@ -242,7 +248,7 @@ class Scripts:
     ) -> Any:
         """The raw reply. `held`: this worker's slots before, by key."""
         self.n, self.number = self.n + 1, self.number + 1
-        asked = [(self.pieces(group), group.count, self.slot_words(group, held or {})) for group in batch]
+        asked = [(self.pieces(group), -group.count if group.whole else group.count, self.slot_words(group, held or {})) for group in batch]
         packed_tag, number = wire.bulks((tag,)), wire.number(self.n if n is None else n)
         if len(asked) == 1:
             command = wire.admit_one(wire.who(worker), packed_tag, number, *asked[0])

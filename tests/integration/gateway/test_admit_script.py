@@ -64,6 +64,7 @@ def groups(draw: st.DrawFn) -> Group:
         rates=tuple(draw(st.lists(rates, max_size=2, unique_by=lambda r: r.key))) if draw(st.booleans()) else (),
         slots=tuple(draw(st.lists(slots, max_size=2, unique_by=lambda s: s.key))) if draw(st.booleans()) else (),
         ticket=draw(st.sampled_from([10, 20, 30])),
+        whole=draw(st.booleans()),
     )
 
 
