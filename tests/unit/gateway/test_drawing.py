@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from config.gateway import Cost, Fixed, Route, Weighed
+from gateway import drawing
 from gateway.charges import Charge, make_charge
 from gateway.drawing import MOST_WHOLE, SIZES_KEPT, drawing_of, whole
 from gateway.draws import Draw, asked
@@ -66,13 +67,13 @@ def test_a_byte_moves_all_counters_of_its_meter_and_is_refused_by_those_that_cut
         bandwidth(1000, on_store_failure=OPEN), bandwidth(100, at_limit="finish", per=Per.ROUTE, on_store_failure=CLOSED),
         Quota(meter="api", limit=3),
     )  # fmt: skip
-    drawing = drawing_of(of, ("bandwidth",), 0)
-    assert bounds(drawing) == [("bandwidth:o", 1, 1000), ("bandwidth:r5", 1, None)]
-    assert drawing.rule == OPEN  # who lets a call finish has no word in what passes of it
-    assert drawing.template.costs == (("bandwidth", 1),)
-    assert drawing.draws
-    assert not drawing.plain
-    assert drawing_of(of, ("bandwidth",), 0) is drawing
+    byte = drawing_of(of, ("bandwidth",), 0)
+    assert bounds(byte) == [("bandwidth:o", 1, 1000), ("bandwidth:r5", 1, None)]
+    assert byte.rule == OPEN  # who lets a call finish has no word in what passes of it
+    assert byte.template.costs == (("bandwidth", 1),)
+    assert byte.draws
+    assert not byte.plain
+    assert drawing_of(of, ("bandwidth",), 0) is byte
 
 
 def test_of_two_quotas_on_one_counter_the_one_that_cuts_still_cuts_where_it_says() -> None:
@@ -102,9 +103,9 @@ def test_charges_by_length_are_kept_but_for_so_many_and_a_length_beyond_all_sens
     of = charge(bandwidth(10**15))
     assert of.cut is not None
     assert of.cut.sized(MOST_WHOLE + 1) is None
-    for length in range(1, 600):
+    for length in range(1, SIZES_KEPT + 300):
         assert of.cut.sized(length) is not None
-    assert len(of.cut._sized) <= SIZES_KEPT
+    assert len(drawing._sized.known) <= SIZES_KEPT
 
 
 def test_a_test_keys_bytes_are_its_own() -> None:
@@ -115,13 +116,13 @@ def test_a_test_keys_bytes_are_its_own() -> None:
 
 
 def test_blocks_of_equal_charges_are_asked_for_together_and_what_is_wanted_whole_alone() -> None:
-    drawing = drawing_of(charge(bandwidth(1000)), ("bandwidth",), 0)
-    draws = [Draw(xid, drawing, units, lambda *_: None) for xid, units in ((1, 10), (2, 30))]
-    assert asked(drawing, draws) == 40
-    alone = whole(drawing)
+    byte = drawing_of(charge(bandwidth(1000)), ("bandwidth",), 0)
+    draws = [Draw(xid, byte, units, lambda *_: None) for xid, units in ((1, 10), (2, 30))]
+    assert asked(byte, draws) == 40
+    alone = whole(byte)
     assert asked(alone, draws[:1]) == -10
-    assert alone is not drawing
-    assert not drawing.whole
+    assert alone is not byte
+    assert not byte.whole
 
 
 # --- how large a block is -----------------------------------------------------------------------------------------------
