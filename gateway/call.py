@@ -14,7 +14,7 @@ from .admission import Decision, Status
 from .charges import Charge
 from .directory import Caller
 from .downstream import Request
-from .errors import UpstreamBroken, UpstreamTimeout, UpstreamUnreachable
+from .errors import UpstreamBroken, UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
 from .exchange import Metered, cause_of_return
 from .frames import Frames
 from .gate import CutMetered, Gate, sized
@@ -38,6 +38,7 @@ _OUR_NAMES = (b"X-Request-Id", b"traceparent")
 _LIMITED_NAMES = (*_OUR_NAMES, b"RateLimit-Policy", b"RateLimit")
 _UPSTREAM_ERRORS: dict[str, type[WeighbridgeError]] = {
     "unreachable": UpstreamUnreachable,
+    "busy": UpstreamBusy,
     "timeout": UpstreamTimeout,
     "upstream_reset": UpstreamBroken,
     "bad_response": UpstreamBroken,

@@ -160,7 +160,7 @@ class ClientConnection:
             if self._server.draining and self._request is None:
                 self._close()
         except Refusal as refusal:
-            self.refuse(refusal)
+            self.refuse(refusal, data)
         finally:
             self._serving = False
 
@@ -385,8 +385,8 @@ class ClientConnection:
 
     # Ending
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Answer what cannot be served, whether or not its head was understood, and close."""
+    def refuse(self, refusal: Refusal, data: bytes = b"") -> None:
+        """Answer what cannot be served, whether or not its head was understood, and close. `data`: where it was not, its last bytes."""
         if self.gone or self.closing:
             return
         self._server.on_reject(refusal.reason)
@@ -398,6 +398,8 @@ class ClientConnection:
             request.responded = True
             request.buffered.clear()
         body = self._server.error_body(refusal.status, refusal.reason, refusal.message)
+        if request is None and self._parser.asks_for_head_alone(data):
+            body = b""
         self.transport.write(own_response(refusal.status, _JSON, body, self._server.date, False, request))
         self._attached = False
         self._close(linger=True)

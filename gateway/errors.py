@@ -12,6 +12,12 @@ class UpstreamUnreachable(WeighbridgeError):
     code, http_status, retryable = "upstream_unreachable", 502, True
 
 
+class UpstreamBusy(WeighbridgeError):
+    """The service behind the gateway has as many calls as it can take; this one was not charged."""
+
+    code, http_status, retryable = "upstream_busy", 503, True
+
+
 class UpstreamBroken(WeighbridgeError):
     """The service behind the gateway gave no proper answer."""
 

@@ -22,7 +22,9 @@ def cause_of_return(route: Route, outcome: Outcome) -> str:
     """
     if outcome.ended == "client_gone":
         return LEFT_BEFORE if outcome.unsent else ""
-    if outcome.ended in ("unreachable", "timeout"):
+    if outcome.ended in ("unreachable", "busy"):
+        return "unreachable" if "unreachable" in route.return_on else ""
+    if outcome.ended == "timeout":
         return outcome.ended if outcome.ended in route.return_on else ""
     broken = outcome.ended in ("upstream_reset", "bad_response") or (outcome.status or 0) >= 500
     return "5xx" if broken and "5xx" in route.return_on else ""

@@ -127,7 +127,7 @@ class Fields:
     def _read_special(self) -> None:
         """Read what frames and routes the message."""
         seen_host = False
-        upgrade = b""
+        upgrade, codings = b"", list[bytes]()
         for name, value in zip(self.names, self.values, strict=True):
             if name not in SPECIAL and name != b"host":
                 continue
@@ -138,7 +138,7 @@ class Fields:
             elif name == b"content-length":
                 self.content_length = int(value)  # llhttp let only digits pass, once, and not beside Transfer-Encoding
             elif name == b"transfer-encoding":
-                self._read_transfer_encoding(value)
+                codings += value.split(b",")
             elif name == b"connection":
                 self._read_connection(value)
             elif name == b"upgrade":
@@ -147,13 +147,18 @@ class Fields:
                 raise Refusal(417, "expectation_failed", "The only expectation met here is 100-continue.")
             else:
                 self.expect_continue = self.version == "1.1"
+        if codings:
+            self._read_codings([coding.strip(b" \t").lower() for coding in codings])
         if upgrade and self.version == "1.1" and b"upgrade" in self.connection:
             self.upgrade = _protocols(upgrade)
 
-    def _read_transfer_encoding(self, value: bytes) -> None:
+    def _read_codings(self, codings: list[bytes]) -> None:
+        """Where `chunked` is not the last, nobody knows where the body ends (§6.3)."""
         if self.version == "1.0":  # §6.1: its framing is faulty
             raise Refusal(400, "bad_request", "Transfer-Encoding does not belong in HTTP/1.0.")
-        if value.lower() != b"chunked":
+        if codings[-1] != b"chunked" or codings.count(b"chunked") > 1 or b"" in codings:
+            raise Refusal(400, "bad_request", "The request's last transfer coding is not chunked, or not it alone.")
+        if len(codings) > 1:
             raise Refusal(501, "transfer_encoding_not_implemented", "The only transfer coding known here is chunked.")
         self.chunked = True
 

@@ -110,4 +110,4 @@ def verdict(ended: str, status: int | None, count_5xx: bool) -> bool | None:
     """
     if ended == "complete":
         return not (count_5xx and (status or 0) >= 500)
-    return None if ended in ("client_gone", "unreachable", "cut") else False
+    return None if ended in ("client_gone", "unreachable", "busy", "cut") else False

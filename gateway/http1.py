@@ -130,6 +130,10 @@ class RequestParser(Generic[Head]):
         """Whether a part of a head was read."""
         return bool(self._held)
 
+    def asks_for_head_alone(self, data: bytes = b"") -> bool:
+        """Whether what could not be read, `data` behind what is held, begins as a HEAD request: its answer has no body."""
+        return (bytes(self._held[:5]) or data.lstrip(b"\r\n")[:5]) == b"HEAD "
+
     def feed(self, data: bytes) -> tuple[Head | None, int]:
         """Read on. Returns the head once it is complete, and how many bytes of `data` were taken.
 
@@ -238,13 +242,14 @@ class RequestParser(Generic[Head]):
             self._check_size(len(held) if line < 0 else line, len(held))
             return None, len(data)
         self._judge(bytes(held[before:end]))
-        raw = bytes(held[:end])
+        head = self._read(bytes(held[:end]))
         self._held = bytearray()
-        return self._read(raw), end - before
+        return head, end - before
 
     def _judge(self, data: bytes) -> None:
         if self._llhttp is None:
             self._llhttp = httptools.HttpRequestParser(None)
+            self._llhttp.set_dangerous_leniencies(None, None, None, True, True)  # codings and versions are judged here, and in fields.py
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -301,12 +306,12 @@ def _split_line(line: bytes) -> tuple[str, bytes, str]:
         method, target, version = line.split(b" ")
     except ValueError as error:
         raise Refusal(400, "bad_request", "The request line is malformed.") from error
-    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+    if not version.startswith(b"HTTP/1."):
         raise Refusal(505, "version_not_supported", "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
     known = _METHODS.get(method)
     if known is None:
         raise Refusal(501, "method_not_implemented", "The request method is not known here.")
-    return known, target, "1.1" if version == b"HTTP/1.1" else "1.0"
+    return known, target, "1.0" if version == b"HTTP/1.0" else "1.1"  # RFC 9110 §2.5: a later 1.x is read as the latest known
 
 
 def _read_target(method: str, target: bytes) -> tuple[bytes, bytes]:

@@ -16,14 +16,16 @@ from collections.abc import Iterable, Iterator
 
 from config.gateway import Route
 from gateway.headers import VIA, Passage, TrustedProxies
+from gateway.outcome import Ended
 from gateway.transfer import Transfer
-from gateway.upstream import ConnectTimedOut, Target, Unreachable, UpstreamPool, verdict
+from gateway.upstream import Busy, ConnectTimedOut, Target, Unreachable, UpstreamPool, verdict
 from metering.model.clock import Clock
 
 __all__ = ["Relay"]
 
 _SWEEP_SECONDS = 0.2
 _PROGRESS_SECONDS = 1.0
+_ENDINGS: dict[type[Unreachable], Ended] = {ConnectTimedOut: "timeout", Busy: "busy"}
 _PASSAGES_REMEMBERED = 4096
 
 
@@ -95,7 +97,7 @@ class Relay:
                 try:
                     connection = await target.take(route.timeouts.connect_s, fresh=fresh)
                 except Unreachable as error:
-                    failure = error
+                    failure = failure if isinstance(failure, Busy) else error  # where one is merely busy, it is worth asking again
                     if transfer.over:  # its client left meanwhile
                         return
                 else:
@@ -106,7 +108,7 @@ class Relay:
             transfer.cancel()
             raise
         self._pass_on(transfer, None)
-        transfer.end("timeout" if isinstance(failure, ConnectTimedOut) else "unreachable", str(failure))
+        transfer.end(_ENDINGS.get(type(failure) if failure is not None else Unreachable, "unreachable"), str(failure))
 
     def _tries(self, route: Route, chosen: Target) -> Iterator[Target]:
         yield chosen

@@ -12,11 +12,13 @@ from typing import Protocol
 
 import httptools
 
+from gateway.chunked import ChunkedDecoder
 from gateway.reply import ResponseHead, known_heads, remember_head
 
 _MISSES = 16  # after so many heads in a row that were their own, a service's are looked for only so often
 _MAX_HEAD_BYTES = 262_144
 _SWITCHING = 101
+_MAX_CHUNK_LINE = 8_192
 _WRITE_HIGH_WATER_BYTES = 65_536
 
 
@@ -63,6 +65,7 @@ class UpstreamConnection:
     __slots__ = (
         "_begun",
         "_counted",
+        "_decoder",
         "_head_bytes",
         "_headers",
         "_interim",
@@ -98,6 +101,7 @@ class UpstreamConnection:
         self.reused = False
         self.sweeps_idle = 0
         self._misses = 0
+        self._decoder: ChunkedDecoder | None = None
         self.spoiled = self.bodiless = False
         self.keep_alive = True
         self.pieces: list[bytes] = []
@@ -158,10 +162,12 @@ class UpstreamConnection:
     def _begin_parsing(self, data: bytes, block: bytes, taker: ResponseTaker) -> bool:
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
+            self._parser.set_dangerous_leniencies(None, True, None, None, True)  # lengths beside codings, versions: `_fault` judges them
         self._interim = False
         self._head_bytes = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._reason = b""
+        self._decoder = None
         if not self._parse(data, taker):
             return False
         head = self.head
@@ -215,14 +221,16 @@ class UpstreamConnection:
     def _fault(self, head: ResponseHead, version: str) -> str:
         """What llhttp lets pass and we cannot pass on."""
         if b"transfer-encoding" in head.names:
-            values = [
-                value.strip().lower() for (_, value), name in zip(head.fields, head.names, strict=True) if name == b"transfer-encoding"
-            ]
-            if values != [b"chunked"]:
+            values = [value for (_, value), name in zip(head.fields, head.names, strict=True) if name == b"transfer-encoding"]
+            if len(values) > 1 or values[0].strip(b" \t").lower() != b"chunked":
                 return "its transfer coding is not chunked alone"
             if version == "1.0":
                 return "it sent Transfer-Encoding in HTTP/1.0"
-        if version not in ("1.0", "1.1"):
+            if b"content-length" in head.names:
+                return "it sent Content-Length beside Transfer-Encoding"
+            if b"\t" in values[0]:  # whitespace that is no part of it (RFC 9110 §5.5), but llhttp takes it for another coding
+                self._decoder = ChunkedDecoder(_MAX_CHUNK_LINE)
+        if not version.startswith("1."):  # RFC 9110 §2.5: a later 1.x is read as the latest known
             return "its version is none"
         if not 200 <= head.status <= 999:
             return "its status is none"
@@ -267,8 +275,18 @@ class UpstreamConnection:
     def on_body(self, piece: bytes) -> None:
         if self.complete:  # of an answer to HEAD, or of a second answer: neither was asked for
             self.spoiled = True
+        elif self._decoder is not None:
+            self._decode(self._decoder, piece)
         else:
             self.pieces.append(piece)
+
+    def _decode(self, decoder: ChunkedDecoder, piece: bytes) -> None:
+        """Raises BadChunk, which the parser tells of."""
+        pieces, end = decoder.feed(piece)
+        self.pieces += pieces
+        if end is not None:
+            self.complete, self.trailers = True, decoder.trailers
+            self.spoiled = self.spoiled or end < len(piece)
 
     def on_message_complete(self) -> None:
         if self._interim:

@@ -23,8 +23,8 @@ class ConnectTimedOut(Unreachable):
     """No connection to the upstream could be had in time."""
 
 
-class QueueFull(Unreachable):
-    """All connections to the upstream are busy, and so is its queue."""
+class Busy(Unreachable):
+    """All connections to the upstream are busy, and its queue is full or took too long."""
 
 
 class Target:
@@ -160,7 +160,7 @@ class Target:
         its own. `fresh` passes the idle ones over. A failure to connect is counted here, so `ended(None)` is
         enough after it.
 
-        Raises Unreachable, ConnectTimedOut, QueueFull.
+        Raises Unreachable, ConnectTimedOut, Busy.
         """
         if fresh and self.idle and self.open >= self.bound:
             self.idle[0].release(False)
@@ -175,7 +175,7 @@ class Target:
     async def _wait(self, seconds: float) -> UpstreamConnection | None:
         """None is the right to open a connection, already counted in `open`."""
         if len(self.waiters) >= self._queue.most:
-            raise QueueFull("all connections are busy, and too many requests wait for one")
+            raise Busy("all connections are busy, and too many requests wait for one")
         waiter: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
         self.waiters.append(waiter)
         try:
@@ -184,7 +184,7 @@ class Target:
         except BaseException as error:
             self._stop_waiting(waiter)
             if isinstance(error, TimeoutError):
-                raise ConnectTimedOut(f"all connections were busy for {seconds:g} s") from error
+                raise Busy(f"all connections were busy for {seconds:g} s") from error
             raise
 
     def _stop_waiting(self, waiter: "asyncio.Future[UpstreamConnection | None]") -> None:

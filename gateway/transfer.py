@@ -241,7 +241,7 @@ class Transfer(Outcome):
         request = self.request
         self.status, self.response_headers, self.first_byte_sent = head.status, head.fields, True
         request.responded = True
-        keep = self.client.may_keep_alive(request)
+        keep = self.client.may_keep_alive(request) and request.body_ended  # RFC 9112 §9.3: else what comes yet is read by nobody
         parts += self.passage.response(head, *self.to_client(), self.client.date)
         bodiless = connection.bodiless or head.status in _WITHOUT_BODY
         self._chunked_out = not bodiless and head.content_length is None and request.http_version == "1.1"

@@ -14,10 +14,10 @@ from gateway.dial import Address, context
 from gateway.headers import VIA
 from gateway.health import verdict
 from gateway.probes import Probed, Probes
-from gateway.target import ConnectTimedOut, QueueFull, Target, Unreachable
+from gateway.target import Busy, ConnectTimedOut, Target, Unreachable
 from metering.model.clock import Clock
 
-__all__ = ["ConnectTimedOut", "QueueFull", "Target", "Unreachable", "UpstreamPool", "verdict"]
+__all__ = ["Busy", "ConnectTimedOut", "Target", "Unreachable", "UpstreamPool", "verdict"]
 
 _REMEMBERED_SECONDS = 600.0  # a call that was routed before its upstream was removed has found its connection by then
 

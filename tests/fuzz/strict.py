@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e]+) HTTP/(1\.[01])" % TOKEN)
+_REQUEST_LINE = re.compile(rb"(%b) ([\x21-\x7e]+) HTTP/(1\.[0-9])" % TOKEN)
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9][0-9]) ([\t\x20-\x7e\x80-\xff]*)")
 _ANY_STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ?([1-9][0-9][0-9]) ?([^\r\n]*)")
 _REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
@@ -157,7 +157,7 @@ def request_at(data: bytes, at: int) -> tuple[Request, int]:
     fields, at = fields_at(data, at)
     request = Request(fields, method=match[1], target=_origin_form(match[2], match[1]))
     version, hosts = match[3], request.all(b"host")
-    if len(hosts) > 1 or (not hosts and version == b"1.1") or hosts == [b""]:
+    if len(hosts) > 1 or (not hosts and version != b"1.0") or hosts == [b""]:
         raise Fault("not one Host")
     options = request.tokens(b"connection")
     request.ends = b"close" in options or (version == b"1.0" and b"keep-alive" not in options)

@@ -133,7 +133,7 @@ class _Recording:
 
 @dataclass
 class Gateway:
-    """A gateway without metering: its handler forwards, and answers 502 or 504 where there is nothing to pass on."""
+    """A gateway without metering: its handler forwards, and answers 502, 503 or 504 where there is nothing to pass on."""
 
     address: tuple[str, int]
     server: DownstreamServer
@@ -181,7 +181,9 @@ async def gateway() -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
 
                 def finished(self) -> None:
                     if not self.first_byte_sent and self.ended != "client_gone":
-                        self.request.respond(504 if self.ended == "timeout" else 502, [(b"X-Why", self.ended.encode())], b"upstream")
+                        self.request.respond(
+                            {"timeout": 504, "busy": 503}.get(self.ended, 502), [(b"X-Why", self.ended.encode())], b"upstream"
+                        )
                     outcomes.append(self)
                     self.client.end(self.request)
 

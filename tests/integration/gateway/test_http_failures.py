@@ -380,7 +380,7 @@ async def test_connections_to_a_target_are_bounded_and_the_wait_for_one_too(serv
     assert service.connections == 1
     clients[0].send(GET)
     await asyncio.sleep(0.02)
-    assert (await clients[1].ask(GET))[0].startswith(b"HTTP/1.1 504 ")
+    assert (await clients[1].ask(GET))[0].startswith(b"HTTP/1.1 503 ")
 
 
 async def test_kept_connections_are_closed_when_unused(serve, gateway, connect, eventually):

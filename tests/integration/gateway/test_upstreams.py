@@ -247,8 +247,8 @@ async def test_who_waits_too_long_or_finds_the_queue_full_is_told_so_and_the_tar
     await eventually(lambda: target.open == 1)
     waiting.send(GET)
     await eventually(lambda: target.waiters)
-    assert (await refused.ask(GET))[0].startswith(b"HTTP/1.1 502 ")
-    assert (await waiting.answer())[0].startswith(b"HTTP/1.1 504 ")
+    assert (await refused.ask(GET))[0].startswith(b"HTTP/1.1 503 ")
+    assert (await waiting.answer())[0].startswith(b"HTTP/1.1 503 ")
     assert (target.failures, target.is_down, target.in_flight) == (0, False, 1)
 
 

@@ -49,6 +49,7 @@ upstreams:
   tls: {{targets: ["https://localhost:{tls_port}"]}}
   misnamed: {{targets: ["https://127.0.0.2:{tls_port}"]}}
   gone: {{targets: ["http://127.0.0.1:9"]}}
+  single: {{targets: ["http://127.0.0.1:{port}"], max_connections: 1, queue: {{most: 1, timeout: 1s}}}}
 {more_upstreams}
 identity:
   - api_key: {{from: [X-API-Key, bearer]}}
@@ -68,6 +69,7 @@ routes:
   - {{path: /silent, timeouts: {{connect: 1s, idle: 300ms}}}}
   - {{path: /brief, timeouts: {{connect: 1s, idle: 9s, total: 400ms}}}}
   - {{path: /tls, upstream: tls}}
+  - {{path: /single, upstream: single}}
   - {{path: /misnamed, upstream: misnamed}}
 {more_routes}
   - {{path: /*}}

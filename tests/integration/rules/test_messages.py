@@ -77,8 +77,7 @@ async def test_9110_6_5_1_trailers_that_would_frame_route_or_identify_do_not_pas
     async def answer(call: Call) -> None:
         await call.body()
         trailers.extend(await call.trailers())
-        framing = FORBIDDEN[1:]  # to a Content-Length there the answer is 502
-        call.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"ok", trailers=(*framing, b"X-Ok: 1")))
+        call.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"ok", trailers=(*FORBIDDEN, b"X-Ok: 1")))
 
     origin.answer = answer
     answered = await direct.ask(to(b"POST", b"/", CHUNKED) + chunked(b"x", trailers=(*FORBIDDEN, b"X-Sum: 7")))
@@ -344,8 +343,54 @@ async def test_9112_9_3_an_answer_before_the_whole_body_arrives_whole(direct: Wa
     client: Client = await direct.connect()
     client.send(to(b"POST", b"/", b"Content-Length: 1000000") + b"x" * 1000)
     answered = await client.answer()
-    assert (answered.status, answered.body) == (200, b"enough")
+    assert (answered.status, answered.body, answered.says_close) == (200, b"enough", True)
     client.send(get(b"/smuggled") * 100)
     with contextlib.suppress(ConnectionResetError):
         assert await client.closed()
     assert origin.targets == [b"/"]
+
+
+async def test_9112_9_6_an_answer_that_begins_before_the_request_has_ended_says_that_the_connection_closes(
+    direct: Way, origin: Origin
+) -> None:
+    """Also where both come to their end: it was said, so it is done."""
+
+    async def answer(call: Call) -> None:
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        await call.body()
+        call.send(b"k")
+
+    origin.answer = answer
+    client = await direct.connect()
+    client.send(to(b"POST", b"/", b"Content-Length: 6") + b"abc")
+    answered = await client.head()
+    assert answered.says_close
+    client.send(b"def")
+    assert await client.rest() == b"ok"
+    assert origin.calls[0].body_read == b"abcdef"
+
+
+@pytest.mark.parametrize("version", [b"1.2", b"1.9"])
+async def test_9110_2_5_a_later_minor_version_is_read_as_1_1(version: bytes, way: Way, origin: Origin) -> None:
+    client = await way.connect()
+    for _ in range(2):  # and the connection is kept
+        answered = await client.ask(request(start=b"GET / HTTP/" + version))
+        assert (answered.status, answered.raw[:8]) == (200, b"HTTP/1.1")
+    assert [call.line for call in origin.calls] == [b"GET / HTTP/1.1"] * 2
+
+
+async def test_9110_2_5_a_later_minor_version_needs_its_host_as_1_1_does(direct: Way, origin: Origin) -> None:
+    assert (await direct.ask(b"GET / HTTP/1.7\r\n\r\n")).status == 400
+
+
+@pytest.mark.parametrize("coding", [b"chunked \t", b"chunked\t", b"\t chunked\t \t", b"CHUNKED\t "])
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+async def test_9110_5_5_whitespace_around_a_coding_is_no_part_of_it(coding: bytes, size: int, direct: Way, origin: Origin) -> None:
+    raw = to(b"POST", b"/", b"Transfer-Encoding:" + coding) + chunked(b"abc", b"d") + get(b"/next")
+    client = await direct.connect()
+    for at in range(0, len(raw), size):
+        client.send(raw[at : at + size])
+        await client.writer.drain()
+    assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+    first = origin.calls[0]
+    assert (first.all(b"transfer-encoding"), first.body_read, origin.targets) == ([b"chunked"], b"abcd", [b"/", b"/next"])

@@ -47,6 +47,27 @@ async def test_a_faulty_head_never_reaches_the_service_through_nginx(case: Bad, 
         assert all(byte == 9 or 32 <= byte != 127 for line in seen[0].lines for byte in line)
 
 
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HEAD / HTTP/1.1\r\nHost : a\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"\r\nHEAD / HTTP/1.1\r\nX: a\x00\r\n\r\n",
+        b"HEAD / HTTP/4.0\r\nHost: a\r\n\r\n",
+    ],
+    ids=["a space before a colon", "two Hosts", "a control byte", "another version"],
+)
+async def test_9110_9_3_2_a_faulty_head_request_is_refused_without_a_body(raw: bytes, size: int, direct: Way, origin: Origin) -> None:
+    client = await direct.connect()
+    for at in range(0, len(raw), size):
+        client.send(raw[at : at + size])
+        await client.writer.drain()
+    head, end, body = (await client.rest()).partition(b"\r\n\r\n")
+    assert (head[:10], end, body) == (b"HTTP/1.1 5" if b"/4.0" in raw else b"HTTP/1.1 4", b"\r\n\r\n", b"")
+    assert b"\r\nConnection: close" in head
+
+
 @pytest.mark.parametrize("name", SPLIT)
 async def test_a_faulty_head_is_refused_however_it_is_cut_up(name: str, direct: Way, origin: Origin) -> None:
     client = await direct.connect()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from .parties import Origin, Way, get, post
+from .parties import Call, Origin, Way, code_of, get, post, until
+from .rig import Payer
 
 EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 ANSWERS = {
@@ -52,7 +53,9 @@ NONSENSE = {
     "status 99": b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
     "101 unasked": b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nabc",
     "a head without end": b"HTTP/1.1 200 OK\r\n" + b"A: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 10_000,
-    "a length in a trailer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nContent-Length: 9\r\n\r\n",
+    "chunks that are none behind a tab": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\n\r\nx\r\nok\r\n0\r\n\r\n",
+    "gzip behind chunked and a tab": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t, gzip\r\n\r\n0\r\n\r\n",
+    "both framings and a tab": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\t\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
     "nothing": b"\r\n",
 }  # fmt: skip
 
@@ -68,6 +71,64 @@ async def test_9110_15_6_3_what_is_no_answer_is_a_502(answer: bytes, way: Way, o
 async def test_9112_2_3_an_answer_in_another_version_is_a_502(direct: Way, origin: Origin) -> None:
     origin.says(b"HTTP/2.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
     assert (await direct.ask(get())).status == 502
+
+
+@pytest.mark.parametrize("coding", [b"chunked\t", b"chunked \t ", b"\tCHUNKED\t"])
+@pytest.mark.parametrize("size", [1, 5, 1_000])
+async def test_9110_5_5_whitespace_around_a_services_coding_is_no_part_of_it(coding: bytes, size: int, direct: Way, origin: Origin) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding:" + coding + b"\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-Sum: 7\r\n\r\n"
+
+    async def answer(call: Call) -> None:
+        for at in range(0, len(raw), size):
+            call.send(raw[at : at + size])
+            await call.writer.drain()
+        await call.gone()
+
+    origin.answer = answer
+    client = await direct.connect()
+    for _ in range(2):  # the client's connection is kept
+        answered = await client.ask(get())
+        assert (answered.status, answered.body, answered.trailers) == (200, b"abc", [b"X-Sum: 7"])
+
+
+async def test_9110_6_5_1_a_length_in_an_answers_trailers_is_dropped(way: Way, origin: Origin) -> None:
+    trailers = b"X-A: 1\r\nContent-Length: 9\r\nX-B: 2\r\n"
+    origin.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + trailers + b"\r\n")
+    client = await way.connect()
+    for _ in range(2):
+        answered = await client.ask(get(b"/", b"TE: trailers", b"Connection: TE"))
+        assert (answered.status, answered.body, answered.trailers) == (200, b"ok", [b"X-A: 1", b"X-B: 2"])
+    assert origin.connections == 1
+
+
+async def test_9110_2_5_a_services_later_minor_version_is_read_as_1_1(direct: Way, origin: Origin) -> None:
+    origin.says(b"HTTP/1.2 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    client = await direct.connect()
+    for _ in range(2):
+        answered = await client.ask(get())
+        assert (answered.raw[:12], answered.body) == (b"HTTP/1.1 200", b"ok")
+    assert origin.connections == 1
+
+
+async def test_9110_15_6_4_a_service_that_has_as_many_calls_as_it_may_is_a_503_that_says_when_to_return(
+    way: Way, origin: Origin, payer: Payer
+) -> None:
+    """One call at a time, and one that waits: the next finds the queue full, and the one that waits waits too long."""
+
+    async def answer(call: Call) -> None:
+        await call.gone()
+
+    origin.answer = answer
+    busy, waiting = await way.connect(), await way.connect()
+    busy.send(get(b"/single", key=payer.key))
+    await until(lambda: origin.calls)
+    waiting.send(get(b"/single", key=payer.key))
+    refused = await way.ask(get(b"/single", key=payer.key))
+    for answered in (refused, await waiting.answer()):
+        assert (answered.status, code_of(answered.body)) == (503, "upstream_busy")
+        assert int(answered[b"retry-after"] or 0) >= 1
+    busy.leave()
+    await payer.pays(api=1)  # who left pays; who found no place does not
 
 
 async def test_9112_4_no_control_bytes_in_the_reason_of_an_interim_answer(direct: Way, origin: Origin) -> None:

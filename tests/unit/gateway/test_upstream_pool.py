@@ -7,7 +7,7 @@ import pytest
 from config.gateway import Ejection, Health, Queue, Tls, Upstream
 from gateway.dial import Address
 from gateway.service import UpstreamConnection
-from gateway.upstream import ConnectTimedOut, QueueFull, Target, UpstreamPool
+from gateway.upstream import Busy, Target, UpstreamPool
 from metering.model.clock import FrozenClock
 
 
@@ -86,7 +86,7 @@ async def test_who_waits_gets_the_next_connection_that_comes_back(clock):
 async def test_the_wait_is_bounded_and_leaves_nothing_behind(clock):
     target = only(clock)
     busy, _ = lend(target), lend(target)
-    with pytest.raises(ConnectTimedOut):
+    with pytest.raises(Busy):
         await target.take(0.01)
     busy.release(True)
     assert target.take_idle() is busy
@@ -97,14 +97,14 @@ async def test_the_wait_is_bounded_and_leaves_nothing_behind(clock):
 async def test_the_queues_own_time_stands_above_the_time_to_connect(clock):
     target = only(clock, queue=Queue(timeout_s=0.01))
     lend(target), lend(target)
-    with pytest.raises(ConnectTimedOut, match=r"busy for 0\.01 s"):
+    with pytest.raises(Busy, match=r"busy for 0\.01 s"):
         await target.take(60)
 
 
 async def test_a_call_that_waited_in_vain_says_nothing_bad_of_the_target(clock):
     target = only(clock)
     lend(target), lend(target)
-    with pytest.raises(ConnectTimedOut):
+    with pytest.raises(Busy):
         await target.take(0.01)
     assert target.failures == 0
     assert not target.is_down
@@ -139,7 +139,7 @@ async def test_too_many_who_wait_are_refused_at_once(clock):
     lend(target), lend(target)
     waiting = asyncio.ensure_future(target.take(5))
     await asyncio.sleep(0)
-    with pytest.raises(QueueFull):
+    with pytest.raises(Busy):
         await target.take(5)
     waiting.cancel()
 
