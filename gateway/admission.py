@@ -37,6 +37,7 @@ class _Call:
     epoch: int
     groups: list[Group]
     size: int  # calls
+    names: int  # keys
 
 
 @dataclass(slots=True)
@@ -144,13 +145,11 @@ class Admission:
             self._link.call(self._pack(turn), partial(self._admitted, turn))
 
     def _begin(self, state: BucketState, tag: str) -> bool:
-        groups = take(state.waiting, wire.CALLS_A_SCRIPT)
+        groups = take(state.waiting, wire.CALLS_A_SCRIPT, wire.KEYS_A_SCRIPT)
         if not groups:
             return False
         state.n += 1
-        state.under_way = _Call(
-            state.n, tag, state.epoch, groups, len(groups[0][1]) if len(groups) == 1 else sum(len(a) for _, a in groups)
-        )
+        state.under_way = _Call(state.n, tag, state.epoch, groups, *_sizes(groups))
         for charge, _ in groups:
             if charge.counted:
                 for template in charge.templates:
@@ -450,16 +449,24 @@ def _tag_word(state: BucketState, tag: str) -> bytes:
     return state.tag_word[1]
 
 
+def _sizes(groups: list[Group]) -> tuple[int, int]:
+    if len(groups) == 1:
+        charge, askers = groups[0]
+        return len(askers), charge.pieces.key_count
+    return sum([len(askers) for _, askers in groups]), sum([charge.pieces.key_count for charge, _ in groups])
+
+
 def _scripts(begun: list[BucketState]) -> list[Turn]:
     """One script for all buckets of a turn, or several where the calls are very many."""
     turns: list[Turn] = []
-    room = 0
+    calls = names = 0
     for state in begun:
         call = state.under_way
         assert call is not None
-        if room < call.size:
+        calls += call.size
+        names += call.names
+        if calls > wire.CALLS_A_SCRIPT or names > wire.KEYS_A_SCRIPT or not turns:
             turns.append([])
-            room = wire.CALLS_A_SCRIPT
+            calls, names = call.size, call.names
         turns[-1].append((state, call))
-        room -= call.size
     return turns

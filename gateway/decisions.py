@@ -65,15 +65,19 @@ class Awaiting:
 Group = tuple[Charge, list[Asker]]  # equal calls that wait
 
 
-def take(waiting: dict[Charge, list[Asker]], most: int) -> list[Group]:
-    """Groups in order of arrival, at most `most` calls; those whose client left are dropped."""
+def take(waiting: dict[Charge, list[Asker]], most: int, most_keys: int) -> list[Group]:
+    """Groups in order of arrival, at most `most` calls, of at most `most_keys` keys; those whose client left are dropped."""
     if len(waiting) == 1:
         charge, askers = waiting.popitem()
         if len(askers) == 1:
             return [] if askers[0].gone else [(charge, askers)]
         waiting[charge] = askers
-    groups, taken = [], 0
+    groups: list[Group] = []
+    taken = names = 0
     for charge in list(waiting):
+        names += charge.pieces.key_count
+        if names > most_keys and groups:
+            break
         askers = [a for a in waiting.pop(charge) if not a.gone]
         if taken + len(askers) > most:
             waiting[charge] = askers[most - taken :]

@@ -45,6 +45,7 @@ class _Counts(dict[int, bytes]):
 
 
 CALLS_A_SCRIPT = 256
+KEYS_A_SCRIPT = 7_000  # with an epoch for each bucket below the 8,000 values that Lua takes at once
 COUNTS = _Counts((count, bulks((count,))) for count in range(CALLS_A_SCRIPT + 1))
 _ONE = COUNTS[1]
 _OWN = tuple(bulks((keys.versions(bucket), keys.marks(bucket))) for bucket in range(keys.BUCKETS))

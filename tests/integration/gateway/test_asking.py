@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from config.gateway import Fixed, Route
 from gateway.admission import Decision, Status
+from gateway.charges import make_anonymous_charge, make_charge
 from metering.model import keys
-from metering.model.quota import CLOSED
+from metering.model.apikey import KeyRecord
+from metering.model.entitlement import Entitlement
+from metering.model.quota import CLOSED, Per, Quota, Window
 from tests.integration.test_counting import LIMIT, ORG, Worker
 
 
@@ -152,3 +156,25 @@ async def test_where_nothing_can_be_written_down_everybody_who_waits_is_refused(
         worker.admission.ask(worker.charge, asker)
     await until(lambda: all(asker.decisions for asker in askers))
     assert {asker.decisions[0].rule for asker in askers} == {"journal"}
+
+
+async def test_calls_of_many_kinds_with_many_limits_each_are_more_than_one_script_takes(worker: Worker) -> None:
+    """A script hands all its keys to one command, and Lua takes so many values at a time."""
+    acme = Entitlement(org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=0)
+    route = Route(id=1, path="/*", upstream="app", charge={f"m{i}": Fixed(1) for i in range(35)})
+    now_ms = worker.clock.now_ms()
+    charges = [make_charge(acme, route, "GET", KeyRecord(key_id=i, org_id=""), now_ms) for i in range(260)]
+    others = Route(
+        id=2,
+        path="/*",
+        upstream="app",
+        charge=route.charge,
+        auth="none",
+        quotas=tuple(Quota(meter=meter, limit=9, window=Window.HOUR, per=Per.ADDRESS, routed=True) for meter in route.charge),
+    )
+    charges += [make_anonymous_charge(others, "GET", f"192.0.2.{i}", now_ms) for i in range(250)]  # each in a bucket of its own, or nearly
+    askers = [Asker() for _ in charges]
+    for charge, asker in zip(charges, askers, strict=True):
+        worker.admission.ask(charge, asker)
+    await until(lambda: all(asker.decisions for asker in askers))
+    assert {asker.decisions[0].status for asker in askers} == {Status.ADMITTED}
