@@ -102,6 +102,12 @@ class Settings:
     )
     drain_seconds: int = _a("WEIGHBRIDGE_DRAIN_SECONDS", "How long a stopping gateway waits for calls under way.", whole(0, 3_600), 30)
     store_deadline_ms: int = _a("WEIGHBRIDGE_STORE_DEADLINE_MS", "Longest wait for Redis; then a rule decides.", whole(1, 60_000), 50)
+    remembered_organizations: int = _a(
+        "WEIGHBRIDGE_REMEMBERED_ORGANIZATIONS",
+        "Organizations, and as many keys, that each worker keeps in memory, some 6 KB each; others are read again.",
+        whole(100, 10_000_000),
+        25_000,
+    )
     flush_interval_seconds: int = _a("WEIGHBRIDGE_FLUSH_INTERVAL", "Seconds from Redis to Postgres.", whole(1, 3_600), 60)
     report_interval_seconds: int = _a("WEIGHBRIDGE_REPORT_INTERVAL", "Seconds between overage reports to Stripe.", whole(1, 86_400), 3_600)
     retention_days: int = _a("WEIGHBRIDGE_RETENTION_DAYS", "Raw usage is kept so long, or longer.", whole(100, 36_500), 100)

@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -186,8 +187,14 @@ def policy_of(charge: Charge) -> Policy:
             rates.append((i, name, rate))
             texts.append(f'{name};q={rate.rate.limit};w={seconds};qu="{_unit(rate.rate.meter or "api")}"{burst}')
     text = ", ".join(texts).encode()
-    charge.policy = Policy(text, b"\r\nRateLimit-Policy: %b\r\nRateLimit: " % text, tuple(quotas), tuple(rates))
+    charge.policy = _policy(text, tuple(quotas), tuple(rates))
     return charge.policy
+
+
+@lru_cache(maxsize=1_024)
+def _policy(text: bytes, quotas: tuple[tuple[int, str, int, int], ...], rates: tuple[tuple[int, str, RateLimit], ...]) -> Policy:
+    """Organizations of one plan, in equal periods, are told the same; it is held once."""
+    return Policy(text, b"\r\nRateLimit-Policy: %b\r\nRateLimit: " % text, quotas, rates)
 
 
 def _unit(meter: str) -> str:

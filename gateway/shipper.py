@@ -19,7 +19,7 @@ from .tally import Batch
 
 log = logging.getLogger("weighbridge.gateway")
 EVERY_BUCKET = range(keys.BUCKETS)
-KEPT_ROWS = 500_000  # ledger rows kept in memory for a replay; beyond, a replay reads the journal
+KEPT_ROWS = 100_000  # ledger rows kept in memory for a replay; beyond, a replay reads the journal
 
 
 class _Lane:

@@ -78,6 +78,14 @@ class Template:
                 self._rows = rows
         return rows
 
+    @property
+    def has_rows(self) -> bool:
+        return self._rows is not None
+
+    def forget_rows(self, before: int) -> None:
+        if self._rows is not None and self._rows.minute < before:
+            self._rows = None
+
     def record(self) -> Record:
         costs, counters = [list(c) for c in self.costs], {m: [list(c) for c in cs] for m, cs in self.counters.items()}
         record = ["T", self.tid, self.org_id, self.bucket, self.key_id, self.route_id, self.method, self.period_start, costs, counters]
@@ -193,6 +201,8 @@ class Tally:
         self.next_xid = 1
         self.hands = Hands()
         self._sums: dict[int, Sums] = {}
+        self._minute = 0
+        self._named_rows: list[Template] = []  # who has fields of that minute
         self._running: dict[int, list[Running]] = {}  # bucket -> what is not folded into its sums yet
 
     def apply(self, record: Record) -> Batch | None:
@@ -209,7 +219,18 @@ class Tally:
             self._fold(running)
         else:
             self._running.setdefault(running.template.bucket, []).append(running)
+        if minute > self._minute:
+            self._forget_rows(minute)
+        if not running.template.has_rows:
+            self._named_rows.append(running.template)
         running.minute, running.epoch, running.opened = minute, epoch, (running.template.tid, minute)
+
+    def _forget_rows(self, minute: int) -> None:
+        """The fields of a minute that has passed: most who called then will not call again soon."""
+        for template in self._named_rows:
+            template.forget_rows(minute)
+        self._named_rows.clear()
+        self._minute = minute
 
     def _settle(self, bucket: int) -> None:
         for running in self._running.pop(bucket, ()):

@@ -103,7 +103,9 @@ class Worker:
         self._admission = Admission(self._link, self._recorder, grace, on_epoch=self._epoch_changed, metrics=self._metrics)
         self._shipper = Shipper(self._link, self._recorder, self._admission.buckets, self._synced, self._admission.epochs.learn)
         self.pulse = Pulse(self._link, self.name, "worker", self.clock, self._admission.epochs, lambda: [self._shipper])
-        self._directory = Directory(self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic)
+        self._directory = Directory(
+            self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic, most=settings.remembered_organizations
+        )
         self._bypasses = Bypasses(self._link, lambda: self._handler.forget_charges())
         self._key_sets = KeySets(self.clock.monotonic)
         self._tokens: Tokens | None = None

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
+from sys import intern
 from typing import Any
 
 from .quota import Concurrency, FailureRule, Mode, Per, Quota, Rate, Then, Window, replace_concurrency, replace_quotas, replace_rates
 
+_MOST_EQUAL = 4_096
 _ORG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -167,12 +169,24 @@ def to_json(e: Entitlement) -> dict[str, Any]:
     }  # fmt: skip
 
 
+_equal: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+
+
+def _shared(limits: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Organizations of one plan have equal limits: they are held once."""
+    if not limits:
+        return ()
+    if len(_equal) >= _MOST_EQUAL:
+        _equal.clear()
+    return _equal.setdefault(limits, limits)
+
+
 def from_json(d: dict[str, Any]) -> Entitlement:
     """What was written before there were rates reads as having none."""
     return Entitlement(
-        org_id=d["org"], slug=d["slug"], name=d["name"], version=d["v"], plan=d["plan"], plan_version=d["plan_version"],
-        anchor_ms=d["anchor_ms"], refused=d.get("refused"), quotas=tuple(_quota_from_json(q) for q in d["quotas"]),
+        org_id=d["org"], slug=d["slug"], name=d["name"], version=d["v"], plan=intern(d["plan"]), plan_version=d["plan_version"],
+        anchor_ms=d["anchor_ms"], refused=d.get("refused"), quotas=_shared(tuple(_quota_from_json(q) for q in d["quotas"])),
         overrides=tuple(_override_from_json(o) for o in d["overrides"]),
-        rates=tuple(_rate_from_json(r) for r in d.get("rates", ())),
-        concurrency=tuple(_concurrency_from_json(c) for c in d.get("concurrency", ())),
+        rates=_shared(tuple(_rate_from_json(r) for r in d.get("rates", ()))),
+        concurrency=_shared(tuple(_concurrency_from_json(c) for c in d.get("concurrency", ()))),
     )  # fmt: skip
