@@ -24,6 +24,7 @@ from .charges import Charge
 from .strangers import Strangers
 
 MISS_WAIT_SECONDS = 0.3  # control answers a miss within milliseconds, or is away
+STORE_WAIT_SECONDS = 0.5  # from the loss of the connection on
 NEGATIVE_SECONDS = 5.0
 UNKNOWN_REMEMBERED = 10_000
 ASKED_AT_MOST = 10_000
@@ -182,7 +183,7 @@ class Directory:
     async def _look_for_org(self, name: str, ref: str, address: str) -> Org:
         async with self.strangers.look(address):
             try:
-                org: Org = await self._store_says(self._read_member(ref))
+                org: Org = await self._store_says(lambda: self._read_member(ref))
             except Unauthorized:
                 self._remember_unknown(name)
                 raise
@@ -191,17 +192,24 @@ class Directory:
     async def _reread(self, caller: Caller) -> Caller:
         if caller.key.kind is not Kind.TOKEN:
             return await self._fetch(caller.key.kind, caller.name.partition(":")[2])
-        org = await self._store_says(self._read_org(caller.key.org_id))
+        org = await self._store_says(lambda: self._read_org(caller.key.org_id))
         return Caller(caller.name, caller.key, org, caller.tenant)  # for this call: whether the token is still good, tokens.py knows
 
     async def _fetch(self, kind: Kind, sha256_hex: str) -> Caller:
         name = _name(kind, sha256_hex)
-        key = await self._store_says(self._read_key(name, kind, sha256_hex))
-        return self.keep(Caller(name, key, await self._store_says(self._read_org(key.org_id))))
+        key = await self._store_says(lambda: self._read_key(name, kind, sha256_hex))
+        return self.keep(Caller(name, key, await self._store_says(lambda: self._read_org(key.org_id))))
 
-    async def _store_says(self, reading: Awaitable[Any]) -> Any:
+    async def _store_says(self, read: Callable[[], Awaitable[Any]]) -> Any:
+        """What was read. No rule can decide for whom nobody knows, so a store that was lost just now (it forked, it failed over)
+        is given a moment; one that stays away costs nobody a wait."""
         try:
-            return await reading
+            try:
+                return await read()
+            except LinkLost:
+                if not await self._link.regained(STORE_WAIT_SECONDS):
+                    raise
+                return await read()
         except (LinkLost, hiredis.ReplyError) as exc:  # away, or full, loading, demoted: it cannot say
             raise StoreUnavailable("this key is not known here yet, and the store that knows it is away", rule="closed") from exc
 

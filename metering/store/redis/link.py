@@ -5,6 +5,7 @@ What was sent on a lost connection may still run; whoever cares asks (gateway/ad
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -124,6 +125,8 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._down = asyncio.Event()
         self._closing = False
+        self._lost_at = 0.0
+        self._stands = asyncio.Event()
         self.server: Server | None = None
         self.last_error = ""
         self.on_replies: Callable[[], None] = lambda: None  # runs after each read, when the callbacks of its replies have
@@ -156,6 +159,15 @@ class Link:
         if self._wire is not None:
             self._wire.abort()
 
+    async def regained(self, seconds: float) -> bool:
+        """Whether a connection that was lost is there again so many seconds after its loss at most; at once where that is longer ago."""
+        left = self._lost_at + seconds - asyncio.get_running_loop().time()
+        if self.server is None and left > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._stands.wait()
+        return self.server is not None
+
     async def execute(self, *args: str | bytes | int | float) -> Reply:
         """One command, awaited. Raises LinkLost or hiredis.ReplyError."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -177,6 +189,7 @@ class Link:
             attempt = 0
             self.server = server
             self._on_up(server)
+            self._stands.set()
             await self._watch()
 
     async def _connect(self) -> Server:
@@ -230,6 +243,8 @@ class Link:
         self._down.set()
         if self.server is not None:
             self.server = None
+            self._stands.clear()
+            self._lost_at = asyncio.get_running_loop().time()
             if not self._closing:
                 self._on_down()
 

@@ -34,9 +34,16 @@ class Store:
         self.asked: list[str] = []
         self.commands: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
+        self.regains = False
         self.on_question: Callable[[str], None] = lambda question: None
         self.gate = asyncio.Event()
         self.gate.set()
+
+    async def regained(self, seconds: float) -> bool:
+        """Whether the connection is there again: then what had failed goes well."""
+        if self.regains:
+            self.failure = None
+        return self.regains
 
     async def execute(self, *args: Any) -> bytes | int | None:
         self.commands.append(args)
@@ -496,6 +503,12 @@ async def test_a_refresh_of_a_revoked_key_is_refused(desk: Desk) -> None:
 
 
 # --- the store is away, or not whole ------------------------------------------------------------------------------------
+
+
+async def test_a_new_key_waits_for_a_store_that_was_lost_for_a_moment(desk: Desk) -> None:
+    desk.store.publish(KEY)
+    desk.store.failure, desk.store.regains = LinkLost("gone"), True
+    assert (await desk.ask()).key.org_id == ORG
 
 
 @pytest.mark.parametrize("failure", [LinkLost("gone"), hiredis.ReplyError("OOM command not allowed"), hiredis.ReplyError("LOADING")])
