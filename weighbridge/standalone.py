@@ -24,6 +24,7 @@ log = logging.getLogger("weighbridge.standalone")
 
 _LOOK_SECONDS, _FOLD_SECONDS = 1.0, 20.0
 _LEASE_MS = 15_000
+_BUCKETS_A_FOLD, _ROWS_A_STEP = 8, 500  # every bucket about every ten minutes
 KEPT_MINUTES = 6 * 60  # of usage in the live hash
 
 
@@ -42,6 +43,7 @@ class Standalone:
     ) -> None:
         self._client, self._clock, self._dropped = client, clock, dropped
         self._checkpoint = Checkpoint(journal_dir)
+        self._next_bucket = 0  # to look for old rows in
         self._recovery = Recovery(self._checkpoint, client, clock, republish)
 
     async def begin(self) -> None:
@@ -83,16 +85,25 @@ class Standalone:
         await self._trim()
 
     async def _trim(self) -> None:
-        """Nobody drains a gateway alone, so what is older than a few hours is dropped, and counted."""
+        """Nobody drains a gateway alone, so what is older than a few hours is dropped, and counted.
+
+        Some buckets at a time and each in small steps: a store that lists millions of rows at once answers nobody meanwhile.
+        """
         oldest = self._clock.now_ms() // 60_000 - KEPT_MINUTES
-        pipe = self._client.pipeline(transaction=False)
-        for bucket in range(keys.BUCKETS):
-            pipe.hkeys(keys.live(bucket))
         dropped = 0
-        for bucket, fields in enumerate(await pipe.execute()):
-            old = [field for field in fields if field != b"!" and parse(field.decode()).minute < oldest]
-            if old:
-                dropped += await self._client.hdel(keys.live(bucket), *old)
+        for bucket in range(self._next_bucket, self._next_bucket + _BUCKETS_A_FOLD):
+            name = keys.live(bucket % keys.BUCKETS)
+            cursor = -1
+            while cursor:
+                cursor, fields = await self._client.hscan(name, max(cursor, 0), count=_ROWS_A_STEP)
+                old = [each for each in map(_text, fields) if each != "!" and parse(each).minute < oldest]
+                if old:
+                    dropped += await self._client.hdel(name, *old)
+        self._next_bucket = (self._next_bucket + _BUCKETS_A_FOLD) % keys.BUCKETS
         if dropped:
             self._dropped(dropped)
             log.info("%d rows of usage older than %d hours left the store; a gateway alone bills nobody", dropped, KEPT_MINUTES // 60)
+
+
+def _text(field: bytes | str) -> str:
+    return field.decode() if isinstance(field, bytes) else field
