@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import re
 import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from .conftest import CERTIFICATE, Exchange, Nginx, ScriptedGateway, Start, command, laid_out
+from .conftest import CERTIFICATE, SHIPPED, Exchange, Nginx, ScriptedGateway, Start, command, laid_out
 
 GET = b"GET %b HTTP/1.1\r\nHost: api.example.com:8443\r\nConnection: close\r\n%b\r\n"
 
@@ -164,6 +165,12 @@ async def test_a_client_that_leaves_ends_the_call_at_the_gateway(nginx: Nginx, g
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"a" * 10_000), "431", "headers_too_large"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400", "bad_request"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400", "bad_request"),
+        (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "405", "method_not_allowed"),
+        (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "405", "method_not_allowed"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", "501", "transfer_encoding_not_implemented"),
+        (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", "505", "version_not_supported"),
+        (b"GET /.weighbridge/502 HTTP/1.1\r\nHost: a\r\n\r\n", "404", "not_found"),
+        (b"GET /.weighbridge/x HTTP/1.1\r\nHost: a\r\n\r\n", "404", "not_found"),
     ],
 )
 async def test_nginx_refuses_in_our_json_form(nginx: Nginx, gateway: ScriptedGateway, request_head: bytes, status: str, code: str) -> None:
@@ -172,6 +179,50 @@ async def test_nginx_refuses_in_our_json_form(nginx: Nginx, gateway: ScriptedGat
     assert fields["content-type"] == "application/json"
     assert json.loads(body)["error"]["code"] == code
     assert gateway.seen == []
+
+
+async def test_every_answer_of_nginxs_own_has_its_page(tmp_path: Path) -> None:
+    """What stands in `error_page` leads to a location that is there, and each such location is led to."""
+    text = (SHIPPED / "weighbridge.conf").read_text()
+    named = set(re.findall(r"error_page [^;]*?(/\.weighbridge/\d+);", text))
+    assert named == set(re.findall(r"location = (/\.weighbridge/\d+) ", text))
+    for body in re.findall(r"return \d+ '([^']*)';", text):
+        assert set(json.loads(body)["error"]) == {"code", "message"}
+
+
+async def test_plain_http_on_the_tls_port_is_told_so_in_json(start_nginx: Start, gateway: ScriptedGateway) -> None:
+    nginx = await start_nginx([gateway.port], tls=True)
+    reader, writer = await asyncio.open_connection("127.0.0.1", nginx.tls_port)
+    writer.write(GET % (b"/", b""))
+    head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"]["code"] == "tls_required"
+    writer.close()
+
+
+@pytest.mark.parametrize("size", [5_000, 9_000, 31_000])
+async def test_an_answer_with_large_header_fields_passes(size: int, nginx: Nginx, gateway: ScriptedGateway) -> None:
+    async def answer(exchange: Exchange) -> None:
+        exchange.answer(b"ok", "200 OK", *(f"Set-Cookie: c{n}={'x' * 950}" for n in range(size // 1_000)))
+
+    gateway.answer = answer
+    status, _, body = await nginx.ask(GET % (b"/", b""))
+    assert (status, body) == ("HTTP/1.1 200 OK", b"ok")
+
+
+async def test_an_upgrade_may_answer_with_large_header_fields_too(nginx: Nginx, gateway: ScriptedGateway) -> None:
+    async def switch(exchange: Exchange) -> None:
+        lines = "".join(f"X-{n}: {'x' * 950}\r\n" for n in range(20))
+        exchange.writer.write(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{lines}\r\n".encode())
+        exchange.writer.write(b"x" * 300_000)
+        exchange.writer.close()
+
+    gateway.answer = switch
+    reader, writer = await nginx.connect()
+    writer.write(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    assert len(await reader.read(-1)) == 300_000
+    writer.close()
 
 
 async def test_what_the_gateway_allows_is_not_refused_before_it(nginx: Nginx, gateway: ScriptedGateway) -> None:
