@@ -163,12 +163,18 @@ class Admission:
             state, call = turn[0]
             charge, askers = call.groups[0]
             slots = self._slots(state, charge) if charge.slots else b""
-            return wire.admit_one(self._who, _tag_word(state, call.tag), wire.number(call.n), charge.pieces, _count(charge, askers), slots)
+            count = len(askers) if charge.plain else _count(charge, askers)
+            return wire.admit_one(self._who, _tag_word(state, call.tag), wire.number(call.n), charge.pieces, count, slots)
         return wire.admit(self._who, [self._section(state, call) for state, call in turn])
 
     def _section(self, state: BucketState, call: _Call) -> wire.Section:
         groups = [
-            (charge.pieces, _count(charge, askers), self._slots(state, charge) if charge.slots else b"") for charge, askers in call.groups
+            (
+                charge.pieces,
+                len(askers) if charge.plain else _count(charge, askers),
+                self._slots(state, charge) if charge.slots else b"",
+            )
+            for charge, askers in call.groups
         ]
         return state.bucket, _tag_word(state, call.tag), wire.number(call.n), groups
 

@@ -182,7 +182,7 @@ class Gate:
             elif size and not self.spend(up, size):
                 connection.release(True)
                 return
-        call.open(connection, head)
+        call.start(connection, head, by_gate=True)
         request.body_ended = ended
         if connection.taker is call:
             connection.taker = self

@@ -127,14 +127,11 @@ class Transfer(Outcome):
         """Getting a connection took a while; being idle begins only now."""
         self._last_moved = self._told = now
 
-    def start(self, connection: UpstreamConnection, head: bytes) -> None:
+    def start(self, connection: UpstreamConnection, head: bytes, *, by_gate: bool = False) -> None:
         """Send the head and what has come of the body; from here on things happen by themselves until `finished`."""
-        if self.gate is not None:
+        if self.gate is not None and not by_gate:
             self.gate.start(connection, head)
-        else:
-            self.open(connection, head)
-
-    def open(self, connection: UpstreamConnection, head: bytes) -> None:
+            return
         request, client = self.request, self.client
         if client.gone or request.responded or self.over:  # it left, or broke the rules in its body, while we connected
             connection.release(True)
