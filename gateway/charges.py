@@ -166,7 +166,8 @@ class _Facts:
         """A test key uses up what is its own, and nothing that it shares."""
         met = [q for q in (*self.entitlement.quotas_at(self.now_ms), *self.route.quotas) if not self.key.test or q.per is Per.KEY]
         met += self.key.quotas
-        return [q for q in met if q.limit is not None and self.kept(q.per) and q.meter in (self.route.charge if self.keyed else self.costs)]
+        meters = self.route.charge if self.keyed else self.costs
+        return [q for q in met if q.limit is not None and self.kept(q.per) and q.meter in meters]
 
     def rates(self) -> list[Rate]:
         """Those on a meter that is charged when the call begins, and those on no meter; what is weighed later has no rate."""
@@ -197,7 +198,7 @@ def make_charge(
         bypasses=bypasses, address=address, tenant=tenant, keyed=True, names=names,
     )  # fmt: skip
     charge = _charge(facts)
-    scopes = {q.per for q in facts.quotas()} | {r.by for r in facts.rates()} | {c.by for c in facts.concurrency()}
+    scopes = {x.quota.per for x in charge.limits if x.quota} | {x.rate.by for x in charge.rates} | {x.concurrency.by for x in charge.slots}
     if not address and not tenant and (scopes & {Per.ADDRESS, Per.TENANT} or route.by_tenant):
         charge.varies, charge.by_address = True, Per.ADDRESS in scopes
         charge.make = lambda address, tenant: _charge(replace(facts, address=address, tenant=tenant))

@@ -30,6 +30,7 @@ import binascii
 import hashlib
 import ipaddress
 import re
+from functools import lru_cache
 
 from .quota import Per, Window
 
@@ -110,6 +111,7 @@ def limit_scope(per: Per, routed: bool, *, route_id: int, key_id: int, tenant: s
     )
 
 
+@lru_cache(maxsize=4_096)
 def address_block(address: str) -> str:
     """Who an address stands for: itself, or the /64 of an IPv6 address, since whoever has one has all of its block."""
     try:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from .clock import to_datetime, to_ms
 from .quota import Window
 
+_MOST_KNOWN = 4_096
+
 Bounds = tuple[int, int]  # (start_ms, end_ms)
 
 
@@ -21,8 +23,21 @@ def add_months(anchor: datetime, months: int) -> datetime:
     return anchor.replace(year=year, month=month + 1, day=day)
 
 
+_latest: dict[int, Bounds] = {}  # anchor -> the period that was asked for last; it is asked for again and again
+
+
 def period_at(anchor_ms: int, now_ms: int) -> Bounds:
     """The monthly period, counted from the anchor, that holds `now_ms`; also before the anchor."""
+    known = _latest.get(anchor_ms)
+    if known is not None and known[0] <= now_ms < known[1]:
+        return known
+    if len(_latest) >= _MOST_KNOWN:
+        _latest.clear()
+    found = _latest[anchor_ms] = _period_at(anchor_ms, now_ms)
+    return found
+
+
+def _period_at(anchor_ms: int, now_ms: int) -> Bounds:
     anchor, now = to_datetime(anchor_ms), to_datetime(now_ms)
     months = (now.year - anchor.year) * 12 + now.month - anchor.month
     if add_months(anchor, months) > now:
