@@ -4,7 +4,7 @@
 #   docker run weighbridge serve gateway | serve aggregator | serve control | init | …
 #
 # The store and the database are outside (REDIS_URL, DATABASE_URL); compose.yaml puts everything together.
-# Every dependency comes as a wheel, so no stage has a compiler.
+# Every dependency comes as a wheel; the compiler of the build stage is for the hot path (docs/operations.md, "Compiled").
 
 FROM python:3.11-slim-bookworm AS build
 RUN python -m venv /opt/weighbridge
@@ -22,6 +22,9 @@ COPY aggregator ./aggregator
 COPY config ./config
 COPY weighbridge ./weighbridge
 RUN pip install --no-deps .
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && pip install --only-binary :all: --target /opt/compiling "mypy>=2.4" "setuptools>=77" \
+    && PYTHONPATH=/opt/compiling weighbridge compile
 
 FROM python:3.11-slim-bookworm
 # The data folder is made for the user, so that a volume mounted there for the first time is the user's too.
@@ -31,6 +34,7 @@ COPY --from=build /opt/weighbridge /opt/weighbridge
 COPY config/gateway.yaml config/meters.yaml config/plans.yaml /etc/weighbridge/
 ENV PATH=/opt/weighbridge/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    WEIGHBRIDGE_COMPILED=yes \
     WEIGHBRIDGE_CONFIG=/etc/weighbridge \
     WEIGHBRIDGE_DATA_DIR=/var/lib/weighbridge \
     WEIGHBRIDGE_HOST=0.0.0.0

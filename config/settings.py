@@ -95,6 +95,9 @@ class Settings:
     metrics_port: int = _a("WEIGHBRIDGE_METRICS_PORT", "The metrics page's port.", _PORT, 9090)
     aggregator_port: int | None = _a("WEIGHBRIDGE_AGGREGATOR_PORT", "The aggregator's own metrics page and /healthz. Unset: none.", _PORT)
     log_level: str = _a("WEIGHBRIDGE_LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR.", str, "INFO")
+    compiled: str = _a(
+        "WEIGHBRIDGE_COMPILED", "auto: the hot path runs compiled where it is; no; yes, or not at all.", word("auto", "yes", "no"), "auto"
+    )
     workers: int = _a("WEIGHBRIDGE_WORKERS", "Gateway processes on one port.", whole(1, 256), 2)
     upstream: str | None = _a("UPSTREAM", "Your service, in place of the default upstream's targets. Unset: the sample.", http)
     trusted_proxies: tuple[Network, ...] = _a(

@@ -14,14 +14,14 @@ from .admission import Decision, Status
 from .charges import Charge
 from .directory import Caller
 from .downstream import Request
-from .errors import UpstreamBroken, UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
+from .errors import LoopDetected, UpstreamBroken, UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
 from .exchange import Metered, cause_of_return
 from .frames import Frames
 from .gate import CutMetered, Gate, sized
 from .headers import AddedNames, lines_of, names_of
 from .identity import check_scopes
 from .looks import Lookout
-from .loops import LoopDetected, loops
+from .loops import loops
 from .metrics import UNMATCHED
 from .reserve import Reserved
 from .tenants import tenant_of

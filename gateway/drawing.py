@@ -5,7 +5,6 @@ Pure but for the recorder. Who asks is in draws.py. The bytes of a request whose
 """
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -42,13 +41,13 @@ class Cut:
 _sized: "Kept[tuple[Cut, int], Charge]" = Kept(SIZES_KEPT)  # of all charges together
 
 
-@dataclass(slots=True, eq=False)
 class Upload:
     """What a sized charge is made of: the call's own charge, and so many bytes in hand."""
 
-    base: "Charge"
-    measures: tuple[str, ...]
-    length: int
+    __slots__ = ("base", "length", "measures")
+
+    def __init__(self, base: "Charge", measures: tuple[str, ...], length: int) -> None:
+        self.base, self.measures, self.length = base, measures, length
 
     def granted(self, recorder: "Recorder", beyond: int, epoch: int, n: int, calls: int) -> int:
         """As Recorder.granted."""
@@ -109,6 +108,4 @@ def _drawing(charge: "Charge", measures: tuple[str, ...], of: Template) -> "Char
 
 def whole(drawing: "Charge") -> "Charge":
     """The same for one that wants all or none, and is therefore decided alone."""
-    found = copy(drawing)
-    found.whole = True
-    return found
+    return replace(drawing, whole=True)

@@ -38,3 +38,9 @@ class ScopeMissing(WeighbridgeError):
     def __init__(self, missing: list[str]) -> None:
         super().__init__(f"this route asks for the scope {', '.join(missing)}", missing=missing)
         self.challenge = f'Bearer realm="api", error="insufficient_scope", scope="{" ".join(missing)}"'
+
+
+class LoopDetected(WeighbridgeError):
+    """This request has passed this gateway before: an upstream's target is the gateway itself, or leads back to it."""
+
+    code, http_status = "loop_detected", 508

@@ -7,18 +7,11 @@ kind, is in a circle. It is answered 508 before anybody is asked, counted or cha
 from gateway.fields import Fields
 from gateway.headers import VIA
 from gateway.http1 import RequestHead
-from metering.model.errors import WeighbridgeError
 
 MOST_HOPS = 3
 """Weighbridges one behind the other that a request may pass before it reaches this one."""
 
 _KIND = VIA.split(b" ")[1]
-
-
-class LoopDetected(WeighbridgeError):
-    """This request has passed this gateway before: an upstream's target is the gateway itself, or leads back to it."""
-
-    code, http_status = "loop_detected", 508
 
 
 def loops(head: RequestHead, own: bytes = VIA) -> bool:

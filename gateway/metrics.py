@@ -168,6 +168,7 @@ class GatewayMetrics:
         self.upstream_ejections = counter("upstream_ejections_total", "Targets left out for failed calls", ("upstream",))
         self.upstream_healthy = gauge("upstream_healthy", "1 while the target takes its turns", ("upstream", "target"), "livemin")
         self.bypass_active = gauge("bypass_active", "Bypasses in force: limits that refuse nobody now", ("scope",), "livemax")
+        self.compiled = gauge("compiled", "1 if every worker runs the hot path compiled", mode="livemin")
         self.config_version = gauge("config_version", "The configuration in force, as a number", mode="livemax")
 
     def of_route(self, number: int, path: str, upstream: str) -> RouteMetrics:

@@ -28,7 +28,7 @@ from metering.model.errors import ConfigFaulty, DependencyUnavailable
 from metering.store import journal as journals
 from metering.store.redis.link import Link, Server
 
-from . import pseudonym, responses, scripts
+from . import compiled, pseudonym, responses, scripts
 from .admission import Admission
 from .bypasses import Bypasses
 from .channel import listen
@@ -188,6 +188,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         self._metrics.store_up.set(0)
+        self._metrics.compiled.set(int(compiled.in_use()))
         self._link.start()
         for work in (
             self.pulse.run(),

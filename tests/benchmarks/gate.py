@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,15 +42,17 @@ class Case:
     orgs: int = 1
     differing: bool = False
     metered: bool = True
+    compiled: bool = False
 
 
-CASES = {
+_PLAIN = {
     "metered": Case("metered, one organization"),
     "organizations": Case(f"metered, {CALLS_A_ROUND} organizations", orgs=CALLS_A_ROUND),
     "many": Case(f"metered, {_MANY:,} organizations in turn", orgs=_MANY),
     "differing": Case("metered, each head and path another", differing=True),
     "unmetered": Case("forwarded, nothing metered", metered=False),
 }
+CASES = {**_PLAIN, **{f"{name}-compiled": replace(case, title=f"{case.title}; compiled", compiled=True) for name, case in _PLAIN.items()}}
 
 
 def built_with() -> dict[str, str]:
@@ -73,7 +75,10 @@ def command(folder: Path, name: str, *, rounds: int, redis_url: str) -> list[str
     environ = {"REDIS_URL": redis_url, "UPSTREAM": _NOWHERE, "WEIGHBRIDGE_STORE_DEADLINE_MS": "60000"}
     keys = [org.key for org in organizations(CASES[name].orgs)]
     (folder / f"{name}.keys").write_text("\n".join(keys))
-    told = {"keys": f"{name}.keys", "differing": CASES[name].differing, "config": f"{name}.json", "environ": environ}
+    case = CASES[name]
+    told = {
+        "keys": f"{name}.keys", "differing": case.differing, "compiled": case.compiled, "config": f"{name}.json", "environ": environ,
+    }  # fmt: skip
     return [sys.executable, "-m", "tests.benchmarks.hotpath", str(folder), json.dumps(told), str(rounds)]
 
 

@@ -13,18 +13,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hiredis
 import uvloop
 
-from gateway import wiring
-from gateway.downstream import DownstreamServer
-from gateway.metrics import GatewayMetrics
+from gateway import compiled
 from gateway.scripts import ADMIT
-from gateway.shipper import Shipper
-from gateway.wiring import Worker
-from metering.store.redis.link import Link
+
+if TYPE_CHECKING:  # else imported when it is decided whether that brings compiled modules
+    from gateway.downstream import DownstreamServer
+    from gateway.wiring import Worker
 
 CALLS_A_ROUND = 16
 _WARM_UP_ROUNDS = 60
@@ -156,7 +155,7 @@ class Loop(uvloop.Loop):
 class Clients:
     """As many connections as calls a round; each sends the next of its requests when all have their answers."""
 
-    def __init__(self, server: DownstreamServer, requests: list[list[bytes]]) -> None:
+    def __init__(self, server: "DownstreamServer", requests: list[list[bytes]]) -> None:
         self._requests, self._turn, self._open = requests, 0, 0
         self._whole: asyncio.Future[None]
         self._answers: list[bytes] = []
@@ -201,13 +200,18 @@ def requests_of(case: dict[str, Any]) -> list[list[bytes]]:
     return [[request(turn, n) for n in range(CALLS_A_ROUND)] for turn in range(rounds)]
 
 
-def part(worker: Worker, kind: type) -> Any:
+def part(worker: "Worker", kind: type) -> Any:
     """A worker's part by its kind, whatever it is called."""
     return next(value for value in vars(worker).values() if isinstance(value, kind))
 
 
-async def driven(worker: Worker, case: dict[str, Any], rounds: int, counting: Callable[[bool], None]) -> None:
+async def driven(worker: "Worker", case: dict[str, Any], rounds: int, counting: Callable[[bool], None]) -> None:
     """Instead of serving: what the store says is learned, then the rounds are counted."""
+    from gateway.downstream import DownstreamServer
+    from gateway.metrics import GatewayMetrics
+    from gateway.shipper import Shipper
+    from metering.store.redis.link import Link
+
     part(worker, Link).start()
     await worker._first_contact()
     loop = asyncio.get_running_loop()
@@ -231,8 +235,10 @@ async def driven(worker: Worker, case: dict[str, Any], rounds: int, counting: Ca
 
 async def main(folder: Path, case: dict[str, Any], rounds: int, counting: Callable[[bool], None]) -> None:
     """A worker as its process makes it, in all but `run`."""
+    compiled.use("yes" if case["compiled"] else "no")
+    from gateway import wiring
 
-    class Driven(Worker):
+    class Driven(wiring.Worker):
         async def run(self) -> None:
             await driven(self, case, rounds, counting)
 

@@ -29,6 +29,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "explain": lambda: importlib.import_module("weighbridge.cli.explain"),
     "bypass": lambda: importlib.import_module("weighbridge.cli.bypass"),
     "restart": lambda: importlib.import_module("weighbridge.cli.restart"),
+    "compile": lambda: importlib.import_module("weighbridge.cli.compile"),
 }
 
 

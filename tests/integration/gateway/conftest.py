@@ -17,10 +17,10 @@ import uvloop
 from aiohttp import web
 
 from config.gateway import Limits, Route, Timeouts, Upstream
+from gateway.bare import Bare
 from gateway.downstream import DownstreamServer, GatewayRunner, Request
 from gateway.outcome import Outcome
 from gateway.relay import Relay
-from gateway.transfer import Transfer
 from gateway.upstream import UpstreamPool
 from metering.model.clock import SystemClock
 
@@ -172,23 +172,18 @@ async def gateway() -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
             rejects: list[str] = []
             progress: list[tuple[int, int]] = []
 
-            class Exchange(Transfer):
-                def to_client(self) -> tuple[tuple[bytes, ...], bytes]:
-                    return (b"RateLimit",), b"\r\nRateLimit: r"
+            def progressed(exchange: Bare) -> None:
+                progress.append((exchange.request.body_bytes, exchange.bytes_out))
 
-                def progressed(self) -> None:
-                    progress.append((self.request.body_bytes, self.bytes_out))
-
-                def finished(self) -> None:
-                    if not self.first_byte_sent and self.ended != "client_gone":
-                        self.request.respond(
-                            {"timeout": 504, "busy": 503}.get(self.ended, 502), [(b"X-Why", self.ended.encode())], b"upstream"
-                        )
-                    outcomes.append(self)
-                    self.client.end(self.request)
+            def ended(exchange: Bare) -> None:
+                if not exchange.first_byte_sent and exchange.ended != "client_gone":
+                    status = {"timeout": 504, "busy": 503}.get(exchange.ended, 502)
+                    exchange.request.respond(status, [(b"X-Why", exchange.ended.encode())], b"upstream")
+                outcomes.append(exchange)
+                exchange.client.end(exchange.request)
 
             def forward(request: Request) -> None:
-                exchange = Exchange(request)
+                exchange = Bare(request, ((b"RateLimit",), b"\r\nRateLimit: r"), progressed, ended)
                 exchange.to_service = b"\r\nX-Org-Id: org-1"
                 request.client.watch(exchange)
                 relay.begin(exchange, route)

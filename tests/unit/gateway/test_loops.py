@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from config.gateway import Limits
+from gateway.errors import LoopDetected
 from gateway.http1 import RequestHead, RequestParser
-from gateway.loops import LoopDetected, loops
+from gateway.loops import loops
 from gateway.pseudonym import via
 
 
