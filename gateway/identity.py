@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import random
 import re
+from binascii import hexlify
 from itertools import islice
 from typing import Protocol
 
@@ -140,7 +141,7 @@ def traceparent(request: HasHeaders) -> bytes:
 
 def new_ids() -> tuple[bytes, bytes]:
     """A request id and the root of a new trace, of random bits drawn once."""
-    digits = b"%080x" % _random.getrandbits(320)
+    digits = hexlify(_random.getrandbits(320).to_bytes(40, "big"))
     return digits[:32], b"00-%b-%b-01" % (digits[32:64], digits[64:])
 
 
