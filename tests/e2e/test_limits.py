@@ -1,6 +1,7 @@
 """The words of limits from YAML to the answer: real processes, edited files, two workers."""
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,7 @@ routes:
   - {path: /slow, concurrency: {limit: 2, by: key}}
   - {path: /watched/*, quotas: [{meter: api, limit: 2, per: key, window: day, shadow: true}]}
   - {path: /try/*, auth: none, quotas: [{meter: api, limit: 3, per: address, window: day}]}
+  - {path: "/bytes/{n}", charge: {api: 1, bandwidth: response_bytes}}
   - {path: /docs/*, auth: none, charge: none, rate: {limit: 1, per: minute, burst: 5, by: address}}
   - {path: /*}
 """
@@ -40,6 +42,10 @@ plans:
   shared:
     price: {usd: "0"}
     quotas: [{meter: api, limit: 1_000}, {meter: api, limit: 3, per: tenant, window: day}]
+  cutting:
+    price: {usd: "0"}
+    rollout: now
+    quotas: [{meter: bandwidth, limit: 100 kB, at_limit: cut}]
   rated:
     price: {usd: "0"}
     rollout: now
@@ -119,6 +125,34 @@ async def test_a_throttle_falls_to_its_slower_quota_and_then_blocks(house: House
 async def test_overage_ends_exactly_at_its_stop(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Stopping", "stopping")
     assert await statuses(house, session, "/hello", 12, org) == {200: 6, 429: 6}
+
+
+async def test_bytes_are_cut_off_at_their_limit_and_postgres_has_each_of_them(house: House, session: aiohttp.ClientSession) -> None:
+    org = await house.org("Cutting", "cutting")
+
+    async def download(size: int) -> tuple[int, int]:
+        received = 0
+        async with session.get(f"{house.gateway}/bytes/{size}", headers={"X-API-Key": org.api_key}) as answer:
+            with contextlib.suppress(aiohttp.ClientError):
+                async for piece in answer.content.iter_any():
+                    received += len(piece)
+            return answer.status, received if answer.status == 200 else 0
+
+    seen = [await download(size) for size in (60_000, 30_000, 60_000, 60_000)]
+    seen += await asyncio.gather(*(download(20_000) for _ in range(8)))
+    received = sum(size for _, size in seen)
+    assert {status for status, _ in seen} == {200, 429}
+    assert 80_000 <= received <= 100_000
+    await house.flush()
+    assert await house.counter(org, "bandwidth") == received
+    assert await house.ledger(org, "bandwidth") == (received, 0)
+    story = await house.run("explain", "--key", org.api_key, "GET", "/bytes/1")
+    assert [limit["mode"] for limit in story["limits"] if limit["meter"] == "bandwidth"] == ["hard, cut"]
+    edited = (house.config_dir / "plans.yaml").read_text().replace("limit: 100 kB, at_limit", "limit: 200 kB, at_limit")
+    (house.config_dir / "plans.yaml").write_text(edited)
+    async with asyncio.timeout(30):
+        while (await download(50_000)) != (200, 50_000):
+            await asyncio.sleep(0.2)
 
 
 async def test_an_open_route_is_limited_by_address_and_charges_nobody(house: House, session: aiohttp.ClientSession) -> None:
