@@ -234,12 +234,26 @@ class Call(Transfer):
         return self.charge_anew()
 
     def charge_anew(self) -> Charge:
-        """The same by the limits of now, for the next bytes that are drawn."""
+        """The same by the limits of now."""
+        before, charge = self.charge, self.charge_of_now()
+        if before is not None and before.shown != charge.shown:
+            self.used = ()  # it stood beside other limits
+        self.charge = charge
+        return charge
+
+    def charge_of_now(self) -> Charge:
+        """By the limits of now, for the next bytes that are drawn."""
         caller, route, charge = self.caller, self.route, self.charge
         assert charge is not None
-        if caller is not None and route is not None:
-            self.charge = charge = self._charge_of(caller, route)
-        return charge
+        return charge if caller is None or route is None else self._charge_of(caller, route)
+
+    def told_used(self, drawing: Charge, decision: Decision) -> None:
+        """What limits stood at when bytes were drawn last: an answer of ours tells that, and not how they stood before."""
+        if self.charge is not None and self.used:
+            now = {limit.counter: used for limit, used in zip(drawing.limits, decision.used, strict=False)}
+            limits = self.charge.limits
+            told = [now.get(limit.counter, used) for limit, used in zip(limits, self.used, strict=False)]
+            self.used = (*told, *self.used[len(limits) :])
 
     # --- a tunnel ----------------------------------------------------------------------------------------------------
     def unfit(self, protocol: bytes) -> str:

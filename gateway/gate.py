@@ -80,8 +80,8 @@ class Gate:
 
     # --- what a flow asks --------------------------------------------------------------------------------------------
     def charge(self) -> Charge:
-        """The one that holds now."""
-        return self.call.charge_anew()
+        """The one that holds now. The call keeps its own, beside which its `used` stands."""
+        return self.call.charge_of_now()
 
     def ask(self, draw: Draw) -> None:
         self.call.handler.admission.ask(draw.drawing, draw)
@@ -145,6 +145,7 @@ class Gate:
         if call.over:
             return
         self._refusal = drawing, decision
+        call.told_used(drawing, decision)
         way = _REQUEST if flow is self._up else _RESPONSE
         meter = drawing.limits[decision.refusing].meter if decision.status is Status.REFUSED else flow.measures[0]
         handler.metrics.cut.add(1, meter, way)
@@ -298,7 +299,7 @@ class Gate:
             self.recorder.flush()
         except OSError as exc:
             self.call.handler.metrics.journal_error(str(exc))
-            self.cut(flow, self.call.charge_anew(), Decision(Status.REFUSED_BY_RULE, rule="journal"))
+            self.cut(flow, self.charge(), Decision(Status.REFUSED_BY_RULE, rule="journal"))
             return False
         for measure in flow.measures:
             self.call.handler.metrics.admitted_units.add(size, measure)

@@ -352,3 +352,37 @@ def charge_of(door: Door) -> Charge:
     (caller,) = door.directory._callers.values()
     (found,) = caller.org.charges.values()
     return found
+
+
+# --- headers --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_call_whose_limits_became_more_before_its_answer_is_told_of_those_it_was_admitted_by(
+    house: House, serve: Any, client: Any
+) -> None:
+    asked = asyncio.Event()
+    answer = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            asked.set()
+            await answer.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 600\r\n\r\n" + b"x" * 600)
+
+    await serve(script)
+    await house.limits(bandwidth(1000))
+    one = await client(await house.open())
+    one.writer.write(request())
+    await asked.wait()
+    await house.limits(bandwidth(1000), Quota(meter="api", limit=10, per=Per.KEY), Quota(meter="api", limit=10, window=Window.DAY))
+    answer.set()
+    head = await one.head()
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b'RateLimit: "bandwidth-period";r=1000' in head
+    assert await one.body(head) == (b"x" * 600, True)
+    one.writer.write(request())
+    head = await one.head()
+    assert head.startswith(b"HTTP/1.1 429")
+    assert b'"bandwidth-period";r=400' in head  # as it stood when the answer did not fit
+    assert await agreed(house) == 600
