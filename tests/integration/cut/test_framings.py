@@ -232,8 +232,10 @@ async def test_a_chunked_upload_passes_whole_or_is_a_429_and_the_service_sees_no
         head = await one.head()
         assert int(head.split()[1]) == status
     await house.settled()
-    assert await house.counter() == await house.ledger() == 150_000
-    assert 100_000 <= sum(map(len, received)) <= 150_000  # a reset takes with it what the service has not read
+    used = await house.counter()
+    assert 150_000 - 16_384 <= used <= 150_000  # the first one's last block may have come back too late for the second
+    assert await house.ledger() == used
+    assert 100_000 <= sum(map(len, received)) <= used  # a reset takes with it what the service has not read
     assert house.cut() == 1
 
 
