@@ -1,7 +1,9 @@
-"""What changes while a tunnel stands holds for it too: a raised limit, a key that is withdrawn."""
+"""What happens while a tunnel stands: a raised limit, a key that is withdrawn, the death of its worker."""
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import aiohttp
 import pytest
 
 from metering.model.apikey import sha256_hex
-from tests.integration.rules.parties import Way, get
+from tests.integration.rules.parties import Way, get, until
 from tests.integration.rules.rig import KEYS, Rig
 
 from .conftest import Caller, Talk, echo, served, start_talk
@@ -63,3 +65,24 @@ async def test_a_raised_limit_lets_a_tunnel_go_on_and_a_key_withdrawn_ends_it(ri
         while await says(socket):
             await asyncio.sleep(0.05)
     assert socket.close_code == 1008
+
+
+async def test_what_a_killed_worker_had_counted_is_neither_lost_nor_counted_twice(rig: Rig, caller: Caller, talk: Talk) -> None:
+    socket, payer = await caller.open("/both"), caller.payer
+
+    def stands() -> tuple[int, int, int]:
+        return payer.counter("chatter"), rig.ledger("chatter", payer.org), payer.counter("api")
+
+    for _ in range(10):
+        assert await says(socket)
+    await until(lambda: stands() == (20, 20, 1), stands)
+    before = set(rig.workers)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    assert not await says(socket)
+    await until(lambda: len(set(rig.workers) - before) == 2)
+    await until(lambda: stands() == (20, 20, 0), stands)  # the call itself was cut short by us: it goes back
+    again = await caller.open("/both")
+    assert await says(again)
+    await again.close()
+    await until(lambda: stands() == (22, 22, 1), stands)
