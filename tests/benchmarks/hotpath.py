@@ -99,6 +99,14 @@ class Store(asyncio.Protocol):
             self._said = b""
         deliver(self._user, data)
 
+    async def answered(self) -> None:
+        """Until the store has answered all that it was asked."""
+        for _ in range(3_000):
+            await asyncio.sleep(0.01)
+            if not self._unanswered:
+                return
+        raise SystemExit("the store does not answer")
+
     def _written(self, data: bytes) -> None:
         asked, commands = _questions(data)
         if asked in self._known and not self._unanswered:
@@ -221,6 +229,7 @@ async def driven(worker: "Worker", case: dict[str, Any], rounds: int, counting: 
     for _ in range(_WARM_UP_ROUNDS if case["differing"] else max(_WARM_UP_ROUNDS, 2 * len(requests))):
         await clients.round()
     part(worker, Shipper).cut_now()  # what comes is what the counted rounds leave
+    await loop.store.answered()
     gc.collect()
     loop.store.new = 0
     counting(True)
