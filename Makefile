@@ -1,7 +1,7 @@
 # make up     everything, in the foreground; UPSTREAM=http://… puts your own service behind it
 # make test   lint and the core suite, against real Postgres and Valkey
 # make lint   ruff and strict types
-# make native  the hot path as machine code: half the processor time a call; takes gcc and a minute or two
+# make native  the hot path as machine code: half the processor time a call; takes gcc and about three minutes
 # make test-native  the tests of the hot path, against the compiled one
 # make bench  the gateway against its goals and beside other proxies; BENCH='--rounds 3 --seconds 2' passes options
 # make bench-gate  instructions a request against the accepted number; GATE=--accept accepts the new one

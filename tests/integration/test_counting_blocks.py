@@ -175,7 +175,7 @@ async def test_whatever_breaks_no_byte_passes_beyond_the_limit_and_all_counts_ag
     system: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     witness = Witness(tmp_path / "journal", monkeypatch)
-    for _ in range(250):
+    for _ in range(160):
         await system.step()
         if system.rule is CLOSED:
             assert system.sent <= LIMIT

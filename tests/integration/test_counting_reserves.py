@@ -105,7 +105,7 @@ async def test_whatever_breaks_each_call_is_charged_what_it_took_or_nothing(
     witness = Witness(tmp_path / "journal", monkeypatch)
     system = ReservingSystem(redis, pool, tmp_path / "journal", random.Random(seed), CLOSED, limits=RESERVED, forgets=forgets, most=most)
     try:
-        for _ in range(250):
+        for _ in range(160):
             await system.step()
             if most == RESERVE:
                 assert await system.counter() <= LIMIT
