@@ -1,5 +1,6 @@
 # make up     everything, in the foreground; UPSTREAM=http://… puts your own service behind it
 # make test   lint and the core suite, against real Postgres and Valkey
+# make test-long  what takes longer: more walks under faults, crowds, killed workers under load
 # make lint   ruff and strict types
 # make native  the hot path as machine code: half the processor time a call; takes gcc and about three minutes
 # make test-native  the tests of the hot path, against the compiled one
@@ -18,14 +19,17 @@ EXACT_ROUNDS ?= 12
 NATIVE_TESTS := tests/integration/gateway tests/integration/rules tests/e2e tests/fuzz
 export UPSTREAM FUZZ_SECONDS
 
-.PHONY: up test test-native lint native bench bench-gate fuzz exact profile clean-venv
+.PHONY: up test test-long test-native lint native bench bench-gate fuzz exact profile clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
 	@exec $(BIN)/weighbridge up
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not long"
+
+test-long: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m long
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

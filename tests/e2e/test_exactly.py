@@ -185,6 +185,7 @@ async def test_of_many_calls_at_once_exactly_as_many_pass_as_each_limit_says(ben
     assert len(bench.crowd.answers) == len(asks)
 
 
+@pytest.mark.long
 async def test_calls_of_different_cost_fill_one_quota_to_its_last_unit(bench: Bench) -> None:
     [customer] = await bench.customers("of1000")
     cost = {"/one": 1, "/three": 3, "/ten": 10}
@@ -201,6 +202,7 @@ async def test_calls_of_different_cost_fill_one_quota_to_its_last_unit(bench: Be
     assert (await bench.used(customer), await bench.house.ledger(customer.org)) == ([1000], (1000, 0))
 
 
+@pytest.mark.long
 async def test_of_several_limits_each_holds_and_what_one_refuses_no_other_is_charged_for(bench: Bench) -> None:
     [customer] = await bench.customers("of500", keys_each=2)
     asks = [ask for key in (0, 1) for ask in customer.asks("/narrow/x", 250, key=key)]
@@ -219,12 +221,14 @@ async def test_of_several_limits_each_holds_and_what_one_refuses_no_other_is_cha
     assert await bench.house.ledger(customer.org) == (500, 0)
 
 
+@pytest.mark.long
 async def test_a_quota_by_address_is_exact_too(bench: Bench) -> None:
     before = bench.service.of("", "/open")
     await bench.crowd.make([Ask("/open")] * 150)
     assert (bench.crowd.count(200), bench.crowd.count(429), bench.service.of("", "/open") - before) in ((33, 117, 33), (0, 150, 0))
 
 
+@pytest.mark.long
 async def test_a_rate_lets_its_burst_pass_and_then_what_time_gives(bench: Bench) -> None:
     [customer] = await bench.customers("of1000")
     begun = time.monotonic()
@@ -238,6 +242,7 @@ async def test_a_rate_lets_its_burst_pass_and_then_what_time_gives(bench: Bench)
     assert bench.service.of(customer.id) == passed
 
 
+@pytest.mark.long
 async def test_never_more_calls_are_in_flight_than_may_be_and_refused_ones_cost_nothing(bench: Bench) -> None:
     [customer] = await bench.customers("of1000")
     while bench.crowd.count(200) < 40:
@@ -249,6 +254,7 @@ async def test_never_more_calls_are_in_flight_than_may_be_and_refused_ones_cost_
     assert (await bench.house.ledger(customer.org), bench.service.of(customer.id)) == ((passed, 0), passed)
 
 
+@pytest.mark.long
 async def test_each_of_two_windows_admits_its_limit_while_one_turns_into_the_other(bench: Bench) -> None:
     clock, left_ms = SystemClock(), 0
     while left_ms < 1500:  # a busy machine may take as long as that to make them
@@ -278,6 +284,7 @@ async def test_each_of_two_windows_admits_its_limit_while_one_turns_into_the_oth
         assert await bench.house.ledger(customer.org) == (old + new, failed)
 
 
+@pytest.mark.long
 async def test_clients_that_leave_at_any_moment_leave_no_unit_and_no_slot_behind(bench: Bench) -> None:
     [customer] = await bench.customers("of1000")
     asks = [ask for path in ("/one", "/slow", "/fail", "/while/slow") for ask in customer.asks(path, 100)]
@@ -296,6 +303,7 @@ async def test_clients_that_leave_at_any_moment_leave_no_unit_and_no_slot_behind
     assert not any(held)
 
 
+@pytest.mark.long
 async def test_after_a_worker_was_killed_the_limit_is_used_up_to_its_last_unit_and_no_further(bench: Bench) -> None:
     [customer] = await bench.customers("of1000")
     crowd, path, log = Crowd(bench.house.gateway, CONNECTIONS), "/while/slow", bench.house.log  # so many that each worker has some

@@ -17,6 +17,8 @@ from tests.integration.rules.rig import listening
 
 from .conftest import House, Org, start, stop
 
+pytestmark = pytest.mark.long
+
 DOCUMENTED = (Path(__file__).parents[2] / "docs" / "units.md").read_text()
 GATEWAY = """
 upstreams:

@@ -320,7 +320,7 @@ async def test_whatever_breaks_ledger_journals_and_counter_agree_at_rest(
     witness = Witness(tmp_path / "journal", monkeypatch)
     system = System(redis, pool, tmp_path / "journal", random.Random(seed), rule)
     try:
-        for _ in range(160):
+        for _ in range(250):
             await system.step()
             if rule is CLOSED:
                 assert await system.counter() <= LIMIT
@@ -341,7 +341,7 @@ async def test_whatever_breaks_both_quotas_of_a_throttle_hold_what_the_journals_
     system = System(redis, pool, tmp_path / "journal", random.Random(seed), CLOSED, limits=THROTTLED, forgets=forgets)
     slower = system.workers[0].charge.limits[1].counter
     try:
-        for _ in range(160):
+        for _ in range(250):
             await system.step()
             if not forgets:
                 assert await system.counter() <= LIMIT
@@ -361,7 +361,7 @@ async def test_whatever_breaks_no_more_calls_are_in_flight_than_may_be_and_none_
 ) -> None:
     system = System(redis, pool, tmp_path / "journal", random.Random(seed), CLOSED, limits=SEATED)
     try:
-        for _ in range(160):
+        for _ in range(250):
             await system.step()
             assert sum(len(worker.in_flight) for worker in system.workers) <= SLOTS
         await system.rest()

@@ -97,7 +97,13 @@ def ended(witness: Witness) -> set[tuple[str, int]]:
 
 
 @pytest.mark.parametrize(
-    ("seed", "most", "forgets"), [(11, RESERVE, True), (12, RESERVE, False), (13, 4 * RESERVE, True), (14, 4 * RESERVE, False)]
+    ("seed", "most", "forgets"),
+    [
+        (11, RESERVE, True),
+        pytest.param(12, RESERVE, False, marks=pytest.mark.long),
+        pytest.param(13, 4 * RESERVE, True, marks=pytest.mark.long),
+        pytest.param(14, 4 * RESERVE, False, marks=pytest.mark.long),
+    ],
 )
 async def test_whatever_breaks_each_call_is_charged_what_it_took_or_nothing(
     redis: str, pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, most: int, forgets: bool
@@ -105,7 +111,7 @@ async def test_whatever_breaks_each_call_is_charged_what_it_took_or_nothing(
     witness = Witness(tmp_path / "journal", monkeypatch)
     system = ReservingSystem(redis, pool, tmp_path / "journal", random.Random(seed), CLOSED, limits=RESERVED, forgets=forgets, most=most)
     try:
-        for _ in range(160):
+        for _ in range(250):
             await system.step()
             if most == RESERVE:
                 assert await system.counter() <= LIMIT

@@ -15,6 +15,8 @@ from tests.integration.rules.rig import ORG, Payer, Rig, way_to
 
 from .conftest import start_units
 
+pytestmark = pytest.mark.long
+
 RESERVE = 2_000
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 

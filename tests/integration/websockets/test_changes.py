@@ -16,6 +16,8 @@ from tests.integration.rules.rig import KEYS, Rig
 
 from .conftest import Caller, Talk, echo, served, start_talk
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
