@@ -173,12 +173,22 @@ def stop(house: House) -> str:
     return house.log.read_text()
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
+@contextlib.contextmanager
+def housed(places: pytest.TempPathFactory, *yaml: str, **extra: str) -> Iterator[House]:
+    """A house in a folder of its own. `yaml`: its gateway.yaml, meters.yaml and plans.yaml; without them the demo's."""
+    folder = places.mktemp("house")
     folder.chmod(0o755)
-    running = start(folder)
+    for name, text in zip(("gateway", "meters", "plans"), yaml, strict=False):
+        (folder / "config").mkdir(exist_ok=True)
+        (folder / "config" / f"{name}.yaml").write_text(text)
+    running = start(folder, **extra)
     try:
         yield running
     finally:
         stop(running)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with housed(tmp_path_factory) as running:
+        yield running

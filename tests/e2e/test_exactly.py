@@ -30,7 +30,7 @@ from metering.store.postgres import open_pool
 from weighbridge.database import billing_over
 from weighbridge.flushing import flush
 
-from .conftest import House, Org, start, stop
+from .conftest import House, Org, housed
 from .exactly import Ask, Crowd, Service
 
 ROUNDS = int(os.environ.get("EXACT_ROUNDS", "1"))
@@ -143,19 +143,9 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, Service]]:
-    folder = tmp_path_factory.mktemp("house")
-    folder.chmod(0o755)
-    (folder / "config").mkdir()
-    with Service() as service:
-        for name, text in (("gateway", GATEWAY), ("meters", METERS), ("plans", PLANS)):
-            (folder / "config" / f"{name}.yaml").write_text(text)
-        running = start(
-            folder, WEIGHBRIDGE_WORKERS=str(WORKERS), WEIGHBRIDGE_STORE_DEADLINE_MS="10000", UPSTREAM=service.url, BILLING_ENABLED="false"
-        )
-        try:
-            yield running, service
-        finally:
-            stop(running)
+    environ = {"WEIGHBRIDGE_WORKERS": str(WORKERS), "WEIGHBRIDGE_STORE_DEADLINE_MS": "10000", "BILLING_ENABLED": "false"}
+    with Service() as service, housed(tmp_path_factory, GATEWAY, METERS, PLANS, UPSTREAM=service.url, **environ) as running:
+        yield running, service
 
 
 @pytest.fixture(params=range(ROUNDS))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from .conftest import House, Org, start, stop
+from .conftest import House, Org, housed
 
 SECRET = "between the gateway and the service"
 CLOSED = "/hello"
@@ -20,13 +20,8 @@ CLOSED = "/hello"
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
-    folder.chmod(0o755)
-    running = start(folder, WEIGHBRIDGE_SIGNING_SECRET=SECRET, WEIGHBRIDGE_STORE_DEADLINE_MS="200")
-    try:
+    with housed(tmp_path_factory, WEIGHBRIDGE_SIGNING_SECRET=SECRET, WEIGHBRIDGE_STORE_DEADLINE_MS="200") as running:
         yield running
-    finally:
-        stop(running)
 
 
 @pytest.fixture(scope="module")

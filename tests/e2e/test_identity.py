@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from metering.model import keys
 from metering.model.clock import SystemClock
 
-from .conftest import GATEWAY, METERS, PLANS, House, Org, start, stop
+from .conftest import GATEWAY, METERS, PLANS, House, Org, housed
 
 AUDIENCE = "https://api.example.com"
 SECRET = "a shared secret of more than thirty-two bytes"
@@ -82,18 +82,10 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
-    folder.chmod(0o755)
-    config = folder / "config"
-    config.mkdir()
     gateway = GATEWAY.replace("routes:\n", "routes:\n" + SCOPED) + IDENTITY.format(issuer=issuer.url)
-    for name, text in (("gateway", gateway), ("meters", METERS), ("plans", PLANS)):
-        (config / f"{name}.yaml").write_text(text)
-    running = start(folder, INTERNAL_SECRET=SECRET, WEIGHBRIDGE_TRUSTED_PROXIES="127.0.0.1", WEIGHBRIDGE_WORKERS="1")
-    try:
+    environ = {"INTERNAL_SECRET": SECRET, "WEIGHBRIDGE_TRUSTED_PROXIES": "127.0.0.1", "WEIGHBRIDGE_WORKERS": "1"}
+    with housed(tmp_path_factory, gateway, METERS, PLANS, **environ) as running:
         yield running
-    finally:
-        stop(running)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 
-from .conftest import METERS, House, Org, start, stop
+from .conftest import METERS, House, Org, housed
 
 GATEWAY = """
 upstreams:
@@ -55,16 +55,8 @@ plans:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
-    folder.chmod(0o755)
-    (folder / "config").mkdir()
-    for name, text in (("gateway", GATEWAY), ("meters", METERS), ("plans", PLANS)):
-        (folder / "config" / f"{name}.yaml").write_text(text)
-    running = start(folder)
-    try:
+    with housed(tmp_path_factory, GATEWAY, METERS, PLANS) as running:
         yield running
-    finally:
-        stop(running)
 
 
 @pytest.fixture

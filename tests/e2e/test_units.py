@@ -15,7 +15,7 @@ import pytest
 from tests.integration.rules.parties import Call, Client, Origin, chunked
 from tests.integration.rules.rig import listening
 
-from .conftest import House, Org, start, stop
+from .conftest import House, Org, housed
 
 pytestmark = pytest.mark.long
 
@@ -99,17 +99,9 @@ def service() -> Iterator[socket.socket]:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, service: socket.socket) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
-    folder.chmod(0o755)
-    (folder / "config").mkdir()
     gateway = GATEWAY.format(port=service.getsockname()[1], documented=documented_routes())
-    for name, text in (("gateway", gateway), ("meters", METERS), ("plans", PLANS)):
-        (folder / "config" / f"{name}.yaml").write_text(text)
-    running = start(folder)
-    try:
+    with housed(tmp_path_factory, gateway, METERS, PLANS) as running:
         yield running
-    finally:
-        stop(running)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .parties import Client, Origin, Way
+from .parties import Client, Origin, Way, serving
 from .rig import Payer, Rig, certificate, listening, start_rig, way_to
 
 
@@ -67,12 +67,8 @@ def payer(rig: Rig) -> Payer:
 
 @pytest.fixture
 async def origin(rig: Rig) -> AsyncIterator[Origin]:
-    """The service; what went wrong in its scripts fails the test."""
-    service = Origin(rig.service)
-    await service.start()
-    yield service
-    await service.stop()
-    assert not service.faults, service.faults
+    async with serving(rig.service) as found:
+        yield found
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,6 +190,16 @@ class Origin:
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def serving(listener: socket.socket) -> AsyncIterator[Origin]:
+    """The service; what went wrong in its scripts fails the test."""
+    service = Origin(listener)
+    await service.start()
+    yield service
+    await service.stop()
+    assert not service.faults, service.faults
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .parties import Call, Origin, Way, chunked, code_of, get, post, request, until
+from .parties import Call, Origin, Way, chunked, code_of, get, post, request, serving, until
 from .rig import Rig, start_rig
 
 LIMITS = "{line: 200, headers: 1000, header_count: 12, body: 5 kB, header_timeout: 500ms, keepalive: 700ms}"
@@ -24,11 +24,8 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 async def origin(narrow: Rig) -> AsyncIterator[Origin]:
-    service = Origin(narrow.service)
-    await service.start()
-    yield service
-    await service.stop()
-    assert not service.faults, service.faults
+    async with serving(narrow.service) as found:
+        yield found
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.integration.rules.parties import Origin, Way
+from tests.integration.rules.parties import Origin, Way, serving
 from tests.integration.rules.rig import Payer, Rig, start_rig, way_to
 
 METERS = "  tokens: {unit: token}\n  pages: {unit: page}\n"
@@ -41,11 +41,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 async def origin(rig: Rig) -> AsyncIterator[Origin]:
-    service = Origin(rig.service)
-    await service.start()
-    yield service
-    await service.stop()
-    assert not service.faults, service.faults
+    async with serving(rig.service) as found:
+        yield found
 
 
 @pytest.fixture

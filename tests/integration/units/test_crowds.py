@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.integration.rules.parties import Call, Origin, Way, get, until
+from tests.integration.rules.parties import Call, Origin, Way, get, serving, until
 from tests.integration.rules.rig import ORG, Payer, Rig, way_to
 
 from .conftest import start_units
@@ -31,11 +31,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 async def service(fresh: Rig) -> AsyncIterator[Origin]:
-    service = Origin(fresh.service)
-    await service.start()
-    yield service
-    await service.stop()
-    assert not service.faults, service.faults
+    async with serving(fresh.service) as found:
+        yield found
 
 
 def usage(tokens: int) -> bytes:

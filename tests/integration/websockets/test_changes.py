@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +14,7 @@ from metering.model.apikey import sha256_hex
 from tests.integration.rules.parties import Way, get, until
 from tests.integration.rules.rig import KEYS, Rig
 
-from .conftest import Caller, Talk, echo, served, start_talk
+from .conftest import Caller, Talk, start_talk
 
 pytestmark = pytest.mark.long
 
@@ -24,14 +24,6 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     running = start_talk(tmp_path_factory.mktemp("changes"))
     yield running
     running.stop()
-
-
-@pytest.fixture
-async def talk(rig: Rig) -> AsyncIterator[Talk]:
-    service = Talk(echo)
-    runner = await served(rig, service)
-    yield service
-    await runner.cleanup()
 
 
 def edit(rig: Rig, name: str, old: str, new: str) -> None:
