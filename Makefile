@@ -8,6 +8,7 @@
 # make bench-gate  instructions a request against the accepted number; GATE=--accept accepts the new one
 # make fuzz   hostile clients and odd services, for FUZZ_SECONDS (120); FUZZ='--seed 7' or '--replay build/fuzz/….json'
 # make exact  limits held to the last unit by real workers under load, killed ones too: EXACT_ROUNDS (12) rounds, half a minute each
+# make chaos  a house under load, broken in many ways; CHAOS='--only store --rounds 3 --seed 7' passes options (docs/reliability.md)
 # make profile     where a worker under load spends its time
 # Needs Python >= 3.11 and a package index; PYTHON=… names another interpreter.
 
@@ -19,7 +20,7 @@ EXACT_ROUNDS ?= 12
 NATIVE_TESTS := tests/integration/gateway tests/integration/rules tests/e2e tests/fuzz
 export UPSTREAM FUZZ_SECONDS
 
-.PHONY: up test test-long test-native lint native bench bench-gate fuzz exact profile clean-venv
+.PHONY: up test test-long test-native lint native bench bench-gate fuzz exact chaos profile clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -55,6 +56,9 @@ fuzz: $(VENV)/installed-dev
 
 exact: $(VENV)/installed-dev
 	@EXACT_ROUNDS=$(EXACT_ROUNDS) $(BIN)/python -m pytest tests/e2e/test_exactly.py
+
+chaos: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.chaos.run $(CHAOS)
 
 profile: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.benchmarks.profile $(PROFILE)

@@ -176,7 +176,14 @@ def stop(house: House) -> str:
 @contextlib.contextmanager
 def housed(places: pytest.TempPathFactory, *yaml: str, **extra: str) -> Iterator[House]:
     """A house in a folder of its own. `yaml`: its gateway.yaml, meters.yaml and plans.yaml; without them the demo's."""
-    folder = places.mktemp("house")
+    with housed_in(places.mktemp("house"), *yaml, **extra) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def housed_in(folder: Path, *yaml: str, **extra: str) -> Iterator[House]:
+    """The same in this folder."""
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
     for name, text in zip(("gateway", "meters", "plans"), yaml, strict=False):
         (folder / "config").mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 `Crowd` makes calls over many kept-alive connections, notes each answer, and watches that what is left never grows: of two calls the
 second of which began after the first was answered, the second is told no more than the first. `Service` counts what reached it.
+A call that is given a name carries it to the service, which counts how often it saw it.
 """
 
 import asyncio
@@ -9,9 +10,10 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -21,37 +23,42 @@ _STATE = re.compile(r'"([^"]+)";r=(\d+);t=(\d+)')
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One call. `key` and `tenant` "" send none; `whose` is under what name its answers are counted."""
+    """One call. `key`, `tenant` and `name` "" send none; `whose` is under what name its answers are counted."""
 
     path: str
     key: str = ""
     whose: str = ""
     tenant: str = ""
+    name: str = ""
 
     @property
     def head(self) -> bytes:
         """POST: a gateway or a client may send an idempotent call again, and these are counted."""
         key = f"X-API-Key: {self.key}\r\n" if self.key else ""
         tenant = f"X-Tenant-Id: {self.tenant}\r\n" if self.tenant else ""
-        return f"POST {self.path} HTTP/1.1\r\nHost: api\r\n{key}{tenant}Content-Length: 0\r\n\r\n".encode()
+        name = f"X-Call: {self.name}\r\n" if self.name else ""
+        return f"POST {self.path} HTTP/1.1\r\nHost: api\r\n{key}{tenant}{name}Content-Length: 0\r\n\r\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` 0: the connection broke. `left`: what the answer says is left of each limit, and in how many seconds that ends."""
+    """`status` 0: the connection broke. `left`: what the answer says is left of each limit, and in how many seconds that ends.
+    `begun` and `ended` are of time.monotonic()."""
 
     ask: Ask
     status: int
     left: dict[str, tuple[int, int]] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)
+    begun: float = 0
+    ended: float = 0
 
 
 class Crowd:
     """Clients over `connections` connections to one gateway."""
 
-    def __init__(self, url: str, connections: int) -> None:
+    def __init__(self, url: str, connections: int, *, pause_seconds: float = 0) -> None:
         parts = urlsplit(url)
-        self.address, self.connections = (parts.hostname, parts.port), connections
+        self.address, self.connections, self._pause_seconds = (parts.hostname, parts.port), connections, pause_seconds
         self.answers: list[Answer] = []
         self.grew: list[str] = []  # where something was left that had not been left before
         self._least: dict[tuple[str, str, str, str, bool], int] = {}
@@ -83,14 +90,18 @@ class Crowd:
     async def _client(self, queue: Iterator[Ask]) -> None:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         for ask in queue:
-            before = dict(self._least)
+            before, begun = dict(self._least), time.monotonic()
             try:
                 async with asyncio.timeout(SECONDS):
                     streams = streams or await asyncio.open_connection(*self.address)
                     answer = await self._call(ask, *streams)
             except (OSError, asyncio.IncompleteReadError):
+                if streams is not None:
+                    streams[1].transport.abort()
                 streams, answer = None, Answer(ask, 0)
-            self._heard(answer, before)
+            self._heard(replace(answer, begun=begun, ended=time.monotonic()), before)
+            if self._pause_seconds:
+                await asyncio.sleep(self._pause_seconds)
         if streams is not None:
             streams[1].close()
 
@@ -129,6 +140,7 @@ class Service:
 
     def __init__(self) -> None:
         self.calls = Counter[tuple[str, str]]()  # (organization id, path)
+        self.named = Counter[str]()  # name of a call -> how often it was seen
         self.most = Counter[str]()  # organization id -> the most calls in flight at a time
         self._in_flight = Counter[str]()
         self._up = threading.Event()
@@ -161,9 +173,9 @@ class Service:
 
     async def _answer(self, head: str, writer: asyncio.StreamWriter) -> None:
         path = head.split(" ", 2)[1]
-        found = re.search(r"(?i)\r\nx-org-id: ([^\r]*)", head)
-        org = found.group(1) if found else ""
+        org, name = (_field(head, field) for field in ("x-org-id", "x-call"))
         self.calls[org, path] += 1
+        self.named[name] += 1
         self._in_flight[org] += 1
         self.most[org] = max(self.most[org], self._in_flight[org])
         if "/slow" in path:
@@ -171,3 +183,8 @@ class Service:
         self._in_flight[org] -= 1
         status = "500 Failed" if path.startswith("/fail") else "200 OK"
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok".encode())
+
+
+def _field(head: str, name: str) -> str:
+    found = re.search(rf"(?i)\r\n{name}: ([^\r]*)", head)
+    return found.group(1) if found else ""

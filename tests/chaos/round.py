@@ -1,0 +1,76 @@
+"""Inject one fault into a house under load, wait until all is well and at rest again, and say what came of it."""
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from .books import Verdict, close
+from .fault import Fault
+from .load import Load
+from .world import World
+
+
+@dataclass
+class Outcome:
+    """What came of one injection; or of several, added up."""
+
+    times: int = 0
+    under_way: int = 0
+    lost: int = 0
+    doubled: int = 0
+    given_back: int = 0
+    longest_wait_ms: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, other: "Outcome") -> None:
+        for name in ("times", "under_way", "lost", "doubled", "given_back"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.longest_wait_ms = max(self.longest_wait_ms, other.longest_wait_ms)
+        self.statuses += other.statuses
+        self.broken += other.broken
+
+    def __str__(self) -> str:
+        seen = ", ".join(f"{status or 'broken'} {count}" for status, count in sorted(self.statuses.items()))
+        return (
+            f"{self.under_way} under way ({seen}); {self.given_back} given back, {self.lost} lost, {self.doubled} doubled; "
+            f"longest wait {self.longest_wait_ms:.0f} ms"
+        )
+
+
+async def injected(world: World, fault: Fault) -> Outcome:
+    """Once. What does not hold stands in `broken`; the house is as well afterwards as it could be made."""
+    load = await world.load()
+    named = Counter(world.service.named)
+    load.start()
+    try:
+        await load.until_served()
+        load.begun = time.monotonic()
+        try:
+            await fault.inject(world)
+            await asyncio.sleep(fault.lasts_seconds)
+        finally:
+            await fault.undo(world)
+        await world.until_well()
+        await load.until_served()
+        load.ended = time.monotonic()
+    finally:
+        await load.stop()
+    verdict = close(await world.accounts(load), Counter(world.service.named) - named, may_lose=bool(fault.loses))
+    return _outcome(world, fault, load, verdict)
+
+
+def _outcome(world: World, fault: Fault, load: Load, verdict: Verdict) -> Outcome:
+    meanwhile, broken = load.meanwhile(), verdict.broken
+    statuses = Counter(a.status for a in load.crowd.answers)
+    strange = {status: count for status, count in statuses.items() if status not in fault.refused | {200}}
+    if strange:
+        broken.append(f"clients got {strange}")
+    longest = load.longest_wait_ms()
+    if longest > fault.waits_ms:
+        broken.append(f"a call waited {longest:.0f} ms, and {fault.waits_ms:.0f} at most may one")
+    broken += fault.holds(world, load)
+    return Outcome(
+        1, len(meanwhile), verdict.lost, verdict.doubled, verdict.given_back, longest, Counter(a.status for a in meanwhile), broken
+    )

@@ -1,0 +1,171 @@
+"""The house that things are done to: Postgres, Valkey, `weighbridge up` with two workers and an aggregator, and a service.
+
+Postgres and Valkey are this process's own children and not the house's, so that they stay down for as long as a fault wants.
+Three plans differ in what their quota says while the store is away: `open`, `closed`, and `grace`.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from config.files import read_set
+from config.load import load_good
+from config.settings import Settings
+from metering.model import keys
+from metering.model.clock import SystemClock
+from metering.model.errors import WeighbridgeError
+from metering.store import journal
+from metering.store.postgres import open_pool
+from tests.e2e.bench import Bench, Customer
+from tests.e2e.conftest import House, housed_in
+from tests.e2e.exactly import Crowd, Service
+from weighbridge.embedded import PostgresServer, ValkeyServer, start_postgres, start_valkey
+from weighbridge.flushing import flush, living
+from weighbridge.probes import json_of
+
+from .books import Account
+from .load import Load
+
+WORKERS, GRACE = 2, 40
+_PATIENCE_SECONDS = 90.0
+_STORE_SECONDS = 2.0
+GATEWAY = """
+upstreams:
+  app: {targets: ["http://127.0.0.1:9000"]}
+defaults:
+  charge: {api: 1}
+routes:
+  - {path: /*}
+"""
+METERS = "meters: {api: {unit: request}}\n"
+PLANS = f"""
+issuer: stripe
+plans:
+  free: {{price: {{usd: '0'}}}}
+  open: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: open}}]}}
+  closed: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: closed}}]}}
+  grace: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: {{grace: {GRACE}}}}}]}}
+"""
+_ENVIRON = {"WEIGHBRIDGE_WORKERS": str(WORKERS), "WEIGHBRIDGE_STORE_DEADLINE_MS": "50", "WEIGHBRIDGE_FLUSH_INTERVAL": "2"}
+
+
+@dataclass
+class World:
+    """The running house, its two servers, and the ways to look into all of it."""
+
+    bench: Bench
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    folder: Path
+
+    @property
+    def rng(self) -> random.Random:
+        return self.bench.rng
+
+    @property
+    def service(self) -> Service:
+        return self.bench.service
+
+    def workers(self) -> list[int]:
+        return self.bench.house.pids("worker")
+
+    async def load(self) -> Load:
+        """New customers of every plan and their clients, not started yet."""
+        return Load(self.bench, {plan: await self.bench.customers(plan, 2) for plan in ("open", "closed", "grace")})
+
+    # --- well again ---------------------------------------------------------------------------------------------------
+    async def until(self, condition: Callable[[], Awaitable[object]], what: str) -> None:
+        """Ask again until it holds. A store that is away, or a ledger, counts as no."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            with contextlib.suppress(RedisError, OSError, WeighbridgeError, TimeoutError):
+                if await condition():
+                    return
+            assert time.monotonic() < deadline, f"not within {_PATIENCE_SECONDS:.0f} s: {what}"
+            await asyncio.sleep(0.1)
+
+    async def until_well(self) -> None:
+        """Every worker is there, and every bucket admits."""
+        await self.until(self._ready, "the gateway is ready with all its workers")
+        await self.until(self._open, "every bucket is open")
+
+    async def _ready(self) -> bool:
+        state = await self.state()
+        return state is not None and state["ready"] and len(state["workers"]) == WORKERS
+
+    async def state(self) -> dict[str, Any] | None:
+        """What the supervisor's /readyz says; None while it does not answer."""
+        return await json_of(self.bench.house.ready["metrics"].removesuffix("/metrics") + "/readyz")
+
+    async def _open(self) -> bool:
+        run_id = (await self.bench.store.info("server"))["run_id"]
+        epochs = await self.bench.store.mget([keys.epoch(bucket) for bucket in range(keys.BUCKETS)])
+        return all(epoch is not None and epoch.endswith(f" {run_id}".encode()) for epoch in epochs)
+
+    # --- at rest ------------------------------------------------------------------------------------------------------
+    async def accounts(self, load: Load) -> dict[str, Account]:
+        """Everybody's books, once nothing moves any more. Raises AssertionError if they never agree with themselves."""
+        await self.until(self._nothing_left, "everything is flushed and every dead worker's journal is let go")
+        before: dict[str, Account] = {}
+        for _ in range(40):
+            await self._flushed()
+            found = {f"{plan}/{c.org.slug}": await self._account(load, c) for plan, each in load.customers.items() for c in each}
+            if found == before and all(a.counter == a.charged for a in found.values()):
+                break
+            before = found
+            await asyncio.sleep(0.3)
+        return found
+
+    async def _account(self, load: Load, customer: Customer) -> Account:
+        answers = load.of(customer)
+        charged, returned = await self.bench.house.ledger(customer.org)
+        return Account(
+            asked=len(answers), answered=sum(a.status == 200 for a in answers),
+            refused=sum(a.status in (401, 429, 503) for a in answers), seen=self.service.of(customer.id),
+            charged=charged, returned=returned, counter=sum(await self.bench.used(customer)),
+        )  # fmt: skip
+
+    async def _flushed(self) -> bool:
+        report = await flush(self.bench.pool, self.bench.store, self.bench.config, SystemClock(), stripe=None, bills=False)
+        return not report.left
+
+    async def _nothing_left(self) -> bool:
+        """Flushed; no live hash, no batch under way, and no journal but those of the living."""
+        if not await self._flushed():
+            return False
+        names = [name(bucket) for name in (keys.live, keys.flying) for bucket in range(keys.BUCKETS)]
+        alive = await living(self.bench.store)
+        return not await self.bench.store.exists(*names) and set(journal.workers(self.bench.house.data_dir / "journal")) <= set(alive)
+
+
+@contextlib.contextmanager
+def _booted(folder: Path, **environ: str) -> Iterator[tuple[PostgresServer, ValkeyServer, Service, House]]:
+    folder.chmod(0o755)
+    with contextlib.ExitStack() as stack:
+        postgres = start_postgres(folder / "postgres", durable=False)
+        stack.callback(postgres.stop)
+        valkey = start_valkey(folder / "valkey")
+        stack.callback(valkey.stop)
+        service = stack.enter_context(Service())
+        environ = {**_ENVIRON, "DATABASE_URL": postgres.url, "REDIS_URL": valkey.url, "UPSTREAM": service.url, **environ}
+        yield postgres, valkey, service, stack.enter_context(housed_in(folder / "house", GATEWAY, METERS, PLANS, **environ))
+
+
+@contextlib.asynccontextmanager
+async def world(folder: Path, seed: int, **environ: str) -> AsyncIterator[World]:
+    """A running house in an empty folder. Enter it from the main thread: its servers die with the thread that starts them."""
+    with _booted(folder, **environ) as (postgres, valkey, service, house):
+        settings, config = Settings.load(house.environ), load_good(read_set(house.config_dir))
+        pool = await open_pool(postgres.url, application="chaos", max_size=2)
+        async with Redis.from_url(valkey.url, socket_timeout=_STORE_SECONDS, socket_connect_timeout=_STORE_SECONDS) as store:
+            bench = Bench(house, service, Crowd(house.gateway, 1), store, pool, settings, config, random.Random(seed))
+            yield World(bench, postgres, valkey, folder)
+        await pool.close()
