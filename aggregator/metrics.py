@@ -1,6 +1,7 @@
 """The aggregator's metrics, named once. In prometheus multiprocess mode they appear on the gateway's page.
 
-No label without a bound: `step` and `job` are names in the code, `state` and `outcome` words of the protocol.
+No label without a bound: `step` and `task` are names in the code (`job` is what Prometheus calls a scrape), `state` and
+`outcome` words of the protocol.
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ class AggregatorMetrics:
         self._outbox_age = gauge("outbox_oldest_age_seconds", "Age of the oldest row that waits for delivery")
         self._cut = counter("overage_events_total", "Outbox rows cut from overages")
         self._stripe_calls = counter("stripe_calls_total", "Attempts to tell Stripe something", ("operation", "outcome"))
-        self._runs = counter("job_runs_total", "Runs of the aggregator's jobs", ("job", "outcome"))
+        self._runs = counter("job_runs_total", "Runs of the aggregator's jobs", ("task", "outcome"))
         self.tell_lag()
 
     def timer(self) -> "StepTimer":

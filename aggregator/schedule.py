@@ -1,8 +1,8 @@
 """Run the aggregator's jobs: a table of names, intervals and functions, one asyncio loop, and a clock that is given.
 
 A job never runs twice at once in this process, and one that is `alone` not in another aggregator either: an advisory
-lock that saves work; what keeps the books right is in each job. A job that fails is logged and counted; its next run
-comes at its time. A server that is away is a sentence in the log; what nobody foresaw is a traceback.
+lock that saves work; what keeps the books right is in each job. A job that fails is logged and counted, and
+tried again at its time, within a minute at the latest. A server that is away is a sentence in the log; what nobody foresaw is a traceback.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ log = logging.getLogger("weighbridge.schedule")
 _LOCKS = 0x7765696A  # the first of two numbers; the second is a hash of the job's name
 _TICK_SECONDS = 0.25
 _SAY_AGAIN_SECONDS = 60.0
+_RETRY_SECONDS = 60.0  # a day's job that failed must not wait for the next day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ class Schedule:
         error = task.exception()
         self._ran(name, "failed" if error else task.result())
         if error:
+            self._due[name] = min(self._due[name], self._clock.monotonic() + _RETRY_SECONDS)
             self._say(name, error)
         elif self._said.pop(name, None):
             log.info("%s works again", name)

@@ -71,6 +71,19 @@ async def test_a_failure_is_told_and_the_next_run_goes_on(empty_house: Any, capl
     assert "work works again" in told
 
 
+async def test_a_job_of_long_intervals_that_failed_is_tried_again_within_a_minute(empty_house: Any) -> None:
+    runs = Runs()
+    runs.trouble = RuntimeError("no luck")
+    schedule = runs.schedule(empty_house, interval=86_400)
+    for seconds, trouble, expected in ((0, runs.trouble, 1), (59, None, 1), (1, None, 2), (60, None, 2), (86_340, None, 3)):
+        empty_house.clock.advance(seconds)
+        runs.trouble = trouble
+        schedule.start_due()
+        await schedule.settled()
+        await asyncio.sleep(0)
+        assert runs.count == expected
+
+
 async def cut_connection(house: Any) -> None:
     async with house.pool.acquire() as connection:
         await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
