@@ -313,7 +313,7 @@ class Witness:
 
 
 @pytest.mark.parametrize("rule", [CLOSED, OPEN], ids=["closed", "open"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 async def test_whatever_breaks_ledger_journals_and_counter_agree_at_rest(
     redis: str, pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, rule: FailureRule
 ) -> None:
@@ -333,7 +333,7 @@ async def test_whatever_breaks_ledger_journals_and_counter_agree_at_rest(
         await system.end()
 
 
-@pytest.mark.parametrize(("seed", "forgets"), [(3, False), (4, False), (5, True)])
+@pytest.mark.parametrize(("seed", "forgets"), [(3, False), pytest.param(4, False, marks=pytest.mark.long), (5, True)])
 async def test_whatever_breaks_both_quotas_of_a_throttle_hold_what_the_journals_say(
     redis: str, pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, forgets: bool
 ) -> None:
@@ -355,7 +355,7 @@ async def test_whatever_breaks_both_quotas_of_a_throttle_hold_what_the_journals_
         await system.end()
 
 
-@pytest.mark.parametrize("seed", [6, 7])
+@pytest.mark.parametrize("seed", [6, pytest.param(7, marks=pytest.mark.long)])
 async def test_whatever_breaks_no_more_calls_are_in_flight_than_may_be_and_none_is_left_behind(
     redis: str, pool: asyncpg.Pool, tmp_path: Path, seed: int
 ) -> None:
