@@ -25,7 +25,7 @@ class Load:
         self.customers, self._bench = customers, bench
         self.everybody = [customer for each in customers.values() for customer in each]
         self.crowd = Crowd(bench.house.gateway, connections, pause_seconds=PAUSE_SECONDS)
-        self.begun = self.ended = 0.0  # the fault: from its injection until all was well again
+        self.begun = self.broken = self.undone = self.ended = 0.0  # the fault: injected, broken, no longer, and all well again
         self._task: asyncio.Task[object] | None = None
         self._stopping = False
 
@@ -67,6 +67,10 @@ class Load:
     def meanwhile(self) -> list[Answer]:
         """Of calls that were under way while the fault lasted, or until all was well again."""
         return [a for a in self.crowd.answers if a.ended > self.begun and a.begun < self.ended]
+
+    def whilst_broken(self, plan: str, after_seconds: float) -> list[Answer]:
+        """Of calls that began so long after all was broken, and ended before it was undone."""
+        return [a for a in self.of_plan(plan) if a.begun > self.broken + after_seconds and a.ended < self.undone]
 
     def longest_wait_ms(self) -> float:
         """Of calls that the service answers at once."""

@@ -49,7 +49,9 @@ async def injected(world: World, fault: Fault) -> Outcome:
         load.begun = time.monotonic()
         try:
             await fault.inject(world)
+            load.broken = time.monotonic()
             await asyncio.sleep(fault.lasts_seconds)
+            load.undone = time.monotonic()
         finally:
             await fault.undo(world)
         await world.until_well()

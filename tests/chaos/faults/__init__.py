@@ -2,9 +2,9 @@
 
 from tests.chaos.fault import Fault
 
-from . import gateway
+from . import gateway, store
 
-_FAMILIES = (gateway,)
+_FAMILIES = (gateway, store)
 
 
 def families() -> dict[str, list[Fault]]:

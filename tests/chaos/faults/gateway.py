@@ -14,7 +14,7 @@ _BROKEN = 0
 class WorkerKilled(Fault):
     """kill -9 of one worker, again and again. The others serve on: a connection breaks only if it was the dead one's."""
 
-    name = "gateway worker `kill -9`, three times in turn"
+    name = "gateway worker `kill -9`, two in turn"
     refused = frozenset({_BROKEN})
     loses = (
         "a call that ended in its worker's last tenth of a second may have been answered and given back, as its end was not written yet; "
@@ -23,7 +23,7 @@ class WorkerKilled(Fault):
     waits_ms = 15_000
     waits = "connections that arrive for the dead worker wait in its socket until another has taken its place"
     quick = True
-    kills = 3
+    kills = 2
 
     async def inject(self, world: World) -> None:
         for _ in range(self.kills):
