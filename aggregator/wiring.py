@@ -29,7 +29,7 @@ from metering.model.clock import Clock, to_datetime, to_ms
 from metering.model.errors import ConfigFaulty, DependencyUnavailable
 from metering.model.meter import Meter
 from metering.store import migrate
-from metering.store.postgres import DatabaseUnsuitable, Queries, open_pool, redacted
+from metering.store.postgres import SERVICE, DatabaseUnsuitable, Queries, open_pool, redacted
 
 SQL = Queries.load("aggregator", "sql/wiring.sql")
 log = logging.getLogger("weighbridge.aggregator")
@@ -138,7 +138,7 @@ async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: in
         name = "REDIS_URL" if settings.database_url else "DATABASE_URL"
         raise DependencyUnavailable(f"The aggregator moves usage from Redis to Postgres: set {name} in the environment or in .env.")
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings.database_url, application="weighbridge-aggregator", max_size=_POOL)
+        pool = await open_pool(settings.database_url, application="weighbridge-aggregator", max_size=_POOL, role=SERVICE)
         stack.push_async_callback(pool.close)
         await check_schema(pool)
         redis = Redis.from_url(settings.redis_url, socket_timeout=_STORE_TIMEOUT_SECONDS)

@@ -9,6 +9,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from billing.services.access import Access
 from billing.services.bypasses import Bypasses
 from billing.services.entitlements import Entitlements
 from billing.services.keys import Keys
@@ -16,6 +17,7 @@ from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.plans import Plans
 from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
+from billing.services.tokens import Tokens
 from billing.services.usage import Usage
 from billing.store.books import PostgresBooks
 from metering.model import keys as grammar
@@ -39,6 +41,8 @@ class Billing:
     entitlements: Entitlements
     usage: Usage
     bypasses: Bypasses
+    tokens: Tokens
+    access: Access
 
     async def republish(self) -> None:
         """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""
@@ -71,6 +75,8 @@ def open_billing(
         entitlements=entitlements,
         usage=Usage(books, gateways, entitlements, clock, meters=meters),
         bypasses=Bypasses(books, gateways, clock, meters=meters),
+        tokens=Tokens(books, clock, entropy=lambda: secrets.token_bytes(24)),
+        access=Access(books, clock),
     )
 
 

@@ -14,7 +14,7 @@ from aggregator.flush import flush_once
 from gateway.adoption import Adopter
 from metering.model.clock import Clock
 from metering.model.errors import WeighbridgeError
-from metering.store.postgres import open_pool
+from metering.store.postgres import SERVICE, open_pool
 
 from . import first_minute
 from .database import requests_counted
@@ -60,7 +60,7 @@ class Closing:
         """Requests that reached Postgres since the start; None if the servers are out of reach."""
         stores = self._house.stores
         try:
-            pool = await open_pool(stores.database_url or "", application="weighbridge-up", max_size=2)
+            pool = await open_pool(stores.database_url or "", application="weighbridge-up", max_size=2, role=SERVICE)
             try:
                 async with Redis.from_url(stores.redis_url or "") as client:
                     await self._until_empty(pool, client)

@@ -16,6 +16,7 @@ from config.load import Configuration
 from config.settings import Settings
 from metering.model.clock import Clock
 from metering.store.migrate import migrate
+from metering.store.postgres import SERVICE, open_pool
 
 _REQUESTS = """
 SELECT coalesce(sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx), 0)::bigint FROM billing.traffic_hourly
@@ -49,11 +50,15 @@ async def billing_over(
         )
 
 
-async def prepare(settings: Settings, config: Configuration, pool: asyncpg.Pool, redis_url: str | None, clock: Clock) -> Prepared:
+async def prepare(settings: Settings, config: Configuration, database_url: str, redis_url: str | None, clock: Clock) -> Prepared:
     """Migrate, then apply plans and overrides. Doing it again changes nothing. Raises DatabaseUnsuitable, BadInput."""
-    migrations = await migrate(pool)
-    async with billing_over(settings, config, pool, redis_url, clock) as billing:
-        return Prepared(migrations, await apply(billing, config))
+    migrations = await migrate(database_url)
+    pool = await open_pool(database_url, application="weighbridge prepare", max_size=2, role=SERVICE)
+    try:
+        async with billing_over(settings, config, pool, redis_url, clock) as billing:
+            return Prepared(migrations, await apply(billing, config))
+    finally:
+        await pool.close()
 
 
 async def apply(billing: Billing, config: Configuration, *, dry_run: bool = False) -> Applied:

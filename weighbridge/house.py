@@ -18,7 +18,7 @@ from config.settings import Settings
 from metering.model import keys
 from metering.model.clock import Clock
 from metering.model.errors import DependencyUnavailable
-from metering.store.postgres import open_pool, redacted
+from metering.store.postgres import SERVICE, open_pool, redacted
 
 from . import database, demo
 from .first_minute import part
@@ -139,7 +139,7 @@ class House:
 
     @contextlib.asynccontextmanager
     async def _database(self) -> AsyncIterator[asyncpg.Pool]:
-        pool = await open_pool(self.stores.database_url or "", application="weighbridge-up", max_size=2)
+        pool = await open_pool(self.stores.database_url or "", application="weighbridge-up", max_size=2, role=SERVICE)
         try:
             yield pool
         finally:
@@ -157,8 +157,8 @@ class House:
 
     async def _prepare_database(self) -> None:
         settings, redis_url = self.settings, self.stores.redis_url or ""
+        await database.prepare(settings, self.config, self.stores.database_url or "", redis_url, self.clock)
         async with self._database() as pool:
-            await database.prepare(settings, self.config, pool, redis_url, self.clock)
             if self.speaks_to_stripe:
                 await installation.stamp(pool, settings.stripe_mode, self.clock, where=self._where_the_database_is)
             self.requests_at_start = await database.requests_counted(pool)

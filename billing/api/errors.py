@@ -30,7 +30,7 @@ def body(error: WeighbridgeError) -> dict[str, Any]:
 
 
 def answer(error: WeighbridgeError) -> web.Response:
-    headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
+    headers = {"WWW-Authenticate": error.challenge or "Bearer"} if error.http_status == 401 or error.challenge else {}
     if error.http_status == 503:
         headers["Retry-After"] = "1"
     return web.json_response(body(error), status=error.http_status, headers=headers)

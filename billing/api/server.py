@@ -1,4 +1,4 @@
-"""The control server's routes: health, metrics, and an organization's own usage and quotas by its API key."""
+"""The control server's routes: health, metrics, and an organization's usage and quotas by its API key or a token."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -6,10 +6,13 @@ from typing import Any
 
 from aiohttp import web
 
+from billing.api.doors import ORG, Doors, Endpoint
 from billing.api.errors import as_json
+from billing.model.token import Scope
 from billing.model.usage import UsageReport, head_json, meter_json, report_json
+from billing.services.access import Access
 from billing.services.usage import Usage
-from metering.model.errors import NotFound, Unauthorized
+from metering.model.errors import NotFound
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -21,51 +24,50 @@ class NoSuchService(NotFound):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
-    """What the routes need. `usage` is asked for at every call, as it changes with the meters."""
+class Parts:
+    """What the routes need. `usage` and `access` are asked for at every call, as they change with the meters."""
 
     usage: Callable[[], Usage]
+    access: Callable[[], Access]
     readiness: Callable[[], Awaitable[dict[str, Any]]]
     metrics: Callable[[], bytes]
 
 
-def application(doors: Doors) -> web.Application:
-    handlers = _Handlers(doors)
-    app = web.Application(middlewares=[as_json], client_max_size=64 * 1024)
-    app.router.add_get("/healthz", handlers.healthz)
-    app.router.add_get("/readyz", handlers.readyz)
-    app.router.add_get("/metrics", handlers.metrics)
-    app.router.add_get("/api/v1/billing/usage", handlers.usage)
-    app.router.add_get("/api/v1/billing/quota", handlers.quota)
-    app.router.add_get("/api/v1/billing/quota/{service}", handlers.one_quota)
-    app.router.add_get("/api/quota/{service}", handlers.one_quota)  # the guide's short form
+def endpoints(parts: Parts) -> list[Endpoint]:
+    """The table: every route, and the scope that it needs."""
+    handlers = _Handlers(parts)
+    return [
+        Endpoint(method="GET", path="/healthz", handler=handlers.healthz, need=None),
+        Endpoint(method="GET", path="/readyz", handler=handlers.readyz, need=None),
+        Endpoint(method="GET", path="/metrics", handler=handlers.metrics, need=None),
+        Endpoint(method="GET", path="/api/v1/billing/usage", handler=handlers.usage, need=Scope.READ),
+        Endpoint(method="GET", path="/api/v1/billing/quota", handler=handlers.quota, need=Scope.READ),
+        Endpoint(method="GET", path="/api/v1/billing/quota/{service}", handler=handlers.one_quota, need=Scope.READ),
+        Endpoint(method="GET", path="/api/quota/{service}", handler=handlers.one_quota, need=Scope.READ),  # the guide's short form
+    ]
+
+
+def application(parts: Parts) -> web.Application:
+    doors = Doors(parts.access)
+    app = web.Application(middlewares=[as_json, doors.middleware], client_max_size=64 * 1024)
+    for endpoint in endpoints(parts):
+        doors.add(app, endpoint)
     return app
 
 
-def api_key(request: web.Request) -> str:
-    """From X-API-Key, else from `Authorization: Bearer`. Raises Unauthorized."""
-    key = request.headers.get("X-API-Key")
-    if key is None:
-        scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
-        key = credential if scheme.lower() == "bearer" else None
-    if not key or not key.strip():
-        raise Unauthorized("send an API key of your organization as X-API-Key, or as a bearer token")
-    return key.strip()
-
-
 class _Handlers:
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def healthz(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        state = await self._doors.readiness()
+        state = await self._parts.readiness()
         return web.json_response(state, status=200 if state["ready"] else 503)
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._doors.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(body=self._parts.metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def usage(self, request: web.Request) -> web.Response:
         report = await self._report(request)
@@ -87,7 +89,7 @@ class _Handlers:
         return web.json_response({**head_json(report), **_one(report, request.match_info["service"])}, headers=NO_STORE)
 
     async def _report(self, request: web.Request) -> UsageReport:
-        return await self._doors.usage().report_for_key(api_key(request))
+        return await self._parts.usage().report_of(request[ORG])
 
 
 def _one(report: UsageReport, service: str) -> dict[str, Any]:

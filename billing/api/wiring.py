@@ -15,7 +15,7 @@ from aggregator.overage import cutter
 from billing.api import duties
 from billing.api.configuration import Configuration, Offer, Reading
 from billing.api.metrics import ControlMetrics
-from billing.api.server import Doors, application
+from billing.api.server import Parts, application
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
 from billing.wiring import Billing, open_billing
@@ -26,7 +26,7 @@ from metering.model.clock import Clock
 from metering.model.errors import BadInput, ConfigFaulty, DependencyUnavailable
 from metering.model.meter import Meter
 from metering.store.migrate import migrate
-from metering.store.postgres import open_pool
+from metering.store.postgres import SERVICE, open_pool
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +156,10 @@ class Control:
         """Listening and on duty, inside the `async with`. Raises PortTaken, ConfigFaulty where nothing good was ever applied."""
         if not await self.configuration.first():
             raise ConfigFaulty("\n".join(["the configuration has faults, and there is no last good one:", *self.configuration.faults]))
-        doors = Doors(usage=lambda: self.billing.usage, readiness=self.readiness, metrics=self.metrics.page)
-        runner = web.AppRunner(application(doors), access_log=None, handle_signals=False, shutdown_timeout=5)
+        parts = Parts(
+            usage=lambda: self.billing.usage, access=lambda: self.billing.access, readiness=self.readiness, metrics=self.metrics.page
+        )  # fmt: skip
+        runner = web.AppRunner(application(parts), access_log=None, handle_signals=False, shutdown_timeout=5)
         await runner.setup()
         try:
             await self._listen(runner)
@@ -199,11 +201,11 @@ async def open_control(settings: Settings, clock: Clock) -> AsyncIterator[Contro
     if not settings.redis_url:
         raise DependencyUnavailable("control needs Redis: set REDIS_URL, or run `weighbridge up`, which brings its own")
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings.database_url, application="weighbridge control")
-        stack.push_async_callback(pool.close)
-        applied = await migrate(pool)
+        applied = await migrate(settings.database_url)
         if applied:
             log.info("migrated: %s", ", ".join(applied))
+        pool = await open_pool(settings.database_url, application="weighbridge control", role=SERVICE)
+        stack.push_async_callback(pool.close)
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=_LISTEN_SECONDS + 5)
         stack.push_async_callback(redis.aclose)
         yield Control(settings, pool, redis, clock)

@@ -9,6 +9,7 @@ from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.outbox import OutboxRow
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
+from billing.model.token import Token
 from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement, Override
@@ -248,6 +249,22 @@ class BypassRows(Protocol):
         ...
 
 
+class TokenRows(Protocol):
+    async def insert(self, token: Token) -> Token | None:
+        """With its id; None where the hash is known already."""
+        ...
+
+    async def all(self, org_id: str | None) -> list[Token]:
+        """Newest first; `org_id` None is every token."""
+        ...
+
+    async def find(self, *, token_id: int | None = None, sha256: str | None = None) -> Token | None: ...
+
+    async def revoke(self, token_id: int, by: str, now_ms: int) -> bool:
+        """False where it was revoked before, or there is none."""
+        ...
+
+
 class OutboxRows(Protocol):
     async def add(self, rows: Sequence[OutboxRow], now_ms: int) -> None:
         """A row whose identifier is known already is left out."""
@@ -306,6 +323,8 @@ class Unit(Protocol):
     @property
     def bypasses(self) -> BypassRows: ...
     @property
+    def tokens(self) -> TokenRows: ...
+    @property
     def customers(self) -> CustomerRows: ...
     @property
     def outbox(self) -> OutboxRows: ...
@@ -318,8 +337,9 @@ class Unit(Protocol):
 class Books(Protocol):
     """Where the rows are."""
 
-    def transaction(self, *, keep: bool = True) -> AbstractAsyncContextManager[Unit]:
-        """`keep=False` undoes everything at the end: a dry run."""
+    def transaction(self, *, keep: bool = True, org: str | None = None) -> AbstractAsyncContextManager[Unit]:
+        """`keep=False` undoes everything at the end: a dry run. With `org` nothing that belongs to another organization exists in
+        it, whatever is asked: what answers a request of one organization is read so."""
         ...
 
 

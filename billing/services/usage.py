@@ -10,10 +10,8 @@ from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.ports import Account, Books, Gateways, GatewaysUnreachable, Unit
 from metering.model import keys
-from metering.model.apikey import checksum_fails, sha256_hex
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement
-from metering.model.errors import Unauthorized
 from metering.model.ledger import TEST
 from metering.model.meter import Meter
 from metering.model.period import period_at, window_at
@@ -73,16 +71,10 @@ class Usage:
         """Those that are counted, then what was used under a name that the files no longer hold."""
         return self._shown((), {name for each in used for name in each})
 
-    async def report_for_key(self, api_key: str) -> UsageReport:
-        """For the organization that this key belongs to. Raises Unauthorized."""
-        if not api_key or checksum_fails(api_key):
-            raise Unauthorized("this is not a valid API key")
-        sha = sha256_hex(api_key)
-        async with self._books.transaction() as unit:
-            owner = (await unit.keys.owners([sha], self._clock.now_ms())).get(sha)
-            if owner is None:
-                raise Unauthorized("this API key is unknown, revoked or expired")
-            facts = await self._facts(unit, await lookup.organization(unit, owner))
+    async def report_of(self, org_id: str) -> UsageReport:
+        """For a request of this organization: read so that nothing of another is in reach. Raises NoSuchOrganization."""
+        async with self._books.transaction(org=org_id) as unit:
+            facts = await self._facts(unit, await lookup.organization(unit, org_id))
         return await self._compose(facts)
 
     async def _facts(self, unit: Unit, org: Organization) -> _Facts:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 import asyncpg
 
@@ -13,8 +14,11 @@ from billing.store.outbox import CustomerTable, OutboxTable
 from billing.store.plans import PlanTable
 from billing.store.quotas import LimitTable, QuotaTable
 from billing.store.subscriptions import SubscriptionTable
+from billing.store.tokens import TokenTable
 from billing.store.usage import UsageTable
 from metering.store.postgres import out_of_reach
+
+_BIND = "SELECT billing.bind($1)"
 
 
 class PostgresUnit:
@@ -28,6 +32,7 @@ class PostgresUnit:
         self.quotas = QuotaTable(connection)
         self.limits = LimitTable(connection)
         self.bypasses = BypassTable(connection)
+        self.tokens = TokenTable(connection)
         self.customers = CustomerTable(connection)
         self.outbox = OutboxTable(connection)
         self.usage = UsageTable(connection)
@@ -41,13 +46,16 @@ class PostgresBooks:
         self._pool = pool
 
     @asynccontextmanager
-    async def transaction(self, *, keep: bool = True) -> AsyncIterator[PostgresUnit]:
-        """Raises DatabaseUnreachable where the connection cannot be had or is lost."""
+    async def transaction(self, *, keep: bool = True, org: str | None = None) -> AsyncIterator[PostgresUnit]:
+        """Raises DatabaseUnreachable where the connection cannot be had or is lost. With `org` (an id), row-level security holds it
+        to that organization (metering/store/migrations/0009_row_security.sql)."""
         with out_of_reach():
             async with self._pool.acquire() as connection:
                 transaction = connection.transaction()
                 await transaction.start()
                 try:
+                    if org is not None:
+                        await connection.execute(_BIND, UUID(org))
                     yield PostgresUnit(connection)
                 except BaseException:
                     if not connection.is_closed():

@@ -48,7 +48,8 @@ class KeyRecord:
     rates: tuple[Rate, ...] = ()
 
 
-def _base62(number: int, length: int) -> str:
+def base62(number: int, length: int) -> str:
+    """The last `length` digits."""
     digits = []
     for _ in range(length):
         number, digit = divmod(number, 62)
@@ -56,23 +57,24 @@ def _base62(number: int, length: int) -> str:
     return "".join(reversed(digits))
 
 
-def _checksum(body: str) -> str:
-    return _base62(binascii.crc32(body.encode()), _CHECKSUM_LENGTH)
+def checksum(body: str) -> str:
+    """Six characters that tell a typing error; no secret."""
+    return base62(binascii.crc32(body.encode()), _CHECKSUM_LENGTH)
 
 
 def mint(entropy: bytes, *, test: bool = False) -> str:
     """A new key from at least 18 random bytes."""
     if len(entropy) < 18:
         raise ValueError("an API key needs 18 bytes of entropy")
-    body = f"{PREFIX}{'test' if test else 'live'}_{_base62(int.from_bytes(entropy, 'big'), _RANDOM_LENGTH)}"
-    return body + _checksum(body)
+    body = f"{PREFIX}{'test' if test else 'live'}_{base62(int.from_bytes(entropy, 'big'), _RANDOM_LENGTH)}"
+    return body + checksum(body)
 
 
 def checksum_fails(key: str) -> bool:
     """True for a key that claims to be ours and cannot be."""
     if not key.startswith(PREFIX):
         return False
-    return _checksum(key[:-_CHECKSUM_LENGTH]) != key[-_CHECKSUM_LENGTH:]
+    return checksum(key[:-_CHECKSUM_LENGTH]) != key[-_CHECKSUM_LENGTH:]
 
 
 def sha256_hex(key: str) -> str:

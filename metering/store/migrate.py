@@ -1,4 +1,4 @@
-"""Bring a database's schema up to date: numbered .sql files, each once, each in its own transaction.
+"""Bring a database's schema up to date: numbered .sql files, each once, each in its own transaction; then the roles.
 
 Any number of processes may run it at once: an advisory lock lets one work and the others find nothing left to do.
 What was applied is remembered with a checksum in billing.schema_migrations, so an edited file is noticed.
@@ -16,6 +16,7 @@ from metering.store.postgres import DatabaseUnsuitable, open_connection
 
 _LOCK = 0x77656967  # "weig"; one number for all processes
 _PATIENCE_SECONDS = 600  # for another process at the same work, and for a large table
+_ROLES = (files("metering.store") / "roles.sql").read_text("utf-8")
 _FILE = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 
 
@@ -71,15 +72,13 @@ def pending(migrations: Sequence[Migration], applied: Mapping[int, str]) -> list
     return [m for m in migrations if m.number not in applied]
 
 
-async def migrate(database: str | asyncpg.Pool) -> list[str]:
-    """Bring the database (a URL, or a pool on it) up to date; returns the names applied, none if nothing was missing.
+async def migrate(url: str) -> list[str]:
+    """Bring the database up to date; returns the names applied, none if nothing was missing.
 
+    Its connection is its own, as the login that `url` names: what processes work in afterwards may not change tables.
     Raises what `postgres.open_connection` and `apply` raise.
     """
-    if not isinstance(database, str):
-        async with database.acquire() as borrowed:
-            return await apply(borrowed, load())
-    connection = await open_connection(database, application="weighbridge migrate")
+    connection = await open_connection(url, application="weighbridge migrate")
     try:
         return await apply(connection, load())
     finally:
@@ -91,9 +90,22 @@ async def apply(connection: asyncpg.Connection, migrations: Sequence[Migration])
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=_PATIENCE_SECONDS)
     try:
         applied = await _applied(connection)
-        return [await _apply(connection, migration) for migration in pending(migrations, applied)]
+        done = [await _apply(connection, migration) for migration in pending(migrations, applied)]
+        await _grant(connection)
+        return done
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+
+async def _grant(connection: asyncpg.Connection) -> None:
+    """Roles and what they may, each time: they may have been made since. Nothing where the schema is somebody else's."""
+    if not await connection.fetchval(_OWNS):
+        return
+    try:
+        async with connection.transaction():
+            await connection.execute(_ROLES)
+    except asyncpg.PostgresError as exc:
+        raise MigrationFailed(f"The roles could not be granted what they need: {exc}") from exc
 
 
 async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
@@ -103,6 +115,7 @@ async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
     return {row["number"]: row["checksum"] for row in rows}
 
 
+_OWNS = "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'billing' AND to_regproc('billing.bind') IS NOT NULL"
 _REMEMBER = """
 CREATE SCHEMA IF NOT EXISTS billing;
 CREATE TABLE IF NOT EXISTS billing.schema_migrations (

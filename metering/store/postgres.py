@@ -48,14 +48,24 @@ class UnknownQuery(WeighbridgeError):
 _CONNECT_TIMEOUT_SECONDS = 10.0
 
 
-async def open_pool(url: str, *, application: str, min_size: int = 1, max_size: int = 8) -> asyncpg.Pool:
-    """A pool on a server that was checked to be new enough.
+SERVICE = "weighbridge_service"  # works over every organization; metering/store/migrations/0009_row_security.sql tells the roles
+
+_TAKE_ROLE = "SELECT set_config('role', rolname, false) FROM pg_roles WHERE rolname = $1 AND pg_has_role(session_user, oid, 'MEMBER')"
+
+
+async def open_pool(url: str, *, application: str, min_size: int = 1, max_size: int = 8, role: str | None = None) -> asyncpg.Pool:
+    """A pool on a server that was checked to be new enough. Its connections work in `role`, where the login may take it.
 
     Raises DatabaseUrlFaulty, DatabaseUnreachable (worth trying again) or DatabaseUnsuitable, each with a sentence for
     the operator; none of them shows the password.
     """
+
+    async def begin(connection: asyncpg.Connection) -> None:
+        if role is not None:
+            await connection.fetchval(_TAKE_ROLE, role)
+
     with _sentences(url):
-        pool = await asyncpg.create_pool(url, min_size=min_size, max_size=max_size, **_options(application))
+        pool = await asyncpg.create_pool(url, min_size=min_size, max_size=max_size, init=begin, **_options(application))
     try:
         await _check_server(pool, url)
     except BaseException:

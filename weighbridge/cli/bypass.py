@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import os
-import pwd
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -13,7 +11,7 @@ from metering.model.clock import isoformat
 from metering.model.errors import BadInput, DependencyUnavailable
 from weighbridge.bypass_file import FileBypasses
 
-from .context import Context, add_folders
+from .context import Context, add_folders, who
 from .key import seconds
 from .output import add_format, show, show_rows
 
@@ -64,7 +62,7 @@ async def begin(options: argparse.Namespace, context: Context) -> int:
         raise BadInput('say how long and why: --for 30m --reason "…"')
     async with _desk(context) as desk:
         row, told = await desk.begin(
-            org_ref=options.org, meter=options.meter, for_ms=seconds(options.span) * 1000, reason=options.reason, by=_who()
+            org_ref=options.org, meter=options.meter, for_ms=seconds(options.span) * 1000, reason=options.reason, by=who()
         )
     show(
         _value(row, context.clock.now_ms()),
@@ -88,7 +86,7 @@ async def list_all(options: argparse.Namespace, context: Context) -> int:
 
 async def end(options: argparse.Namespace, context: Context) -> int:
     async with _desk(context) as desk:
-        told = await desk.end(options.id, by=_who())
+        told = await desk.end(options.id, by=who())
     show({"id": options.id, "ended": True}, options, lines=[f"Bypass {options.id} is over: limits hold again"])
     _untold(told)
     return 0
@@ -108,10 +106,6 @@ async def _desk(context: Context) -> AsyncIterator[Desk]:
             "organizations stand in orgs.yaml; there is neither"
         )
     yield FileBypasses(settings.data_dir, orgs, context.configuration.meters, context.clock, context.redis)
-
-
-def _who() -> str:
-    return f"{pwd.getpwuid(os.getuid()).pw_name}@{os.uname().nodename}"
 
 
 def _covers(row: BypassRow) -> str:

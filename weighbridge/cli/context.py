@@ -7,6 +7,8 @@ Options that are settings become environment variables before the settings are r
 import argparse
 import contextlib
 import logging
+import os
+import pwd
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -22,7 +24,7 @@ from config.load import Configuration
 from config.settings import Settings
 from metering.model.clock import Clock, SystemClock
 from metering.model.errors import DependencyUnavailable
-from metering.store.postgres import open_pool
+from metering.store.postgres import SERVICE, open_pool
 from weighbridge import ready
 from weighbridge.configuration import Configurations
 from weighbridge.database import billing_over
@@ -42,6 +44,15 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
     """--data-dir and --config, which every command takes."""
     parser.add_argument("--data-dir", metavar="DIR", help="where a running system keeps its data (default: ./.weighbridge)")
     parser.add_argument("--config", dest="config_dir", metavar="DIR", help="where the YAML files are (default: ./config)")
+
+
+def who() -> str:
+    """Who types, as far as this machine knows: ann@host."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user may have a number only
+        name = str(os.getuid())
+    return f"{name}@{os.uname().nodename}"
 
 
 class Context:
@@ -93,7 +104,7 @@ class Context:
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Pool]:
-        pool = await open_pool(self.database_url, application="weighbridge-cli", max_size=2)
+        pool = await open_pool(self.database_url, application="weighbridge-cli", max_size=2, role=SERVICE)
         try:
             yield pool
         finally:

@@ -33,8 +33,9 @@ def add(nouns: Any) -> None:
 async def run(options: argparse.Namespace, context: Context) -> int:
     context.database_url  # noqa: B018 — said before any file is written
     written = [str(path) for path in write_missing_files(context.settings.config_dir, each=True)]
+    url, settings = context.database_url, context.settings
+    prepared = await database.prepare(settings, context.configuration, url, settings.redis_url, context.clock)
     async with context.database() as pool:
-        prepared = await database.prepare(context.settings, context.configuration, pool, context.settings.redis_url, context.clock)
         rows = await pool.fetch(_MADE)
     made = {kind: [row["relname"] for row in rows if row["kind"] in letters] for kind, letters in _KINDS.items()}
     plans = {change.plan: change.what for change in prepared.applied.plans}

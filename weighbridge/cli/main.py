@@ -24,6 +24,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "config": lambda: importlib.import_module("weighbridge.cli.config"),
     "org": lambda: importlib.import_module("weighbridge.cli.org"),
     "key": lambda: importlib.import_module("weighbridge.cli.key"),
+    "token": lambda: importlib.import_module("weighbridge.cli.token"),
     "usage": lambda: importlib.import_module("weighbridge.cli.usage"),
     "flush": lambda: importlib.import_module("weighbridge.cli.flush"),
     "explain": lambda: importlib.import_module("weighbridge.cli.explain"),

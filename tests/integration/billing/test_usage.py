@@ -119,11 +119,12 @@ async def test_a_period_starts_empty(sold: Desk) -> None:
 
 async def test_a_key_shows_its_own_organization_and_a_bad_one_shows_nothing(sold: Desk) -> None:
     new = await sold.billing.orgs.create("Acme", plan="free")
-    assert (await sold.billing.usage.report_for_key(new.api_key)).org.slug == "acme"
+    caller = await sold.billing.access.caller(new.api_key)
+    assert (await sold.billing.usage.report_of(await sold.billing.access.organization(caller, None))).org.slug == "acme"
     await sold.billing.keys.revoke(new.api_key)
-    for key in (new.api_key, "unknown-key", "wbk_live_nonsense", ""):
+    for key in (new.api_key, "unknown-key", "wbk_live_nonsense", "", "wbk_live_ü", "\udcff"):
         with pytest.raises(Unauthorized):
-            await sold.billing.usage.report_for_key(key)
+            await sold.billing.access.caller(key)
 
 
 async def test_an_estimate_adds_the_base_price_and_the_rounded_lines(sold: Desk) -> None:

@@ -1,0 +1,96 @@
+"""Who may pass which route of the control server. A route that declares nothing lets nobody in.
+
+A route is `open` to everybody, or needs a scope; an organization's own API key stands for the scope `read` of that organization. What a
+request is about is decided here too, before a handler runs: `request[ORG]` is the only organization that it may speak of.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from billing.model.token import Scope
+from billing.services.access import Access
+from metering.model.errors import BadInput, Unauthorized, WeighbridgeError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+ORG = web.RequestKey("org", str)
+_LONGEST_REF = 100
+
+
+class Undeclared(WeighbridgeError):
+    """This route does not say who may use it."""
+
+    code, http_status = "undeclared", 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One route. `need` None is open to everybody; else the request is about one organization, which its query may name."""
+
+    method: str
+    path: str
+    handler: Handler
+    need: Scope | None
+
+
+class Doors:
+    """Adds routes, and stands before every one of them as a middleware. `access` is asked for at every request."""
+
+    def __init__(self, access: Callable[[], Access]) -> None:
+        self._access = access
+        self._needs: dict[tuple[str, str], Scope | None] = {}
+
+    def add(self, app: web.Application, endpoint: Endpoint) -> None:
+        for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
+            route = app.router.add_route(method, endpoint.path, endpoint.handler)
+            self._needs[method, _path(route.resource)] = endpoint.need
+
+    def need(self, method: str, resource: web.AbstractResource | None) -> Scope | None:
+        """None: open. Raises Undeclared."""
+        try:
+            return self._needs[method, _path(resource)]
+        except KeyError:
+            raise Undeclared from None
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let pass, with the organization found. Raises Unauthorized, ScopeMissing, NoSuchOrganization, BadInput, Undeclared."""
+        info = request.match_info
+        if info.http_exception is not None:  # no such path, or not by this method
+            return await handler(request)
+        need = self.need(info.route.method, info.route.resource)
+        if need is not None:
+            access = self._access()
+            caller = await access.caller(credential(request))
+            caller.must(need)
+            request[ORG] = await access.organization(caller, asked(request))
+        return await handler(request)
+
+
+def _path(resource: web.AbstractResource | None) -> str:
+    return resource.canonical if resource is not None else ""
+
+
+def asked(request: web.Request) -> str | None:
+    """The organization that the query names. Raises BadInput where it names two."""
+    named = request.query.getall("org", [])
+    if len(named) > 1 or any(not name or len(name) > _LONGEST_REF or not name.isprintable() for name in named):
+        raise BadInput("org is given once, as the id or slug of an organization")
+    return named[0] if named else None
+
+
+def credential(request: web.Request) -> str:
+    """From X-API-Key, else from `Authorization: Bearer`. Raises Unauthorized, also where either comes twice."""
+    keys, authorizations = request.headers.getall("X-API-Key", []), request.headers.getall("Authorization", [])
+    if len(keys) > 1 or len(authorizations) > 1:
+        raise Unauthorized("send one credential, once")
+    if keys:
+        found = keys[0]
+    else:
+        scheme, _, bearer = (authorizations[0] if authorizations else "").partition(" ")
+        found = bearer if scheme.lower() == "bearer" else ""
+    if not found.strip():
+        raise Unauthorized("send an API key of your organization as X-API-Key, or that or a token as a bearer token")
+    return found.strip()
