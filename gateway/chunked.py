@@ -5,11 +5,12 @@ may follow; and here nothing passes that two servers could read differently: hex
 """
 
 import re
+from typing import Final
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
-_MAX_TRAILERS_BYTES = 16_384
-LAST_CHUNK = b"0\r\n\r\n"
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_MAX_TRAILERS_BYTES: Final = 16_384
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class BadChunk(Exception):

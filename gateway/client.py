@@ -8,7 +8,7 @@ while nobody can take more. The server around it is gateway/downstream.py.
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.chunked import BadChunk, ChunkedDecoder
 from gateway.headers import own_response
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_BUFFERED_BODY_BYTES = 65_536  # of a body nobody has asked for yet
-_DRAINED_BODY_BYTES = 65_536  # an unread body up to this size is read and dropped, so that the connection can be kept
-_HELD_BYTES = 65_536  # of requests behind the one being served
-_FIRST_REQUEST_SECONDS = 1.0  # when the server is going down
-_LINGER_SECONDS = 2.0  # how long a closing connection reads on, so that our answer is not lost to a reset
-_UNSENT_SECONDS = 0.01  # between two looks at whether all is sent
-_JOINED_BYTES = 16_384  # below it, one copy costs less than several writes
-_FOR_BODY, _FOR_ORDER = 1, 2  # why reading is paused
-_FAILED = "The handler failed; the client gets a 500, or a broken connection if its answer had begun"
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_JSON = ((b"Content-Type", b"application/json"),)
+_BUFFERED_BODY_BYTES: Final = 65_536  # of a body nobody has asked for yet
+_DRAINED_BODY_BYTES: Final = 65_536  # an unread body up to this size is read and dropped, so that the connection can be kept
+_HELD_BYTES: Final = 65_536  # of requests behind the one being served
+_FIRST_REQUEST_SECONDS: Final = 1.0  # when the server is going down
+_LINGER_SECONDS: Final = 2.0  # how long a closing connection reads on, so that our answer is not lost to a reset
+_UNSENT_SECONDS: Final = 0.01  # between two looks at whether all is sent
+_JOINED_BYTES: Final = 16_384  # below it, one copy costs less than several writes
+_FOR_BODY: Final = 1  # why reading is paused
+_FOR_ORDER: Final = 2
+_FAILED: Final = "The handler failed; the client gets a 500, or a broken connection if its answer had begun"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_JSON: Final = ((b"Content-Type", b"application/json"),)
 
 
 class Exchange(Protocol):
@@ -41,6 +42,15 @@ class Exchange(Protocol):
     def client_gone(self) -> None: ...
     def client_paused(self) -> None: ...
     def client_resumed(self) -> None: ...
+
+
+class _Parser(RequestParser[Request]):
+    """Reads requests."""
+
+    __slots__ = ()
+
+    def _begin(self) -> Request:
+        return Request()
 
 
 class ClientConnection:
@@ -75,7 +85,7 @@ class ClientConnection:
 
     def __init__(self, server: "DownstreamServer") -> None:
         self._server = server
-        self._parser = RequestParser(server.limits, Request, upgrades=True)
+        self._parser = _Parser(server.limits, Request, upgrades=True)
         self._request: Request | None = None
         self._served = False  # the request was answered and its handler is done, but its body is still coming
         self._pending = b""  # read, but behind the request being served
@@ -320,7 +330,9 @@ class ClientConnection:
     def attach(self, request: Request) -> list[bytes]:
         """From now on the body goes to the exchange; returns what came before."""
         self._attached = True
-        buffered, request.buffered = request.buffered, []
+        buffered = request.buffered
+        if buffered:
+            request.buffered = []
         if self._paused:
             self._resume(_FOR_BODY)
         return buffered

@@ -1,4 +1,4 @@
-"""HTTP to the client: the server an aiohttp runner runs.
+"""HTTP to the client: the server that an aiohttp runner runs (gateway/runner.py).
 
 Wiring:
 
@@ -18,17 +18,16 @@ gone away.
 import asyncio
 from collections.abc import Callable
 from email.utils import formatdate
-
-from aiohttp import web
+from typing import Final
 
 from gateway.client import ClientConnection
 from gateway.http1 import Limits
 from gateway.request import Request
 from metering.model.clock import Clock
 
-__all__ = ["DownstreamServer", "GatewayRunner", "Request"]
+__all__ = ["DownstreamServer", "Request"]
 
-_LAST_MOMENT_SECONDS = 2.0  # for handlers to settle what was broken off
+_LAST_MOMENT_SECONDS: Final = 2.0  # for handlers to settle what was broken off
 
 
 class DownstreamServer:
@@ -108,22 +107,3 @@ class DownstreamServer:
             await asyncio.wait(tasks, timeout=_LAST_MOMENT_SECONDS)
         for task in tasks:
             task.cancel()
-
-
-class GatewayRunner(web.BaseRunner):
-    """Lets aiohttp's sites (SockSite, TCPSite, UnixSite) serve a DownstreamServer."""
-
-    __slots__ = ("_downstream",)
-
-    def __init__(self, server: DownstreamServer, *, shutdown_timeout: float = 30.0) -> None:
-        super().__init__(shutdown_timeout=shutdown_timeout)
-        self._downstream = server
-
-    async def _make_server(self) -> web.Server:
-        return self._downstream  # type: ignore[return-value] # a protocol factory with pre_shutdown and shutdown is all it calls
-
-    async def shutdown(self) -> None:
-        """Nothing beside the server itself."""
-
-    async def _cleanup_server(self) -> None:
-        """Nothing beside the server itself."""

@@ -6,19 +6,19 @@ line but for the version: blocks are shared between requests of HTTP/1.1 alone. 
 """
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gateway.shapes import Shape
 
-_AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
-SPECIAL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
-_HOSTS_REMEMBERED = 4096
-_LONGEST_REMEMBERED = 261  # the longest name, a colon, a port; who sends longer ones shall not fill memory
-_MOST_DERIVED = 32
+_AUTHORITY: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
+SPECIAL: Final = frozenset((b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
+_HOSTS_REMEMBERED: Final = 4096
+_LONGEST_REMEMBERED: Final = 261  # the longest name, a colon, a port; who sends longer ones shall not fill memory
+_MOST_DERIVED: Final = 32
 
 Pairs = tuple[tuple[bytes, bytes], ...]
+_NOTHING: Final[dict[Any, Any]] = {}  # what is derived of a block that nobody will ask for again
 
 
 class Refusal(Exception):
@@ -37,43 +37,46 @@ class Fields:
     `names` are in lower case. `authority` is the Host field as it came, `host` the same in lower case without its port. `connection`
     are the tokens of the Connection fields; `upgrade` the protocols that are really asked for, empty if none. `kept`: more requests
     will bring this block, so deriving something from it for later is worth it. `shape`: the kind of blocks it is one of, where that
-    is how it was read; what depends on the kind alone can be kept there.
+    is how it was read (gateway/shapes.py); what depends on the kind alone can be kept there. `lines` are then those of the block.
     """
 
     __slots__ = (
+        "_first",
         "_headers",
+        "_values",
         "authority",
         "chunked",
         "connection",
         "content_length",
         "expect_continue",
-        "first",
         "host",
         "keep_alive",
         "kept",
+        "lines",
         "memo",
         "names",
         "shape",
         "taken_under",
         "upgrade",
-        "values",
         "version",
         "written",
     )
 
-    def __init__(self, written: list[bytes], values: Sequence[bytes], version: str, like: "Fields | None" = None) -> None:
+    def __init__(self, written: list[bytes], values: list[bytes], version: str, shape: "Shape | None" = None) -> None:
         """`written` are the names as they came. Raises Refusal for what llhttp lets pass and two servers could read differently.
 
-        `like`: a block with the same names, none of them twice, and the same values of all that frames and routes.
+        `shape`: the block is of this kind, and its values are cut from `lines` when they are asked for.
         """
-        self.written, self.values, self.version = written, values, version
+        self.written, self.version = written, version
+        self._values: list[bytes] = values
+        self._first: dict[bytes, bytes] | None = None
         self._headers: Pairs | None = None
-        self.memo: dict[Any, Any] = {}
+        self.lines: list[bytes] = values
+        self.memo: dict[Any, Any] = _NOTHING
         self.kept = False
         self.taken_under: object = None  # the limits that it was found to obey
-        self.shape: Shape | None = None
+        self.shape: Shape | None = shape
         self.names: list[bytes]
-        self.first: dict[bytes, bytes]
         self.content_length: int | None
         self.chunked: bool
         self.expect_continue: bool
@@ -82,22 +85,22 @@ class Fields:
         self.upgrade: bytes
         self.authority: bytes
         self.host: str
-        if like is None:
-            self._read()
+        if shape is None:
+            self._read(values)
             return
+        like = shape.model
         self.names = like.names
-        self.first = dict(zip(like.names, values))  # noqa: B905 - they are as many, and it costs
         self.content_length = like.content_length
         self.chunked, self.expect_continue, self.keep_alive = like.chunked, like.expect_continue, like.keep_alive
         self.connection, self.upgrade = like.connection, like.upgrade
         self.authority, self.host = like.authority, like.host
 
-    def _read(self) -> None:
-        written, values = self.written, self.values
-        self.names = names = [name.lower() for name in written]
-        self.first = first = dict(zip(names, values))  # noqa: B905 - they are as many, and it costs
+    def _read(self, values: list[bytes]) -> None:
+        self.names = names = [name.lower() for name in self.written]
+        first = dict(zip(names, values))  # noqa: B905 - they are as many, and it costs
         if len(first) < len(names):
-            self.first = first = dict(zip(reversed(names), reversed(values), strict=True))
+            first = dict(zip(reversed(names), reversed(values), strict=True))
+        self._first = first
         self.content_length = None
         self.chunked = self.expect_continue = False
         self.keep_alive = self.version == "1.1"
@@ -114,6 +117,32 @@ class Fields:
             self.authority, self.host = host, read_host(host)
 
     @property
+    def values(self) -> list[bytes]:
+        """As they came, without the whitespace around them."""
+        if self.shape is not None and self._values is self.lines:
+            self._values = self.shape.values(self.lines)
+        return self._values
+
+    @property
+    def first(self) -> dict[bytes, bytes]:
+        """The first value of each field, by its name in lower case."""
+        if self._first is None:
+            self._first = dict(zip(self.names, self.values, strict=True))
+        return self._first
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first value of one field; `name` in lower case."""
+        shape = self.shape
+        if shape is not None:
+            return shape.value(self.lines, name)
+        return self.first.get(name)
+
+    def value(self, at: int) -> bytes:
+        """The value of the field that stands there."""
+        shape = self.shape
+        return shape.value_at(self.lines, at) if shape is not None else self._values[at]
+
+    @property
     def headers(self) -> Pairs:
         """Names as they came, and values without the whitespace around them."""
         if self._headers is None:
@@ -122,7 +151,7 @@ class Fields:
 
     def only(self, name: bytes) -> bytes | None:
         """The field's value where it stands there once; `name` in lower case."""
-        return self.first.get(name) if self.names.count(name) == 1 else None
+        return self.get(name) if self.names.count(name) == 1 else None
 
     def _read_special(self) -> None:
         """Read what frames and routes the message."""
@@ -173,14 +202,14 @@ class Fields:
     def remember(self, key: Any, value: Any) -> None:
         """Keep what was derived, if equal requests will come. The memo is emptied rather than grow with keys that vary."""
         if self.kept:
-            if len(self.memo) >= _MOST_DERIVED:
-                self.memo.clear()
+            if not self.memo or len(self.memo) >= _MOST_DERIVED:
+                self.memo = {}
             self.memo[key] = value
 
     def at(self, authority: bytes) -> "Fields":
         """The same for another authority, which the request's target names (§3.2.2)."""
         written, values = list(self.written), list(self.values)
-        if b"host" in self.first:
+        if self.get(b"host") is not None:
             values[self.names.index(b"host")] = authority
         else:
             written.insert(0, b"Host")

@@ -182,8 +182,8 @@ class Handler:
     # --- forward -----------------------------------------------------------------------------------------------------
     def ids(self, request: Request) -> tuple[bytes, bytes]:
         """The request's id and its trace context: the client's where they are well-formed."""
-        first = request.fields.first
-        if b"x-request-id" in first or b"traceparent" in first:
+        fields = request.fields
+        if fields.get(b"x-request-id") is not None or fields.get(b"traceparent") is not None:
             return request_id(request), traceparent(request)
         return new_ids()
 

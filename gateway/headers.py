@@ -7,6 +7,7 @@ Pure; bytes in order and case as they came. RFC 9110 §7.6. Names that differ on
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Final
 
 from config.gateway import HeaderEdit, Route
 from gateway.fields import Fields
@@ -17,27 +18,71 @@ from gateway.shapes import Shape
 Pairs = Sequence[tuple[bytes, bytes]]
 AddedNames = tuple[bytes, ...]  # the names in lines that are added, as they are written
 
-VIA = b"1.1 weighbridge"
+VIA: Final = b"1.1 weighbridge"
 _HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"http2-settings"))
-_KEPT = frozenset((b"host", b"content-length", b"close", b"keep-alive"))  # whatever Connection says of them
-_IDENTITY_PREFIXES = (b"x-org-", b"x-weighbridge-")
-_CLAIMED_PREFIXES = (*_IDENTITY_PREFIXES, b"x-forwarded-")
-_IDENTITY = frozenset((b"x-key-id",))
+_KEPT: Final = frozenset((b"host", b"content-length", b"close", b"keep-alive"))  # whatever Connection says of them
+_IDENTITY_PREFIXES: Final = (b"x-org-", b"x-weighbridge-")
+_CLAIMED_PREFIXES: Final = (*_IDENTITY_PREFIXES, b"x-forwarded-")
+_IDENTITY: Final = frozenset((b"x-key-id",))
 _OURS = frozenset((b"x-request-id", b"traceparent"))  # what is sent on is the client's where it is well-formed, and never beside another
-_CLAIMED = frozenset((b"forwarded", b"x-real-ip"))
-_BELIEVED = frozenset((b"host", b"content-length", b"content-type", b"authorization", b"cookie", b"x-api-key"))
+_CLAIMED: Final = frozenset((b"forwarded", b"x-real-ip"))
+_BELIEVED: Final = frozenset((b"host", b"content-length", b"content-type", b"authorization", b"cookie", b"x-api-key"))
 _NO_TRAILERS = _HOP_BY_HOP | _BELIEVED | {b"trailer", b"content-encoding", b"content-range", b"set-cookie", b"www-authenticate", b"expect"}
-_ADDRESSES_REMEMBERED = 4096
-_SETS_REMEMBERED = 64
-_NAMES_REMEMBERED = 1024
-_LONGEST_REMEMBERED = 100  # characters of a name or an address; who sends longer ones shall not fill memory
-_NO_CONTENT = 204
-_WITHOUT_BODY = (204, 304)
-_OWN_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
-_LINES_REMEMBERED = 1024
+_ADDRESSES_REMEMBERED: Final = 4096
+_SETS_REMEMBERED: Final = 64
+_NAMES_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 100  # characters of a name or an address; who sends longer ones shall not fill memory
+_NO_CONTENT: Final = 204
+_WITHOUT_BODY: Final = (204, 304)
+_OWN_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
+_LINES_REMEMBERED: Final = 1024
 
-_Made = tuple[bool, str, bytes, bytes, bytes]
-_MadeOfShape = tuple[str, bytes, list[int], bytes, bytes]
+
+class _Made:
+    """What goes on of equal blocks of fields: what stands before the lines to add, and behind them.
+
+    Around the two stand the request line and the peer's address, which are mostly those of the time before.
+    """
+
+    __slots__ = ("_after", "_before", "_end", "_forwarded_for", "_method", "_peer", "_start", "_target", "scheme", "trusted")
+
+    def __init__(self, trusted: bool, scheme: str, before: bytes, forwarded_for: bytes, after: bytes) -> None:
+        self.trusted, self.scheme = trusted, scheme
+        self._before, self._forwarded_for, self._after = before, forwarded_for, after
+        self._method, self._target, self._start = "", b"", b""
+        self._peer: str | None = None
+        self._end = b""
+
+    def start(self, method: str, target: bytes) -> bytes:
+        """The request line, and the fields."""
+        if target != self._target or method != self._method:
+            self._method, self._target = method, target
+            self._start = b"%b %b%b" % (method.encode(), target, self._before)
+        return self._start
+
+    def end(self, peer: str) -> bytes:
+        """The rest of the head."""
+        if peer != self._peer:
+            self._peer, self._end = peer, b"%b%b%b" % (self._forwarded_for, peer.encode(), self._after)
+        return self._end
+
+
+class _MadeOfShape:
+    """The same for all blocks of one kind: `lines` of them go on, by their numbers."""
+
+    __slots__ = ("around", "before", "lines")
+
+    def __init__(self, before: bytes, lines: list[int], around: _Made) -> None:
+        self.before, self.lines, self.around = before, lines, around
+
+
+class _Answer:
+    """What goes on of equal heads of responses: what stands before the lines to add, and behind them; and whether a date is in it."""
+
+    __slots__ = ("added", "after", "before", "dated")
+
+    def __init__(self, added: AddedNames, before: bytes, dated: bool, after: bytes) -> None:
+        self.added, self.before, self.dated, self.after = added, before, dated, after
 
 
 class TrustedProxies:
@@ -147,30 +192,31 @@ class Passage:
         target = head.target if not (base_path or self._strip) else self.path(head.target, base_path)
         fields = head.fields
         key = (self, authority) if self._host_of_upstream else self
-        if fields.shape is not None and not fields.kept and not trusted:
-            before, forwarded_for, after = self._of_shape(fields.shape, fields.values, key, scheme, authority)
-        else:
-            made: _Made | None = fields.memo.get(key)
-            if made is None or made[0] is not trusted or made[1] != scheme:
-                made = self._make_request(fields, scheme, trusted, authority)
-                fields.remember(key, made)
-            before, forwarded_for, after = made[2], made[3], made[4]
-        return b"".join((head.method.encode(), b" ", target, before, add, forwarded_for, peer.encode(), after))
+        shape = fields.shape
+        if shape is not None and not fields.kept and not trusted:
+            made_of_shape = self._of_shape(shape, key, scheme, authority)
+            parts = [head.method.encode() + b" " + target + made_of_shape.before]
+            for at in made_of_shape.lines:
+                parts.append(fields.lines[at])
+            return b"%b%b%b" % (b"\r\n".join(parts), add, made_of_shape.around.end(peer))
+        made: _Made | None = fields.memo.get(key)
+        if made is None or made.trusted is not trusted or made.scheme != scheme:
+            made = self._make_request(fields, scheme, trusted, authority)
+            fields.remember(key, made)
+        return b"%b%b%b" % (made.start(head.method, target), add, made.end(peer))
 
-    def _of_shape(self, shape: Shape, values: Sequence[bytes], key: object, scheme: str, authority: bytes) -> tuple[bytes, bytes, bytes]:
-        """What `_make_request` makes, of a block whose kind came before: what goes on of all such blocks is worked out once."""
+    def _of_shape(self, shape: Shape, key: object, scheme: str, authority: bytes) -> _MadeOfShape:
+        """What `_make_request` makes, for all blocks of a kind."""
         made: _MadeOfShape | None = shape.memo.get(key)
-        if made is None or made[0] != scheme:
+        if made is None or made.around.scheme != scheme:
             model = shape.model
             named = frozenset(model.connection) - self._never_named
             lines = self._request_lines(False, named) if named else self._request[False]
-            starts = [(at, lines[name]) for at, name in enumerate(model.written) if lines[name]]
             own = b"\r\nHost: " + authority if self._host_of_upstream or not model.authority else b""
-            template = b"".join([(b" HTTP/1.1" + own).replace(b"%", b"%%"), *(start.replace(b"%", b"%%") + b"%b" for _, start in starts)])
-            around = self._make_request(model, scheme, False, authority)
-            made = scheme, template, [at for at, _ in starts], around[3], around[4]
+            going = [at for at, name in enumerate(model.written, start=1) if lines[name]]
+            made = _MadeOfShape(b" HTTP/1.1" + own, going, self._make_request(model, scheme, False, authority))
             shape.remember(key, made)
-        return made[1] % tuple([values[at] for at in made[2]]), made[3], made[4]
+        return made
 
     def _make_request(self, fields: Fields, scheme: str, trusted: bool, authority: bytes) -> _Made:
         """What stands around the target, the lines to add and the address of the peer."""
@@ -188,28 +234,27 @@ class Passage:
             came = [value for name, value in zip(fields.names, fields.values, strict=True) if name == b"x-forwarded-for"]
             forwarded_for += b"".join([value + b", " for value in came])
         parts = []
-        if not trusted or b"x-forwarded-proto" not in fields.first:
+        if not trusted or fields.get(b"x-forwarded-proto") is None:
             parts += (b"\r\nX-Forwarded-Proto: ", scheme.encode())
-        if fields.authority and (not trusted or b"x-forwarded-host" not in fields.first):
+        if fields.authority and (not trusted or fields.get(b"x-forwarded-host") is None):
             parts += (b"\r\nX-Forwarded-Host: ", fields.authority)
         parts += (self._added_request, _hop_lines(fields, trailers=self._trailers), b"\r\n\r\n")
-        return trusted, scheme, before, forwarded_for, b"".join(parts)
+        return _Made(trusted, scheme, before, forwarded_for, b"".join(parts))
 
     def response(self, head: ResponseHead, added: AddedNames, add: bytes, date: bytes) -> list[bytes]:
         """The head that goes to the client, in parts, up to but not with the end of its last line.
 
         `add` are lines ready-made, each with CRLF before it, and `added` the names in them. The rest is made once for equal heads.
         """
-        made = head.memo.get(self)
-        if made is None or made[0] != added:
+        made: _Answer | None = head.memo.get(self)
+        if made is None or (made.added is not added and made.added != added):
             made = self._make_response(head, added)
             head.remember(self, made)
-        if made[2]:
-            return [made[1], add, made[3]]
-        return [made[1], add, b"\r\nDate: ", date, made[3]]
+        if made.dated:
+            return [made.before, add, made.after]
+        return [made.before, add, b"\r\nDate: ", date, made.after]
 
-    def _make_response(self, head: ResponseHead, added: AddedNames) -> "tuple[AddedNames, bytes, bool, bytes]":
-        """What stands before and behind the lines to add; and whether the service gave a date."""
+    def _make_response(self, head: ResponseHead, added: AddedNames) -> _Answer:
         lines = self._response_lines(added)
         if b"connection" in head.names:
             lines = lines.but(frozenset(connection_tokens(head.fields, head.names)) - _KEPT)
@@ -220,7 +265,7 @@ class Passage:
             start = lines[name]
             if start:
                 parts += (start, value)
-        return added, b"".join(parts), b"date" in head.names, self._added_response
+        return _Answer(added, b"".join(parts), b"date" in head.names, self._added_response)
 
     def interim(self, status: int, reason: bytes, fields: Pairs) -> bytes:
         """A 1xx response's head in full."""
@@ -268,7 +313,7 @@ def _hop_lines(fields: Fields, *, trailers: bool) -> bytes:
     """What is said to the next hop alone, anew (RFC 9110 §7.6.1); with `trailers` we want them, whether or not the client does."""
     options = []
     lines = b""
-    if trailers or (b"te" in fields.connection and b"trailers" in fields.first.get(b"te", b"").lower()):
+    if trailers or (b"te" in fields.connection and b"trailers" in (fields.get(b"te") or b"").lower()):
         lines += b"\r\nTE: trailers"
         options.append(b"TE")
     if fields.upgrade:

@@ -5,36 +5,39 @@ read differently is refused here and in gateway/fields.py: a second Host, a miss
 `chunked`, targets and versions out of form. Section numbers are RFC 9112's. Bodies are read in gateway/client.py and
 gateway/chunked.py.
 
-A block of header fields that passed all of this under HTTP/1.1 is remembered by its bytes. Where one comes again, the request line
-alone is judged, by an expression that lets pass less than the full way does; whatever it does not match goes the full way.
+A head that passed all of this under HTTP/1.1 is remembered by its bytes, and so is its block of fields. Where a block comes again below
+another request line, that line alone is judged (`_read_plain_line`), by rules that let pass less than the full way does; what they do
+not let pass goes the full way.
 """
 
 import re
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import httptools
 
 from gateway.fields import Fields, Pairs, Refusal, read_host, split_authority
 from gateway.memory import Memory
-from gateway.shapes import Shape, Shapes
+from gateway.shapes import PLAIN, Shape, Shapes
 
 __all__ = ["Fields", "Limits", "Refusal", "RequestHead", "RequestParser", "read_host"]
 
-_METHOD_NAMES = (
+_METHOD_NAMES: Final = (
     "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND REBIND UNBIND ACL "
     "REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE MKCALENDAR LINK UNLINK QUERY"
 )
-_METHODS = {name.encode(): name for name in _METHOD_NAMES.split()}
-_UNKNOWN_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [/*h]")
-_LINE = re.compile(rb"([A-Z-]+) ((/[\x21\x22\x24-\x3e\x40-\x7e]*)(?:\?[\x21\x22\x24-\x7e]*)?) HTTP/1\.1(?=\r\n)")
-_MAX_BLANK_LINES = 8
-_MISSES = 16  # after so many blocks in a row that were its own, a client's are looked for only so often
-_HARMLESS = ((), (b"keep-alive",))  # after these, and without a body, llhttp reads on with the next head
+_METHODS: Final = {name.encode(): name for name in _METHOD_NAMES.split()}
+_UNKNOWN_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [/*h]")
+_MAX_BLANK_LINES: Final = 8
+_MISSES: Final = 16  # after so many heads or blocks in a row that were its own, a client's are looked for only so often
+_HARMLESS: Final = ((), (b"keep-alive",))  # after these, and without a body, llhttp reads on with the next head
 
-_MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK, _MOST_FIELDS = 4_096, 2_097_152, 2_048, 40
+_MOST_BLOCKS: Final = 4_096
+_MOST_BLOCK_BYTES: Final = 2_097_152
+_LONGEST_BLOCK: Final = 2_048
+_MOST_FIELDS: Final = 40
 _blocks: Memory[Fields] = Memory(_MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK)
-_known_blocks = _blocks.known
+_known_blocks: Final = _blocks.known
 _shapes = Shapes()
 
 
@@ -98,10 +101,26 @@ class RequestHead:
 
     def header(self, lower_name: bytes) -> bytes | None:
         """The first value of a header, without the whitespace around it."""
-        return self.fields.first.get(lower_name)
+        return self.fields.get(lower_name)
 
 
 Head = TypeVar("Head", bound=RequestHead)
+
+
+class _Whole:
+    """A head without faults: its bytes, and what they say."""
+
+    __slots__ = ("fields", "line_bytes", "method", "path", "raw", "size", "target")
+
+    def __init__(self, raw: bytes, line_bytes: int, method: str, target: bytes, path: bytes, fields: Fields) -> None:
+        self.raw, self.size, self.line_bytes = raw, len(raw), line_bytes
+        self.method, self.target, self.path, self.fields = method, target, path, fields
+
+
+_MOST_HEADS: Final = 4_096
+_MOST_HEAD_BYTES: Final = 2_097_152
+_heads: Memory[_Whole] = Memory(_MOST_HEADS, _MOST_HEAD_BYTES, _LONGEST_BLOCK)
+_known_heads: Final = _heads.known
 
 
 class RequestParser(Generic[Head]):
@@ -110,7 +129,10 @@ class RequestParser(Generic[Head]):
     llhttp judges; the fields are then cut from the very bytes it judged, which costs half of its callbacks.
     """
 
-    __slots__ = ("_block", "_fields", "_held", "_limits", "_llhttp", "_make", "_max_head", "_max_line", "_misses", "_shape", "_upgrades")
+    __slots__ = (
+        "_block", "_fields", "_head_misses", "_held", "_limits", "_llhttp", "_make", "_max_body", "_max_fields", "_max_head", "_max_line",
+        "_misses", "_new", "_shape", "_upgrades", "_whole",
+    )  # fmt: skip
 
     def __init__(self, limits: Limits, make: Callable[[], Head], *, upgrades: bool = False) -> None:
         """`upgrades`: requests to change protocols are let pass; whoever lets them, looks at `upgrade`."""
@@ -118,12 +140,15 @@ class RequestParser(Generic[Head]):
         self._make = make
         self._upgrades = upgrades
         self._max_line, self._max_head = limits.max_line, limits.max_headers_bytes
+        self._max_fields, self._max_body = limits.max_header_count, limits.max_body
         self._held = bytearray()
         self._llhttp: httptools.HttpRequestParser | None = None
         self._block = b"\0"  # what this client sent last, if it is remembered: nobody begins like this
         self._fields: Fields | None = None
         self._shape: Shape | None = _shapes.latest  # of what this client sent last; that of another client is a good guess
-        self._misses = 0
+        self._new = b""  # the block that is being read, if it is to be remembered
+        self._misses = self._head_misses = 0
+        self._whole: _Whole | None = None  # the head that this client sent last, if it is remembered
 
     @property
     def started(self) -> bool:
@@ -141,63 +166,87 @@ class RequestParser(Generic[Head]):
         """
         if self._held:
             return self._feed_fragment(data)
-        line = _LINE.match(data)
-        if line is None:
+        whole = self._whole
+        if whole is not None and data.startswith(whole.raw):
+            return self._assemble(whole.method, whole.target, whole.path, whole.fields), whole.size
+        return self._feed_other(data)
+
+    def _feed_other(self, data: bytes) -> tuple[Head | None, int]:
+        """What does not begin with the head that came last."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
             return self._feed_fully(data)
-        verb, target, path = line.groups()
-        method = _METHODS.get(verb)
-        if method is None:
+        raw = data if end == len(data) else data[:end]
+        self._head_misses += 1
+        looked = self._head_misses < _MISSES or not self._head_misses % _MISSES
+        if looked:
+            whole = _known_heads.get(raw)
+            if whole is not None and self._takes(whole.fields, whole.line_bytes, end):
+                self._head_misses, self._whole = 0, whole
+                return self._assemble(whole.method, whole.target, whole.path, whole.fields), end
+        at = raw.find(b"\r\n")
+        method, target, path = _read_plain_line(raw[:at])
+        if not method:
             return self._feed_fully(data)
-        at, block, shape = line.end(), b"", self._shape
-        if data.startswith(self._block, at):
-            end, fields = at + len(self._block), self._fields
-        else:
-            end, fields = 0, None
-            self._misses += 1
-            if self._misses < _MISSES or not self._misses % _MISSES:
-                end = data.find(b"\r\n\r\n", at) + 4
-                block = data[at:end]
-                fields = self._look_up(block)
-            if fields is None and shape is not None and (found := shape.pattern.match(data, at)) is not None:
-                end, fields = found.end(), shape.fields(found)
-                if block:
-                    fields.kept = _blocks.keep(block, fields)
-        if fields is None or at > self._max_line or end > self._max_head:
-            end = end or data.find(b"\r\n\r\n", at) + 4
-            if end < 4:
-                return self._feed_fully(data)
-            fields = self._judge_whole(data[:end], at, block)
-        elif fields.taken_under is not self._limits and not self._takes(fields):
+        fields = self._fields if end - at == len(self._block) and raw.endswith(self._block) else self._find_fields(raw, at)
+        if fields is None:
+            fields = self._judge_whole(raw, at)
+        elif not self._takes(fields, at, end):
             return self._feed_fully(data)
+        if looked and fields.taken_under is not None:
+            self._remember(_Whole(raw, at, method, target, path, fields))
+        self._new = b""
         return self._assemble(method, target, path, fields), end
 
-    def _look_up(self, block: bytes) -> Fields | None:
-        fields = _known_blocks.get(block)
-        if fields is not None:
-            self._misses = 0
-            self._block, self._fields = block, fields
+    def _find_fields(self, raw: bytes, at: int) -> Fields | None:
+        """What the fields say, if that is known of this block, or worked out for its kind. They begin behind the line, up to `at`."""
+        self._misses += 1
+        if self._misses < _MISSES or not self._misses % _MISSES:
+            self._new = block = raw[at:]
+            fields = _known_blocks.get(block)
+            if fields is not None:
+                self._misses = 0
+                self._block, self._fields = block, fields
+                return fields
+        shape = self._shape
+        fields = shape.read(raw.split(b"\r\n")) if shape is not None else None
+        if fields is not None and self._new:
+            fields.kept = _blocks.keep(self._new, fields)
         return fields
 
-    def _judge_whole(self, raw: bytes, at: int, block: bytes) -> Fields:
-        """A head whose request line, up to `at`, is as it should be. `block`: what to remember it by, if that was looked for."""
+    def _remember(self, whole: "_Whole") -> None:
+        if _heads.keep(whole.raw, whole):
+            whole.fields.kept = True
+            self._whole = whole
+
+    def _judge_whole(self, raw: bytes, at: int) -> Fields:
+        """A head whose request line, up to `at`, is as it should be."""
         self._judge(raw)
         self._check_size(at, len(raw))
         fields = self._read_fields(raw[at:], "1.1")
         self._check_body(fields)
         if not fields.upgrade and len(fields.names) <= _MOST_FIELDS and len(raw) - at <= _LONGEST_BLOCK:
             fields.taken_under = self._limits
-            fields.kept = bool(block) and _blocks.keep(block, fields)
+            fields.kept = bool(self._new) and _blocks.keep(self._new, fields)
             if not fields.kept:
                 self._shape = _shapes.of(raw[at:], fields)
         return fields
 
-    def _takes(self, fields: Fields) -> bool:
-        """Whether these limits, too, let the fields pass."""
-        limit = self._limits.max_body
-        return len(fields.names) <= self._limits.max_header_count and (limit is None or (fields.content_length or 0) <= limit)
+    def _takes(self, fields: Fields, line_bytes: int, head_bytes: int) -> bool:
+        """Whether these limits let pass what is known to be well-formed."""
+        if line_bytes > self._max_line or head_bytes > self._max_head:
+            return False
+        if fields.taken_under is not self._limits:
+            if len(fields.names) > self._max_fields or (self._max_body is not None and (fields.content_length or 0) > self._max_body):
+                return False
+            fields.taken_under = self._limits
+        return True
+
+    def _begin(self) -> Head:
+        return self._make()
 
     def _assemble(self, method: str, target: bytes, path: bytes, fields: Fields) -> Head:
-        head = self._make()
+        head = self._begin()
         head.method = method
         head.target = target
         head.path = path
@@ -298,6 +347,18 @@ class RequestParser(Generic[Head]):
             self._llhttp = None  # this one waits for a body, or for the connection's end
         if limit is not None and length is not None and length > limit:
             raise Refusal(413, "body_too_large", f"The body is larger than {limit} bytes.")
+
+
+def _read_plain_line(line: bytes) -> tuple[str, bytes, bytes]:
+    """Method, target and path of a common request line: HTTP/1.1, and origin-form of visible ASCII. No method for any other."""
+    parts = line.split(b" ")
+    if len(parts) != 3 or parts[2] != b"HTTP/1.1" or line.translate(PLAIN) != line:
+        return "", b"", b""
+    target = parts[1]
+    if not target.startswith(b"/") or b"#" in target:
+        return "", b"", b""
+    query = target.find(b"?") if b"?" in target else -1
+    return _METHODS.get(parts[0], ""), target, target if query < 0 else target[:query]
 
 
 def _split_line(line: bytes) -> tuple[str, bytes, str]:

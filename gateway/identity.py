@@ -82,7 +82,7 @@ class Identities:
             field = self.credentials.decisive(fields.names, trusted)
             at = fields.names.index(field) if field else -1
             shape.remember(slot, at)
-        return (fields.names[at], fields.values[at]) if at >= 0 else _NOTHING
+        return (fields.names[at], fields.value(at)) if at >= 0 else _NOTHING
 
     def _remember(self, fields: Fields, slot: object, trusted: bool, caller: Caller) -> None:
         """By the block where it will come again; by the credential's field alone where only its kind will."""

@@ -4,28 +4,31 @@ Every gateway writes itself into Via (RFC 9110 §7.6.3), so a request that has p
 kind, is in a circle. It is answered 508 before anybody is asked, counted or charged. Pure.
 """
 
+from typing import Final
+
 from gateway.fields import Fields
 from gateway.headers import VIA
 from gateway.http1 import RequestHead
 
-MOST_HOPS = 3
+MOST_HOPS: Final = 3
 """Weighbridges one behind the other that a request may pass before it reaches this one."""
 
-_KIND = VIA.split(b" ")[1]
+_KIND: Final = VIA.split(b" ")[1]
 
 
 def loops(head: RequestHead, own: bytes = VIA) -> bool:
     """Whether this request has been here. `own`: what this installation writes into Via; one that names no installation is counted.
 
-    Worked out once for equal fields.
+    Worked out once for equal fields that come again.
     """
     fields = head.fields
-    if b"via" not in fields.first:
+    if fields.get(b"via") is None:
         return False
     key = (loops, own)
     known: bool | None = fields.memo.get(key)
     if known is None:
-        known = fields.memo[key] = _has_been_here(fields, own)
+        known = _has_been_here(fields, own)
+        fields.remember(key, known)
     return known
 
 

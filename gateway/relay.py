@@ -13,6 +13,7 @@ The bytes are moved in gateway/transfer.py, from protocol to protocol; here are 
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from config.gateway import Route
 from gateway.headers import VIA, Passage, TrustedProxies
@@ -23,10 +24,10 @@ from metering.model.clock import Clock
 
 __all__ = ["Relay"]
 
-_SWEEP_SECONDS = 0.2
-_PROGRESS_SECONDS = 1.0
-_ENDINGS: dict[type[Unreachable], Ended] = {ConnectTimedOut: "timeout", Busy: "busy"}
-_PASSAGES_REMEMBERED = 4096
+_SWEEP_SECONDS: Final = 0.2
+_PROGRESS_SECONDS: Final = 1.0
+_ENDINGS: Final[dict[type[Unreachable], Ended]] = {ConnectTimedOut: "timeout", Busy: "busy"}
+_PASSAGES_REMEMBERED: Final = 4096
 
 
 class Relay:
@@ -53,6 +54,7 @@ class Relay:
         self.via = via
         self._proxied = [name.lower().encode() for name in proxied_headers]
         self._passages: dict[int, tuple[Route, Passage]] = {}
+        self._last: tuple[Route, Passage] | None = None
         self._under_way: set[Transfer] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -142,11 +144,15 @@ class Relay:
 
     def passage(self, route: Route) -> Passage:
         """The route's rules for header fields."""
+        last = self._last
+        if last is not None and last[0] is route:
+            return last[1]
         known = self._passages.get(id(route))
         if known is None or known[0] is not route:
             if len(self._passages) >= _PASSAGES_REMEMBERED:
                 self._passages.clear()
             known = self._passages[id(route)] = (route, Passage(route, self._credentials, self.via, self._proxied))
+        self._last = known
         return known[1]
 
     def _sweep(self) -> None:

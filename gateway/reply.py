@@ -4,30 +4,33 @@ Pure. llhttp reads every head first (gateway/service.py). What a remembered head
 and that its body is counted by one Content-Length. Heads of any other kind are not remembered.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from gateway.memory import Memory
 
-_WITHOUT_BODY = (204, 304)
-_UNCOUNTED = frozenset((b"transfer-encoding", b"upgrade"))
-_MOST_DERIVED = 8
+_WITHOUT_BODY: Final = (204, 304)
+_UNCOUNTED: Final = frozenset((b"transfer-encoding", b"upgrade"))
+_MOST_DERIVED: Final = 8
 
-_MOST_HEADS, _MOST_HEAD_BYTES, _LONGEST_HEAD = 2_048, 1_048_576, 1_024
+_MOST_HEADS: Final = 2_048
+_MOST_HEAD_BYTES: Final = 1_048_576
+_LONGEST_HEAD: Final = 1_024
 _heads: "Memory[ResponseHead]" = Memory(_MOST_HEADS, _MOST_HEAD_BYTES, _LONGEST_HEAD)
-known_heads = _heads.known
+known_heads: Final = _heads.known
 
 
 class ResponseHead:
     """A response's head: status and reason as they came, `fields` in order, `names` the same in lower case.
 
-    `fault` says why it cannot be passed on, empty if it can. Equal heads may share one; what others derive from it they keep in
-    `memo`. `kept`: more responses will bring this head.
+    `fault` says why it cannot be passed on, empty if it can. `bodiless`: no body follows such a status. Equal heads may share one;
+    what others derive from it they keep in `memo`. `kept`: more responses will bring this head.
     """
 
-    __slots__ = ("content_length", "fault", "fields", "keep_alive", "kept", "memo", "names", "reason", "status")
+    __slots__ = ("bodiless", "content_length", "fault", "fields", "keep_alive", "kept", "memo", "names", "reason", "status")
 
     def __init__(self, status: int, reason: bytes, fields: list[tuple[bytes, bytes]], *, keep_alive: bool) -> None:
         self.status = status
+        self.bodiless = status in _WITHOUT_BODY
         self.reason = reason
         self.fields = fields
         self.names = names = [name.lower() for name, _ in fields]
@@ -41,7 +44,7 @@ class ResponseHead:
     @property
     def is_counted(self) -> bool:
         """Whether its body, if it is not to HEAD, is as many bytes as Content-Length says, and nothing else."""
-        if self.content_length is None or self.fault or self.status in _WITHOUT_BODY:
+        if self.content_length is None or self.fault or self.bodiless:
             return False
         return _UNCOUNTED.isdisjoint(self.names)
 

@@ -9,16 +9,19 @@ requires a caller before an open one, then the more specific. So no odd spelling
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from string import ascii_letters, digits
+from typing import Final
 
 from config.gateway import GatewayConfig, Route
 from config.paths import Form, form_of, pattern_of, readings_of, segments_of, specificity
 
-MOST_CACHED = 4_096
-MOST_HOSTS = 1_024
-_MOST_METHODS, _LONGEST_METHOD = 64, 32
-_MISSES = 16  # after so many paths in a row that were not remembered, only so often one is
-_LONGEST_CACHED = 512  # bytes of method, host and path; longer ones are matched anew, so that they cannot fill memory
-_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")  # what has one reading, and stands in it as it came
+MOST_CACHED: Final = 4_096
+MOST_HOSTS: Final = 1_024
+_MOST_METHODS: Final = 64
+_LONGEST_METHOD: Final = 32
+_MISSES: Final = 16  # after so many paths in a row that were not remembered, only so often one is
+_LONGEST_CACHED: Final = 512  # bytes of method, host and path; longer ones are matched anew, so that they cannot fill memory
+_PLAIN: Final = bytes(byte if chr(byte) in f"{ascii_letters}{digits}/._~-" else 255 - byte for byte in range(256))
 
 Rank = tuple[tuple[int, int, tuple[int, ...]], bool, bool]
 
@@ -77,15 +80,15 @@ class _View:
 
     def __init__(self, tree: _Node, host: str, method: str) -> None:
         self.root = _seen_by(tree, host, method)
-        self.known: dict[bytes, Route | None] = {}
+        self.known: dict[bytes, Route] = {}
         self.misses = 0
 
-    def find(self, path: str) -> Route | None:
-        if _PLAIN.fullmatch(path):
-            best = _best(self.root, path[1:].split("/"))
+    def find(self, raw_path: bytes) -> Route | None:
+        if _is_plain(raw_path):
+            best = _best(self.root, raw_path[1:].decode("latin-1").split("/"))
             return best[2] if best else None
         found: _Ranked | None = None
-        for segments in readings_of(path):
+        for segments in readings_of(raw_path.decode("latin-1")):
             found = _stricter(found, _best(self.root, segments))
         return found[2] if found else None
 
@@ -110,18 +113,17 @@ class Router:
         view = views.get(method)
         if view is None:
             view = self._view_at(views, host, method)
-        try:
-            route = view.known[raw_path]
-        except KeyError:
-            view.misses += 1
-            route = view.find(raw_path.decode("latin-1"))
-            if (view.misses < _MISSES or not view.misses % _MISSES) and len(raw_path) <= _LONGEST_CACHED:
-                self._keep(view, raw_path, route)
-        else:
+        route = view.known.get(raw_path)
+        if route is not None:
             view.misses = 0
+            return route
+        view.misses += 1
+        route = view.find(raw_path)
+        if route is not None and (view.misses < _MISSES or not view.misses % _MISSES) and len(raw_path) <= _LONGEST_CACHED:
+            self._keep(view, raw_path, route)
         return route
 
-    def _keep(self, view: _View, raw_path: bytes, route: Route | None) -> None:
+    def _keep(self, view: _View, raw_path: bytes, route: Route) -> None:
         if self._count >= MOST_CACHED:
             for views in self._views.values():
                 for each in views.values():
@@ -234,6 +236,13 @@ def _stricter(one: _Ranked | None, other: _Ranked | None) -> _Ranked | None:
     if one is None or other is None:
         return one or other
     return min(one, other, key=lambda ranked: (ranked[2].auth == "none", ranked[0]))
+
+
+def _is_plain(path: bytes) -> bool:
+    """Whether it has one reading, and stands in it as it came: no escapes, no segment that is empty or begins with a dot."""
+    if not path.startswith(b"/") or path.endswith(b"/") or b"//" in path or b"/." in path:
+        return False
+    return path.translate(_PLAIN) == path
 
 
 def _bare(host: str) -> str:

@@ -8,18 +8,18 @@ bytes in gateway/transfer.py.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import httptools
 
 from gateway.chunked import ChunkedDecoder
 from gateway.reply import ResponseHead, known_heads, remember_head
 
-_MISSES = 16  # after so many heads in a row that were their own, a service's are looked for only so often
-_MAX_HEAD_BYTES = 262_144
-_SWITCHING = 101
-_MAX_CHUNK_LINE = 8_192
-_WRITE_HIGH_WATER_BYTES = 65_536
+_MISSES: Final = 16  # after so many heads in a row that were their own, a service's are looked for only so often
+_MAX_HEAD_BYTES: Final = 262_144
+_SWITCHING: Final = 101
+_MAX_CHUNK_LINE: Final = 8_192
+_WRITE_HIGH_WATER_BYTES: Final = 65_536
 
 
 class Owner(Protocol):
@@ -53,7 +53,7 @@ class ResponseTaker(Protocol):
     def upstream_resumed(self) -> None: ...
 
 
-_NOBODY = _Nobody()
+_NOBODY: Final = _Nobody()
 
 
 class UpstreamConnection:
@@ -64,11 +64,13 @@ class UpstreamConnection:
 
     __slots__ = (
         "_begun",
+        "_block",
         "_counted",
         "_decoder",
         "_head_bytes",
         "_headers",
         "_interim",
+        "_known",
         "_left",
         "_misses",
         "_offered",
@@ -101,6 +103,8 @@ class UpstreamConnection:
         self.reused = False
         self.sweeps_idle = 0
         self._misses = 0
+        self._block = b""
+        self._known: ResponseHead | None = None  # what `_block`, which came last, says
         self._decoder: ChunkedDecoder | None = None
         self.spoiled = self.bodiless = False
         self.keep_alive = True
@@ -136,10 +140,21 @@ class UpstreamConnection:
 
     # The common answer
 
+    def _find_head(self, data: bytes) -> bytes:
+        """Look for a remembered head, from now on the last one; returns what would be remembered, empty where that is not worth it."""
+        self._misses += 1
+        if self._misses >= _MISSES and self._misses % _MISSES:
+            return b""
+        block = data[: data.find(b"\r\n\r\n") + 4]
+        head = known_heads.get(block)
+        if head is not None:
+            self._misses = 0
+            self._block, self._known = block, head
+        return block
+
     def _begin_counting(self, head: ResponseHead, end: int, data: bytes) -> None:
         """A remembered head was `data[:end]`."""
         self._counted = True
-        self._misses = 0
         self.head = head
         self.keep_alive = head.keep_alive
         self._left = head.content_length or 0
@@ -315,13 +330,12 @@ class UpstreamConnection:
                 return
         else:
             block = b""
-            head = None
-            self._misses += 1
-            if not self.bodiless and (self._misses < _MISSES or not self._misses % _MISSES):
-                block = data[: data.find(b"\r\n\r\n") + 4]
-                head = known_heads.get(block)
-            if head is not None:
-                self._begin_counting(head, len(block), data)
+            if not self.bodiless and (self._known is None or not data.startswith(self._block)):
+                self._known = None
+                block = self._find_head(data)
+            head = self._known
+            if head is not None and not self.bodiless:
+                self._begin_counting(head, len(self._block), data)
             elif not self._begin_parsing(data, block, taker):
                 return
         self._begun = True

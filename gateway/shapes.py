@@ -1,57 +1,93 @@
-"""Blocks of header fields that differ in plain values alone: read by one pattern, made when their kind has come often.
+"""Blocks of header fields that differ in plain values alone: read by their kind, once it has come often.
 
 Pure. Whoever calls for many organizations, or gives each call a trace id, sends the same names in the same order, and other values. Of
 one such block llhttp has judged every byte. Another may differ from it in visible ASCII inside a value, of fields that neither frame
 nor route the message (those must be equal, but for the digits of Content-Length): so what was found of the one holds for the other.
-Whatever a pattern does not match is read the full way.
+Whatever is of no known kind is read the full way.
 """
 
-import re
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from gateway.fields import SPECIAL, Fields
 
+PLAIN: Final = bytes(byte if 0x20 <= byte < 0x7F else 255 - byte for byte in range(256))
+"""Text that this leaves as it is, is visible ASCII and spaces."""
 _LITERAL = (SPECIAL | {b"host", b"proxy-connection", b"te"}) - {b"content-length"}
-_VALUE = rb"([!-~][ -~]*+)(?<! )"
-_LENGTH = rb"([0-9]{1,15})"
-_OFTEN = 32  # blocks that pay for a pattern, which takes a millisecond to make
-_MOST_SEEN, _MOST_SHAPES = 512, 64
-_MOST_DERIVED = 32
+_SPACE: Final = 0x20
+_LONGEST_LENGTH: Final = 15  # digits
+_OFTEN: Final = 32  # blocks that pay for working out what is common to them
+_MOST_SEEN: Final = 512
+_MOST_SHAPES: Final = 64
+_MOST_DERIVED: Final = 32
 
 _Kind = tuple[bytes, ...]
 
 
 class Shape:
-    """One kind of block; `model` is the first of them. `memo`: what others derive from the kind alone, as in Fields.memo."""
+    """One kind of block; `model` is the first of them. `memo`: what others derive from the kind alone, as in Fields.memo.
 
-    __slots__ = ("_length_at", "memo", "model", "pattern")
+    A block's lines are those between its CRLFs: an empty one, its fields', and two empty ones.
+    """
+
+    __slots__ = ("_length_at", "_lines", "_places", "_sizes", "_starts", "memo", "model")
 
     def __init__(self, model: Fields) -> None:
         self.model = model
         self.memo: dict[Any, Any] = {}
-        self._length_at = model.names.index(b"content-length") if b"content-length" in model.first else -1
-        lines = [_line(*field) for field in zip(model.written, model.names, model.values, strict=True)]
-        self.pattern = re.compile(b"".join(lines) + rb"\r\n\r\n")
+        self._length_at = 1 + model.names.index(b"content-length") if b"content-length" in model.names else 0
+        self._starts = [b"", *[name + b": " for name in model.written]]
+        self._sizes = [len(start) for start in self._starts]
+        fields = zip(self._starts[1:], model.names, model.values, strict=True)
+        self._lines = [b"", *[start + value if name in _LITERAL else b"" for start, name, value in fields]]  # empty: any value
+        self._places = {name: at for at, name in enumerate(model.names, start=1)}
 
-    def fields(self, found: "re.Match[bytes]") -> Fields:
-        """What the matched block says."""
-        values = found.groups()
-        fields = Fields(self.model.written, values, self.model.version, self.model)
-        fields.shape = self
-        if self._length_at >= 0:
-            fields.content_length = int(values[self._length_at])
+    def read(self, lines: list[bytes]) -> Fields | None:
+        """What a block of these lines says; None where it is of another kind."""
+        most = len(self._starts)
+        if len(lines) != most + 2 or not self._takes(lines):
+            return None
+        text = b"".join(lines)
+        if text.translate(PLAIN) != text:
+            return None
+        length_at = self._length_at
+        fields = Fields(self.model.written, lines, self.model.version, self)
+        if length_at:
+            digits = lines[length_at][self._sizes[length_at] :]
+            if not digits.isdigit() or len(digits) > _LONGEST_LENGTH:
+                return None
+            fields.content_length = int(digits)
         return fields
+
+    def _takes(self, lines: list[bytes]) -> bool:
+        """Whether each line is the field that belongs there, with a value that begins and ends with no space."""
+        for at in range(1, len(self._starts)):
+            line, exactly = lines[at], self._lines[at]
+            if exactly:
+                if line != exactly:
+                    return False
+            else:
+                size = self._sizes[at]
+                if len(line) <= size or not line.startswith(self._starts[at]) or line[size] == _SPACE or line[-1] == _SPACE:
+                    return False
+        return True
+
+    def value(self, lines: list[bytes], name: bytes) -> bytes | None:
+        """The value of one field in a block of this kind; None where it is not in it."""
+        at = self._places.get(name)
+        return None if at is None else lines[at][self._sizes[at] :]
+
+    def value_at(self, lines: list[bytes], at: int) -> bytes:
+        """The same by its place among the fields."""
+        return lines[at + 1][self._sizes[at + 1] :]
+
+    def values(self, lines: list[bytes]) -> list[bytes]:
+        return [lines[at][self._sizes[at] :] for at in range(1, len(self._starts))]
 
     def remember(self, key: Any, value: Any) -> None:
         if len(self.memo) >= _MOST_DERIVED:
             self.memo.clear()
         self.memo[key] = value
-
-
-def _line(written: bytes, name: bytes, value: bytes) -> bytes:
-    may_be = _LENGTH if name == b"content-length" else b"(" + re.escape(value) + b")" if name in _LITERAL else _VALUE
-    return rb"\r\n" + re.escape(written) + b": " + may_be
 
 
 class Shapes:
@@ -67,9 +103,9 @@ class Shapes:
         literal = [value for name, value in zip(fields.names, fields.values, strict=True) if name in _LITERAL]
         kind = (*fields.written, b":", *literal)
         shape = self._known.get(kind)
-        if shape is None and self._comes_often(kind) and len(fields.first) == len(fields.names):
+        if shape is None and self._comes_often(kind) and len(set(fields.names)) == len(fields.names):
             shape = Shape(fields)
-            if shape.pattern.fullmatch(block) is None:
+            if shape.read(block.split(b"\r\n")) is None:
                 return None
             if len(self._known) >= _MOST_SHAPES:
                 for old in list(islice(self._known, _MOST_SHAPES // 2)):
@@ -81,7 +117,7 @@ class Shapes:
     def _comes_often(self, kind: _Kind) -> bool:
         seen = self._seen.get(kind, 0) + 1
         if seen >= _OFTEN:
-            self._seen.pop(kind, None)  # another pattern is not made at once where this one will not do
+            self._seen.pop(kind, None)  # another is not worked out at once where this one will not do
             return True
         if len(self._seen) >= _MOST_SEEN:
             self._seen.clear()

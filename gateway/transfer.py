@@ -5,7 +5,7 @@ Nothing is collected, so an exchange costs the same memory for a gigabyte as for
 retry, are in gateway/relay.py.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from config.gateway import Route
 from gateway.chunked import frame, last_chunk
@@ -29,12 +29,11 @@ class Tap(Protocol):
     def read(self, connection: UpstreamConnection) -> None: ...
 
 
-_CONTINUE = 100
-UNREADABLE = "websocket_unreadable"
-_PROTOCOL_ERROR = 1002  # a close code (RFC 6455 §7.4.1)
-_WITHOUT_BODY = (204, 304)
-_REPLAYED_BYTES = 65_536  # a request up to this size can be sent a second time
-_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PROPFIND", "SEARCH", "REPORT", "QUERY"))
+_CONTINUE: Final = 100
+UNREADABLE: Final = "websocket_unreadable"
+_PROTOCOL_ERROR: Final = 1002  # a close code (RFC 6455 §7.4.1)
+_REPLAYED_BYTES: Final = 65_536  # a request up to this size can be sent a second time
+_IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "PROPFIND", "SEARCH", "REPORT", "QUERY"))
 
 
 class Transfer(Outcome):
@@ -197,8 +196,9 @@ class Transfer(Outcome):
             self.tap.read(connection)
         if connection.interim:
             self._pass_interim(connection)
-        parts: list[bytes] = []
-        if not self.first_byte_sent:
+        if self.first_byte_sent:
+            parts = []
+        else:
             head = connection.head
             if head is None:
                 return
@@ -212,13 +212,17 @@ class Transfer(Outcome):
                     return
                 self._begin_tunnel(connection, head)
                 return
-            self._begin_response(connection, head, parts)
+            parts = self._begin_response(connection, head)
         size = 0
         if connection.pieces:
             pieces, connection.pieces = connection.pieces, []
-            size = sum(map(len, pieces))
+            if self._chunked_out:
+                parts += frame(pieces)
+            for piece in pieces:
+                size += len(piece)
+                if not self._chunked_out:
+                    parts.append(piece)
             self.bytes_out += size
-            parts += frame(pieces) if self._chunked_out else pieces
         complete = connection.complete
         if complete and self._chunked_out:
             parts.append(last_chunk(pass_trailers(connection.trailers)))
@@ -234,13 +238,15 @@ class Transfer(Outcome):
             if status != _CONTINUE and self.request.http_version == "1.1" and not self.first_byte_sent:
                 self.client.write([self.passage.interim(status, reason, fields)], 0)
 
-    def _begin_response(self, connection: UpstreamConnection, head: ResponseHead, parts: list[bytes]) -> None:
+    def _begin_response(self, connection: UpstreamConnection, head: ResponseHead) -> list[bytes]:
+        """The head for the client, in parts."""
         request = self.request
         self.status, self.response_headers, self.first_byte_sent = head.status, head.fields, True
         request.responded = True
         keep = self.client.may_keep_alive(request) and request.body_ended  # RFC 9112 §9.3: else what comes yet is read by nobody
-        parts += self.passage.response(head, *self.to_client(), self.client.date)
-        bodiless = connection.bodiless or head.status in _WITHOUT_BODY
+        added, lines = self.to_client()
+        parts = self.passage.response(head, added, lines, self.client.date)
+        bodiless = connection.bodiless or head.bodiless
         self._chunked_out = not bodiless and head.content_length is None and request.http_version == "1.1"
         if self._chunked_out:
             parts.append(b"\r\nTransfer-Encoding: chunked")
@@ -253,13 +259,15 @@ class Transfer(Outcome):
         else:
             parts.append(b"\r\n\r\n")
         self._keep_client = keep
+        return parts
 
     def _begin_tunnel(self, connection: UpstreamConnection, head: ResponseHead) -> None:
         """RFC 9110 §7.8: both connections belong to this exchange until either ends; their bytes are its bodies'."""
         client, request = self.client, self.request
         self.status, self.response_headers, self.first_byte_sent = head.status, head.fields, True
         request.responded = True
-        parts = self.passage.response(head, *self.to_client(), client.date)
+        added, lines = self.to_client()
+        parts = self.passage.response(head, added, lines, client.date)
         client.write([*parts, b"\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % connection.switched], 0)
         self._chunked_out = self._keep_client = False
         pieces, connection.pieces = connection.pieces, []
@@ -410,5 +418,5 @@ class Transfer(Outcome):
                     self.client.abort()  # a cut body must not look whole
         self.relay.over(self)
         self.bytes_in = self.request.body_bytes
-        self.upstream_ms = round((self.relay.monotonic() - self.begun) * 1000)
+        self.upstream_ms = int((self.relay.monotonic() - self.begun) * 1000 + 0.5)
         self.finished()

@@ -7,6 +7,7 @@ in gateway/target.py. What is done with a connection: gateway/transfer.py.
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from config.gateway import Health, Tls, Upstream
 from gateway.balance import Group
@@ -19,7 +20,7 @@ from metering.model.clock import Clock
 
 __all__ = ["Busy", "ConnectTimedOut", "Target", "Unreachable", "UpstreamPool", "verdict"]
 
-_REMEMBERED_SECONDS = 600.0  # a call that was routed before its upstream was removed has found its connection by then
+_REMEMBERED_SECONDS: Final = 600.0  # a call that was routed before its upstream was removed has found its connection by then
 
 _Kept = dict[tuple[str, str], Target]
 

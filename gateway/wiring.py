@@ -34,7 +34,7 @@ from .bypasses import Bypasses
 from .channel import listen
 from .credentials import Credentials
 from .directory import Directory
-from .downstream import DownstreamServer, GatewayRunner
+from .downstream import DownstreamServer
 from .failure import Grace
 from .handler import Handler, Policy, World
 from .identity import Identities
@@ -44,6 +44,7 @@ from .pulse import Pulse
 from .recorder import Recorder, grace_used
 from .relay import Relay
 from .routing import Router
+from .runner import GatewayRunner
 from .server_clock import ServerClock
 from .shipper import Shipper
 from .tokens import Tokens, open_tokens

@@ -22,7 +22,7 @@ from config.gateway import Fixed, GatewayConfig, Route, Timeouts, Upstream, Weig
 from gateway import responses, scripts
 from gateway.admission import Admission
 from gateway.directory import Directory
-from gateway.downstream import DownstreamServer, GatewayRunner
+from gateway.downstream import DownstreamServer
 from gateway.failure import Grace
 from gateway.handler import Handler, Policy, World
 from gateway.identity import Identities
@@ -31,6 +31,7 @@ from gateway.pulse import Pulse
 from gateway.recorder import Recorder
 from gateway.relay import Relay
 from gateway.routing import Router
+from gateway.runner import GatewayRunner
 from gateway.server_clock import ServerClock
 from gateway.shipper import Shipper
 from gateway.upstream import UpstreamPool

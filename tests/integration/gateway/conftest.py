@@ -18,9 +18,10 @@ from aiohttp import web
 
 from config.gateway import Limits, Route, Timeouts, Upstream
 from gateway.bare import Bare
-from gateway.downstream import DownstreamServer, GatewayRunner, Request
+from gateway.downstream import DownstreamServer, Request
 from gateway.outcome import Outcome
 from gateway.relay import Relay
+from gateway.runner import GatewayRunner
 from gateway.upstream import UpstreamPool
 from metering.model.clock import SystemClock
 
