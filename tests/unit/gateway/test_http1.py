@@ -165,6 +165,7 @@ LINES = [
 @pytest.fixture(autouse=True)
 def _nothing_remembered():
     http1._blocks.clear()
+    http1._heads.clear()
 
 
 def told(read: Callable[[bytes], tuple[RequestHead | None, int]], data: bytes) -> object:
@@ -209,6 +210,46 @@ def test_a_remembered_block_lets_no_byte_into_the_target_that_would_not_get_ther
     for byte in range(256):
         raw = b"GET " + place % bytes([byte]) + b" HTTP/1.1\r\n" + block + b"\r\n"
         assert told(parser().feed, raw) == told(parser()._feed_fully, raw), byte
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS.keys())
+@pytest.mark.parametrize("behind", [b"", b"hello", b"GET /next HTTP/1.1\r\nHost: b\r\n\r\n", b"\r\n\r\n"])
+def test_a_head_that_came_before_is_read_as_it_was_and_one_that_differs_by_a_byte_by_itself(block, behind):
+    raw = b"GET /a?b HTTP/1.1\r\n" + block + b"\r\n"
+    fully = told(parser()._feed_fully, raw + behind)
+    for _ in range(4):
+        assert told(parser().feed, raw + behind) == fully
+    for at in range(len(raw)):
+        for other in (
+            raw[:at] + b"\n" + raw[at + 1 :],
+            raw[:at] + b"z" + raw[at + 1 :],
+            raw[:at] + raw[at + 1 :],
+            raw[:at] + b" " + raw[at:],
+        ):
+            read = parser()
+            with suppress(Refusal):
+                read.feed(raw)
+                assert told(read.feed, other + behind) == told(parser()._feed_fully, other + behind), (at, other)
+
+
+def test_a_head_that_comes_again_is_compared_on_its_connection_and_found_on_others():
+    raw = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+    read = parser()
+    heads = [feed(read, [raw % 1])[0] for _ in range(3)]
+    assert heads[0].target is not heads[1].target
+    assert heads[1].target is heads[2].target is feed(parser(), [raw % 1])[0].target
+    assert feed(read, [raw % 2])[0].target == b"/2"
+    assert len(http1._heads.known) == 1
+
+
+def test_heads_that_come_once_are_not_kept_and_what_is_kept_is_bounded():
+    for number in range(http1._MOST_HEADS + 500):
+        told(parser().feed, b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+    assert not http1._heads.known
+    for number in range(http1._MOST_HEADS + 500):
+        for _ in range(2):
+            told(parser().feed, b"GET /%d HTTP/1.1\r\nHost: b\r\n\r\n" % number)
+    assert 0 < len(http1._heads.known) <= http1._MOST_HEADS
 
 
 @given(st.binary(max_size=40), st.sampled_from(list(BLOCKS.values())))
