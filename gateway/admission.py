@@ -6,7 +6,6 @@ before its call goes on, an unanswered call is asked after before the next, and 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,32 +23,29 @@ from .recorder import Recorder
 from .scripts import RESOLVE
 from .seats import BEAT_SECONDS, Seats
 
-_NOT_CHARGED, _NOT_READY = b"!?", b"!"[0]
+_NOT_READY = b"!"
 __all__ = ["Admission", "Asker", "BucketState", "Decision", "Status"]
 
 
-@dataclass(slots=True)
 class _Call:
-    """One admit under way."""
+    """What one admit under way asks of one bucket."""
 
-    n: int
-    tag: str
-    epoch: int
-    groups: list[Group]
-    size: int  # calls
-    names: int  # keys
+    __slots__ = ("epoch", "groups", "n", "state", "tag")
+
+    def __init__(self, state: "BucketState", tag: str, n: int, groups: list[Group]) -> None:
+        self.state, self.tag, self.epoch, self.n, self.groups = state, tag, state.epoch, n, groups
 
 
-@dataclass(slots=True)
 class BucketState(BucketEpoch):
     """One bucket as this worker sees it: the calls that wait for it, the one admit under way, what is in flight."""
 
-    n: int = 0
-    waiting: dict[Charge, list[Asker]] = field(default_factory=dict)
-    under_way: _Call | None = None
-    unresolved: _Call | None = None
-    seats: Seats | None = None
-    tag_word: tuple[str, bytes] = ("", b"")  # the tag, and how it stands in an admit
+    def __init__(self, bucket: int) -> None:
+        super().__init__(bucket)
+        self.waiting: dict[Charge, list[Asker]] = {}
+        self.to_send = False
+        self.under_way: _Call | None = None
+        self.unresolved: _Call | None = None
+        self.seats: Seats | None = None
 
     @property
     def held(self) -> bool:
@@ -57,7 +53,7 @@ class BucketState(BucketEpoch):
         return self.unresolved is not None
 
 
-Turn = list[tuple[BucketState, _Call]]  # what one script asks
+Turn = list[_Call]  # what one script asks: of each bucket once, all under one tag
 
 
 class Admission:
@@ -67,9 +63,10 @@ class Admission:
         self._link, self._recorder, self._grace = link, recorder, grace
         self._on_epoch, self._metrics = on_epoch, metrics
         self.buckets = [BucketState(b) for b in range(keys.BUCKETS)]
-        self._who = wire.who(recorder.worker)
+        self._who, self._n = wire.who(recorder.worker), 0
+        self._tag_word = ("", b"")  # the last tag, and how it stands in an admit
         self.epochs = Epochs(link, self.buckets, self._epoch_changed)
-        self._to_send: set[int] = set()
+        self._to_send: list[BucketState] = []
         self._decided: list[tuple[Asker, Decision]] = []
         self._publishing = self._beating = False
         self._loop = asyncio.get_running_loop()
@@ -115,77 +112,73 @@ class Admission:
             self._wake(state)
 
     def _wake(self, state: BucketState) -> None:
-        if state.under_way is None:
+        if state.under_way is None and not state.to_send:
+            state.to_send = True
             if not self._to_send:
                 self._loop.call_soon(self._send)
-            self._to_send.add(state.bucket)
+            self._to_send.append(state)
 
     def _send(self) -> None:
         """Once a turn: every bucket with something to ask or to say, all in one write."""
-        buckets, self._to_send = self._to_send, set()
-        if self.epochs.server is None:
-            return
-        begun: list[BucketState] = []
-        for bucket in buckets:
-            state = self.buckets[bucket]
-            if state.under_way is not None or state.tag is None:
+        states, self._to_send = self._to_send, []
+        up, turn, n = self.epochs.server is not None, list[_Call](), self._n + 1
+        for state in states:
+            state.to_send = False
+            tag = state.tag
+            if not up or tag is None or state.under_way is not None:
                 continue
             if state.unresolved is not None:
                 self._send_resolve(state, state.unresolved)
                 continue
             if state.seats is not None and state.seats.due:
-                self._link.call(state.seats.statement(state.tag, self._recorder.worker), partial(self._said, state))
-            if state.waiting and state.open and self._begin(state, state.tag):
-                begun.append(state)
-        if begun and not self._names_written():  # a successor must be able to read what the tickets of these calls stand for
-            for state in begun:
-                self._refuse_unwritten(state)
-            return
-        for turn in _scripts(begun):
-            self._link.call(self._pack(turn), partial(self._admitted, turn))
+                self._link.call(state.seats.statement(tag, self._recorder.worker), partial(self._said, state))
+            if state.waiting and state.open:
+                groups = take(state.waiting, wire.CALLS_A_SCRIPT, wire.KEYS_A_SCRIPT)
+                if groups:
+                    state.under_way = call = _Call(state, tag, n, groups)
+                    turn.append(call)
+        if turn:
+            self._n = n  # one for all of them: in each bucket it is higher than any before
+            self._ask_store(turn)
 
-    def _begin(self, state: BucketState, tag: str) -> bool:
-        groups = take(state.waiting, wire.CALLS_A_SCRIPT, wire.KEYS_A_SCRIPT)
-        if not groups:
-            return False
-        state.n += 1
-        state.under_way = _Call(state.n, tag, state.epoch, groups, *_sizes(groups))
-        for charge, _ in groups:
-            if charge.counted:
-                for template in charge.templates:
-                    self._recorder.name(template)
-        return True
+    def _ask_store(self, turn: Turn) -> None:
+        name = self._recorder.name
+        for call in turn:
+            for charge, _ in call.groups:
+                if charge.counted:
+                    for template in charge.templates:
+                        name(template)
+        if not self._names_written():  # a successor must be able to read what the tickets of these calls stand for
+            for call in turn:
+                self._refuse_unwritten(call)
+            return
+        for script in _scripts(turn):
+            self._link.call(self._pack(script), partial(self._admitted, script))
 
     def _pack(self, turn: Turn) -> bytes:
         """One script for all of these."""
-        self._metrics.admission_batch(sum([call.size for _, call in turn]))
-        if len(turn) == 1 and len(turn[0][1].groups) == 1:
-            state, call = turn[0]
-            charge, askers = call.groups[0]
-            slots = self._slots(state, charge) if charge.slots else b""
-            count = len(askers) if charge.plain else _count(charge, askers)
-            return wire.admit_one(self._who, _tag_word(state, call.tag), wire.number(call.n), charge.pieces, count, slots)
-        return wire.admit(self._who, [self._section(state, call) for state, call in turn])
+        first = turn[0]
+        if self._tag_word[0] != first.tag:
+            self._tag_word = (first.tag, wire.bulks((first.tag,)))
+        caller, script, calls = self._who + wire.number(first.n) + self._tag_word[1], wire.Script(), 0
+        for call in turn:
+            groups = call.groups
+            script.bucket(call.state.bucket, len(groups))
+            for charge, askers in groups:
+                slots = self._slots(call.state, charge) if charge.slots else b""
+                count = len(askers)
+                calls += count
+                script.group(charge.pieces, draws.asked(charge, askers) if charge.draws else count, slots)
+        self._metrics.admission_batch(calls)
+        return script.packed(caller)
 
-    def _section(self, state: BucketState, call: _Call) -> wire.Section:
-        groups = [
-            (
-                charge.pieces,
-                len(askers) if charge.plain else _count(charge, askers),
-                self._slots(state, charge) if charge.slots else b"",
-            )
-            for charge, askers in call.groups
-        ]
-        return state.bucket, _tag_word(state, call.tag), wire.number(call.n), groups
-
-    def _refuse_unwritten(self, state: BucketState) -> None:
+    def _refuse_unwritten(self, call: _Call) -> None:
         """Nothing can be written down, so nothing is charged and nothing goes on."""
-        call, state.under_way = state.under_way, None
-        assert call is not None
+        call.state.under_way = None
         for _, askers in call.groups:
             self._decided += [(a, Decision(Status.REFUSED_BY_RULE, rule="journal")) for a in askers]
         self._publish_soon()
-        self._go_on(state)
+        self._go_on(call.state)
 
     def _send_resolve(self, state: BucketState, call: _Call) -> None:
         state.under_way, bucket = call, state.bucket
@@ -194,28 +187,32 @@ class Admission:
 
     # --- answers ---------------------------------------------------------------------------------------------------
     def _admitted(self, turn: Turn, reply: Any) -> None:
-        if type(reply) is not bytes:
+        if type(reply) is not list:
             self._failed(reply)
-            for state, call in turn:
-                state.under_way = None
-                self._give_up(state, call)
-                self._go_on(state)
+            for call in turn:
+                call.state.under_way = None
+                self._give_up(call.state, call)
+                self._go_on(call.state)
             return
-        for (state, call), text in zip(turn, reply.split(b"|"), strict=True):
+        at, minute = 0, self._recorder.minute()
+        for call in turn:
+            state = call.state
             state.under_way = None
-            if text[0] in _NOT_CHARGED:
-                self._not_charged(state, call, text)
+            first = reply[at]
+            if type(first) is bytes:
+                self._not_charged(call, first)
+                at += 1
             else:
-                self._grant(state, call, text)
+                at = self._grant(call, reply, at, minute)
             if state.waiting or state.seats is not None:
                 self._go_on(state)
 
-    def _not_charged(self, state: BucketState, call: _Call, text: bytes) -> None:
+    def _not_charged(self, call: _Call, text: bytes) -> None:
         """The bucket is not ready, or the call was given up meanwhile."""
-        if text[0] == _NOT_READY:
-            self.epochs.learn(state.bucket, text[1:])
+        if text.startswith(_NOT_READY):
+            self.epochs.learn(call.state.bucket, text[1:])
         for charge, askers in call.groups:
-            self._by_rule(state, charge, askers, None)
+            self._by_rule(call.state, charge, askers, None)
 
     def _go_on(self, state: BucketState) -> None:
         if state.waiting or (state.seats is not None and state.seats.due):
@@ -227,49 +224,60 @@ class Admission:
             if str(error).startswith("NOSCRIPT"):
                 self._link.reset()
 
-    def _grant(self, state: BucketState, call: _Call, reply: bytes) -> None:
+    def _grant(self, call: _Call, reply: list[Any], at: int, minute: int) -> int:
+        """What the reply says from `at` on of one bucket; returns where the next one begins."""
         groups = call.groups
-        if len(groups) == 1 and groups[0][0].plain and len(groups[0][1]) == 1 and not groups[0][1][0].gone:
-            self._grant_group(state, call, *groups[0], reply)
-            return
+        if len(groups) == 1:
+            charge, askers = groups[0]
+            if charge.plain and len(askers) == 1 and not askers[0].gone:
+                return self._grant_group(call, charge, askers, reply, at, minute)
         with self._recorder.together():  # what one script charged is one record: all of it is on disk, or none
-            for (charge, askers), text in zip(groups, reply.split(b";"), strict=True):
+            for charge, askers in groups:
                 if charge.draws:
-                    self._decided += draws.grant(self._recorder, charge, askers, call.epoch, call.n, text)
+                    granted, refusing, upto = reply[at], reply[at + 1], _end(charge, reply, at)
+                    now = _numbers(reply, at + 2, upto)
+                    self._decided += draws.grant(self._recorder, charge, askers, call.epoch, call.n, granted, refusing, now)
+                    at = upto
                 else:
-                    self._grant_group(state, call, charge, [a for a in askers if not a.gone], text)
+                    at = self._grant_group(call, charge, [a for a in askers if not a.gone], reply, at, minute)
+        return at
 
-    def _grant_group(self, state: BucketState, call: _Call, charge: Charge, alive: list[Asker], text: bytes) -> None:
-        granted, refusing, *now = map(int, text.split())
+    def _grant_group(self, call: _Call, charge: Charge, alive: list[Asker], reply: list[Any], at: int, minute: int) -> int:
+        granted: int = reply[at]
         if granted < 0:
             outcome = Decision(Status.LATE if granted == -1 else Status.STALE)
             self._decided += [(a, outcome) for a in alive]
-            return
-        used = tuple(now) if charge.plain else tuple(now[: charge.shown])
+            return at + 2
+        upto = at + 2 + charge.told
+        now = _numbers(reply, at + 2, upto)
         going = min(granted, len(alive))
         if charge.plain and granted == going:
+            used = tuple(now)
             if granted:
-                xid = self._recorder.granted(charge.template, call.epoch, call.n, granted)
+                xid = self._recorder.granted(charge.template, call.epoch, call.n, granted, minute)
                 for i in range(granted):
                     self._decided.append((alive[i], Decision(Status.ADMITTED, xid + i, used)))
         else:
-            self._grant_parts(state, call, charge, alive, granted, now)
+            used = tuple(now[: charge.shown])
+            self._grant_parts(call, charge, alive, granted, now, minute)
         if len(alive) > going:
+            refusing: int = reply[at + 1]
             refused = Decision(Status.REFUSED, 0, used, refusing - 1)
             self._decided += [(a, refused) for a in alive[going:]]
         if charge.shadows:
             for meter, count in misses(charge, granted, now):
                 self._metrics.shadow_refused.add(count, meter)
+        return upto
 
-    def _grant_parts(self, state: BucketState, call: _Call, charge: Charge, alive: list[Asker], granted: int, now: list[int]) -> None:
+    def _grant_parts(self, call: _Call, charge: Charge, alive: list[Asker], granted: int, now: list[int], minute: int) -> None:
         """Where calls of one group are charged differently, hold slots, or have left meanwhile."""
-        used, at = tuple(now[: charge.shown]), 0
+        state, used, at = call.state, tuple(now[: charge.shown]), 0
         for beyond, count in parts(charge, granted, now):
             going = max(min(count, len(alive) - at), 0)
             xid, template = 0, charge.templates[beyond]
             if charge.counted and going:
                 if charge.upload is None:
-                    xid = self._recorder.granted(template, call.epoch, call.n, going)
+                    xid = self._recorder.granted(template, call.epoch, call.n, going, minute)
                 else:
                     xid = charge.upload.granted(self._recorder, beyond, call.epoch, call.n, going)
             if charge.counted and count > going:
@@ -444,35 +452,37 @@ class Admission:
             self._by_rule(state, charge, askers, None)
 
 
-def _count(charge: Charge, askers: list[Asker]) -> int:
-    """How many are asked for: calls, or units of a drawing."""
-    return draws.asked(charge, askers) if charge.draws else len(askers)
+def _end(charge: Charge, reply: list[Any], at: int) -> int:
+    """Where the next group begins."""
+    return at + 2 if reply[at] < 0 else at + 2 + charge.told
 
 
-def _tag_word(state: BucketState, tag: str) -> bytes:
-    if state.tag_word[0] != tag:
-        state.tag_word = (tag, wire.bulks((tag,)))
-    return state.tag_word[1]
+def _numbers(reply: list[Any], at: int, upto: int) -> list[int]:
+    """What Lua could not hold as a number came as a text."""
+    if upto > len(reply):
+        raise IndexError("the store's answer ends in the middle of a group")
+    return [each if type(each) is int else int(each) for each in reply[at:upto]]
 
 
-def _sizes(groups: list[Group]) -> tuple[int, int]:
-    if len(groups) == 1:
-        charge, askers = groups[0]
-        return len(askers), charge.pieces.key_count
-    return sum([len(askers) for _, askers in groups]), sum([charge.pieces.key_count for charge, _ in groups])
-
-
-def _scripts(begun: list[BucketState]) -> list[Turn]:
-    """One script for all buckets of a turn, or several where the calls are very many."""
-    turns: list[Turn] = []
+def _scripts(turn: Turn) -> list[Turn]:
+    """One script for all buckets of a turn, or several where the calls are very many, or asked under several tags."""
+    scripts: list[Turn] = []
     calls = names = 0
-    for state in begun:
-        call = state.under_way
-        assert call is not None
-        calls += call.size
-        names += call.names
-        if calls > wire.CALLS_A_SCRIPT or names > wire.KEYS_A_SCRIPT or not turns:
-            turns.append([])
-            calls, names = call.size, call.names
-        turns[-1].append((state, call))
-    return turns
+    tag = turn[0].tag
+    for call in turn:
+        if call.tag != tag:
+            turn = sorted(turn, key=lambda call: call.tag)
+            break
+    tag = ""
+    for call in turn:
+        size = wanted = 0
+        for charge, askers in call.groups:
+            size += len(askers)
+            wanted += charge.pieces.key_count
+        calls += size
+        names += wanted
+        if calls > wire.CALLS_A_SCRIPT or names > wire.KEYS_A_SCRIPT or call.tag != tag:
+            scripts.append([])
+            calls, names, tag = size, wanted, call.tag
+        scripts[-1].append(call)
+    return scripts

@@ -63,7 +63,7 @@ class Adopted:
     def epoch_changed(self, state: BucketEpoch) -> None:
         """The bucket's epoch as it stands now."""
         ward = self.buckets[state.bucket]
-        ward.tag, ward.open = state.tag, state.open
+        ward.learned(state.tag, state.open)
         if ward.tag is None:
             return
         if ward.retired:

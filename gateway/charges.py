@@ -22,7 +22,7 @@ from .limits import Limit, Policy, RateLimit, SlotLimit, blocks_at
 from .tally import Template, next_tid
 from .tenants import TenantNames
 from .units import Wanted
-from .wire import Pieces, Word, pieces
+from .wire import Counted, Pieces, Word, pieces
 
 _NO_KEY = KeyRecord(key_id=0, org_id="")
 _MOST_DEBT = 2**52  # the script's numbers are exact up to here
@@ -36,7 +36,8 @@ class Charge:
 
     `templates[beyond]` is what a call is charged, by the throttles whose main limit it was beyond, as bits; the first is the
     ordinary one. `counted` is False where nothing is to be written down: no meter, or nobody's. `decides` is False where no
-    limit and no meter is met at all: nobody need be asked. `plain`: counted, by quotas alone. `shown` is the length of Decision.used.
+    limit and no meter is met at all: nobody need be asked. `plain`: counted, by quotas alone. `shown` is the length of Decision.used,
+    `told` how many numbers the store's answer has behind what was granted.
     `settles`: what is reserved now and known when the answer has said it; `wanted`: what to read in it.
     `shadows`: some limit only pretends. Where a limit goes by address or tenant, `varies` is set, and a call asks `variant` for
     the charge that is its own; so it does where bytes are cut off (`cut`: drawing.py). `ordinary`: its calls are weighed as they go.
@@ -73,6 +74,7 @@ class Charge:
     shadows: bool = field(init=False)
     throttles: int = field(init=False)
     shown: int = field(init=False)
+    told: int = field(init=False)
     decides: bool = field(init=False)
     wanted: Wanted | None = field(init=False)
     ordinary: bool = field(init=False)
@@ -82,6 +84,7 @@ class Charge:
         self.template = self.templates[0]
         self.throttles = sum(limit.main is not None for limit in self.limits)
         self.shown = len(self.limits) + len(self.rates) + len(self.slots)
+        self.told = self.shown + self.throttles + len(self.rates)
         self.draws = self.room is not None
         self.plain = self.counted and not (self.rates or self.slots or len(self.templates) > 1 or self.draws or self.upload)
         self.shadows = (
@@ -233,7 +236,6 @@ def _charge(facts: _Facts) -> Charge:
     templates = _templates(facts, bucket, period_start // 1000, costs, limits)
     names = [*(x.counter for x in limits), *(x.key for x in rates), *(x.key for x in slots), *([keys.alive(bucket)] if slots else [])]
     tickets = [t.tid if counted else 0 for t in templates]
-    arguments = (tickets[0], entitlement.org_id, version, from_ms, until_ms, *words(limits, tickets[1:], rates, len(slots)))
     rules = [limit.rule for limit in limits if limit.quota is not None]
     if route.closed_is_said and (rates or slots):
         rules.append(CLOSED)
@@ -243,7 +245,10 @@ def _charge(facts: _Facts) -> Charge:
         weighed=tuple((facts.measure(meter), cost) for meter, cost in route.charge.items() if not isinstance(cost, Fixed | Settled)),
         settles=tuple((facts.measure(meter), cost) for meter, cost in route.charge.items() if isinstance(cost, Settled)),
         rule=strictest(rules), route=route, rates=rates, slots=slots, counted=counted,
-        pieces=pieces(bucket, names, arguments, slots=len(slots)), cut=cut,
+        pieces=pieces(
+            bucket, names, ticket=tickets[0], org_id=entitlement.org_id, version=version, from_ms=from_ms, until_ms=until_ms,
+            quotas=quotas_of(limits), more=more_of(limits, tickets[1:], rates, len(slots)), slots=len(slots),
+        ), cut=cut,
     )  # fmt: skip
     if cut is not None and cut.inward:
         cut.make = lambda length: _sized(charge, _charge(replace(facts, length=length)), length)
@@ -284,15 +289,17 @@ def _sized(base: Charge, sized: Charge, length: int) -> Charge:
     return replace(sized, upload=Upload(base, base.cut.inward, length))
 
 
-def words(limits: Sequence[Limit], tickets: Sequence[int], rates: Sequence[RateLimit], slots: int) -> list[Word]:
-    """The arguments of lua/admit.lua from the number of quotas on, as far as they never change."""
-    mains, subs = [x for x in limits if x.main is None], [x for x in limits if x.main is not None]
-    words: list[Word] = [len(mains)]
-    for limit in mains:
-        words += [limit.cost, "" if limit.enforced is None else limit.enforced, limit.expires_ms]
+def quotas_of(limits: Sequence[Limit]) -> list[Counted]:
+    """What lua/admit.lua is told of the quotas."""
+    return [(limit.cost, limit.enforced, limit.expires_ms) for limit in limits if limit.main is None]
+
+
+def more_of(limits: Sequence[Limit], tickets: Sequence[int], rates: Sequence[RateLimit], slots: int) -> list[Word]:
+    """What it is told of all other limits, as far as that never changes; nothing where there are none."""
+    subs = [limit for limit in limits if limit.main is not None]
     if not (subs or rates or slots):
-        return [*words, 0]
-    words += [1, len(subs), len(rates), slots]
+        return []
+    words: list[Word] = [len(subs), len(rates), slots]
     for sub in subs:
         words += [(sub.main or 0) + 1, sub.after, sub.cost, "" if sub.enforced is None else sub.enforced, sub.expires_ms]
     words += tickets

@@ -97,11 +97,13 @@ def _drawing(charge: "Charge", measures: tuple[str, ...], of: Template) -> "Char
         next_tid(), of.org_id, of.bucket, of.key_id, of.route_id, of.method, of.period_start,
         tuple((measure, 1) for measure in measures), moved, of.dimensions,
     )  # fmt: skip
-    words = [word for x in limits for word in (1, "" if x.enforced is None else x.enforced, x.expires_ms)]
-    arguments = (template.tid, charge.org_id, charge.version, charge.from_ms, charge.until_ms, len(limits), *words, 0)
     return replace(
         charge, templates=(template,), limits=limits, weighed=(), rule=strictest([x.rule for x in limits if x.enforced is not None]),
-        rates=(), slots=(), pieces=pieces(charge.bucket, [x.counter for x in limits], arguments, slots=0),
+        rates=(), slots=(),
+        pieces=pieces(
+            charge.bucket, [x.counter for x in limits], ticket=template.tid, org_id=charge.org_id, version=charge.version,
+            from_ms=charge.from_ms, until_ms=charge.until_ms, quotas=[(1, x.enforced, x.expires_ms) for x in limits],
+        ),
         varies=False, make=None, policy=None, cut=None, upload=None, drawings=None, room=Room(),
     )  # fmt: skip
 

@@ -28,9 +28,10 @@ def asked(drawing: Charge, askers: Sequence[Asker]) -> int:
     return -units if drawing.whole else units
 
 
-def grant(recorder: Recorder, drawing: Charge, askers: Sequence[Asker], epoch: int, n: int, text: bytes) -> list[tuple[Asker, Decision]]:
-    """Write down who got what of an admit's answer."""
-    granted, refusing, *now = map(int, text.split())
+def grant(
+    recorder: Recorder, drawing: Charge, askers: Sequence[Asker], epoch: int, n: int, granted: int, refusing: int, now: list[int]
+) -> list[tuple[Asker, Decision]]:
+    """Write down who got what of an admit's answer; `now`: what it says of the limits."""
     if granted < 0:
         outcome = Decision(Status.LATE if granted == -1 else Status.STALE)
         return [(asker, outcome) for asker in askers]

@@ -1,7 +1,6 @@
 """What this process knows of the buckets' epochs. A tag "<epoch> <run id>" counts only on the server it names."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -9,17 +8,18 @@ from metering.model import keys
 from metering.store.redis.link import Link, Server, pack
 
 
-@dataclass(slots=True)
 class BucketEpoch:
     """`tag` is None while the epoch is unknown, gone, or another server's; `open` once recovery lets it admit."""
 
-    bucket: int
-    tag: str | None = None
-    open: bool = False
+    def __init__(self, bucket: int) -> None:
+        self.bucket = bucket
+        self.tag: str | None = None
+        self.epoch = 0  # as the tag has it
+        self.open = False
 
-    @property
-    def epoch(self) -> int:
-        return int(self.tag.split(" ", 1)[0]) if self.tag else 0
+    def learned(self, tag: str | None, open_: bool) -> None:
+        self.tag, self.open = tag, open_
+        self.epoch = int(tag.split(" ", 1)[0]) if tag else 0
 
     @property
     def held(self) -> bool:
@@ -70,7 +70,7 @@ class Epochs:
     def learn(self, bucket: int, value: bytes) -> None:
         """The bucket's epoch key as the store holds it now. One that is held hears of it each time: it has to ask again."""
         state = self._states[bucket]
-        before, state.tag = state.tag, self.tag_of(value)
-        was_open, state.open = state.open, state.tag is not None and not value.endswith(b" wait")
+        before, was_open, tag = state.tag, state.open, self.tag_of(value)
+        state.learned(tag, tag is not None and not value.endswith(b" wait"))
         if state.tag != before or not state.open or not was_open or state.held:
             self._on_change(state)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from metering.model.errors import PaymentRequired, StoreUnavailable, WeighbridgeError
 from metering.model.quota import OPEN
 
-from .charges import Charge, words
+from .charges import Charge, more_of, quotas_of
 from .decisions import Decision, Status
 from .responses import refused
 from .wire import pieces
@@ -45,12 +45,14 @@ def _made(charge: Charge) -> tuple[Charge, ...]:
     if not limits:
         return ()
     tickets = [_NO_TICKET] * (2 ** len(slower) - 1)
-    arguments = (_NO_TICKET, charge.org_id, charge.version, charge.from_ms, charge.until_ms, *words(limits, tickets, (), 0))
     look = replace(
         charge, limits=limits, weighed=(), settles=(), rule=OPEN, rates=(), slots=(), counted=False, varies=False, policy=None,
         cut=None, upload=None, room=None,
         drawings=None, make=None, looks=(),
-        pieces=pieces(charge.bucket, [limit.counter for limit in limits], arguments, slots=0),
+        pieces=pieces(
+            charge.bucket, [limit.counter for limit in limits], ticket=_NO_TICKET, org_id=charge.org_id, version=charge.version,
+            from_ms=charge.from_ms, until_ms=charge.until_ms, quotas=quotas_of(limits), more=more_of(limits, tickets, (), 0),
+        ),
     )  # fmt: skip
     return (look,)
 

@@ -4,9 +4,11 @@ A group's count may be any number, of bytes as of calls; below zero it asks for 
 The layout is that of lua/admit.lua, where its meaning is.
 """
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 
 from metering.model import keys
 from metering.store.redis.link import pack
@@ -14,6 +16,8 @@ from metering.store.redis.link import pack
 from .scripts import ADMIT
 
 Word = str | int | bytes
+Counted = tuple[int, int | None, int]
+"""What a charge says of one quota: cost of one call, limit (None: it only counts), expires_ms."""
 
 
 def bulks(words: Iterable[Word]) -> bytes:
@@ -41,15 +45,22 @@ class _Counts(dict[int, bytes]):
     """Numbers as arguments. Calls are few, so theirs are ready; those of bytes are packed as they come."""
 
     def __missing__(self, count: int) -> bytes:
-        return bulks((count,))
+        return number(count)
+
+
+def number(n: int) -> bytes:
+    """One argument."""
+    digits = b"%d" % n
+    return b"$%d\r\n%b\r\n" % (len(digits), digits)
 
 
 CALLS_A_SCRIPT = 256
 KEYS_A_SCRIPT = 7_000  # with an epoch for each bucket below the 8,000 values that Lua takes at once
-COUNTS = _Counts((count, bulks((count,))) for count in range(CALLS_A_SCRIPT + 1))
-_ONE = COUNTS[1]
+COUNTS = _Counts((count, number(count)) for count in range(CALLS_A_SCRIPT + 1))
+_ONE, _SEVERAL = COUNTS[1], bulks(("+",))
 _OWN = tuple(bulks((keys.versions(bucket), keys.marks(bucket))) for bucket in range(keys.BUCKETS))
 _EPOCH = tuple(bulks((keys.epoch(bucket),)) for bucket in range(keys.BUCKETS))
+_HEAD_ARGUMENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +77,58 @@ class Pieces:
     arguments: int
 
 
-Asked = tuple[Pieces, int, bytes]
-"""One group: its pieces, the number of calls, what it says of slots."""
-
-Section = tuple[int, bytes, bytes, Sequence[Asked]]
-"""What a script asks of one bucket: its number, the tag and n as they are packed, the groups."""
-
-
-def pieces(bucket: int, names: Sequence[str], words: Sequence[Word], *, slots: int) -> Pieces:
-    """`words` are those of a charge behind its two sizes. `slots`: how many concurrency limits there are."""
+def pieces(
+    bucket: int,
+    names: Sequence[str],
+    *,
+    ticket: int,
+    org_id: str,
+    version: str,
+    from_ms: int,
+    until_ms: int,
+    quotas: Sequence[Counted],
+    more: Sequence[Word] = (),
+    slots: int = 0,
+) -> Pieces:
+    """`names` are the keys that the limits stand on; `more` is what throttles, rates and slots say, `slots` how many there are of these."""
     arguments = 2 + (1 + 3 * slots if slots else 0)
-    charge = bulks((packed_array((len(names), arguments, *words)),))
-    return Pieces(_alone(bucket, len(names), arguments), bulks(names), len(names), charge, arguments)
+    charge = packed_charge(
+        len(names), arguments,
+        ticket=ticket, org_id=org_id, version=version, from_ms=from_ms, until_ms=until_ms, quotas=quotas, more=more,
+    )  # fmt: skip
+    return Pieces(_alone(bucket, len(names), arguments), bulks(names), len(names), bulks((charge,)), arguments)
+
+
+def packed_charge(
+    names: int,
+    arguments: int,
+    *,
+    ticket: int,
+    org_id: str,
+    version: str,
+    from_ms: int,
+    until_ms: int,
+    quotas: Sequence[Counted],
+    more: Sequence[Word] = (),
+) -> bytes:
+    """The last argument of a group but for what it says of slots."""
+    tid, org, entitlement = str(ticket).encode(), org_id.encode(), version.encode()
+    head = struct.pack(">HHHBddB", names, arguments, len(quotas), 1 if more else 0, from_ms, until_ms, len(tid))
+    words = [head, tid, len(org).to_bytes(2, "big"), org, len(entitlement).to_bytes(1, "big"), entitlement]
+    words += [struct.pack(">ddd", cost, inf if limit is None else limit, expires_ms) for cost, limit, expires_ms in quotas]
+    if more:
+        words.append(packed_array(more))
+    return b"".join(words)
 
 
 @lru_cache(maxsize=16_384)
 def _alone(bucket: int, key_count: int, arguments: int) -> bytes:
     """From the command's name to the bucket's own keys. Shared by many charges."""
-    return _head(3 + key_count, 5 + arguments) + _OWN[bucket] + _EPOCH[bucket]
+    return _head(3 + key_count, _HEAD_ARGUMENTS + arguments) + _OWN[bucket] + _EPOCH[bucket]
 
 
 def _head(key_count: int, arguments: int) -> bytes:
     return b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n%b" % (3 + key_count + arguments, ADMIT.sha, number(key_count))
-
-
-def number(n: int) -> bytes:
-    """One argument."""
-    digits = b"%d" % n
-    return b"$%d\r\n%b\r\n" % (len(digits), digits)
 
 
 def who(worker: str) -> bytes:
@@ -101,21 +136,43 @@ def who(worker: str) -> bytes:
     return bulks((f"a:{worker}",))
 
 
-def admit_one(who: bytes, tag: bytes, n: bytes, group: Pieces, count: int, slots: bytes) -> bytes:
-    """A script of one group."""
-    return b"".join((group.alone, group.keys, who, _ONE, tag, n, _ONE, COUNTS[count], group.charge, slots))
+class Script:
+    """An admit: `bucket` begins what is asked of one, `group` adds to it."""
 
+    __slots__ = ("_arguments", "_buckets", "_first", "_groups", "_key_count", "_keys", "_own", "_words")
 
-def admit(who: bytes, sections: Sequence[Section]) -> bytes:
-    """A script of several buckets, or several groups of one."""
-    names, words = [], [who, number(len(sections))]
-    key_count, arguments = 3 * len(sections), 2 + 3 * len(sections)
-    for bucket, tag, n, groups in sections:
-        names.append(_EPOCH[bucket])
-        words += (tag, n, COUNTS[len(groups)])
-        for group, count, slots in groups:
-            key_count += group.key_count
-            arguments += group.arguments
-            names.append(group.keys)
-            words += (COUNTS[count], group.charge, slots)
-    return b"".join((_head(key_count, arguments), *[_OWN[section[0]] for section in sections], *names, *words))
+    def __init__(self) -> None:
+        self._buckets = self._groups = self._key_count = self._arguments = 0
+        self._first: Pieces | None = None
+        self._own: list[bytes] = []
+        self._keys: list[bytes] = []
+        self._words: list[bytes] = []
+
+    def bucket(self, bucket: int, groups: int) -> None:
+        self._buckets += 1
+        self._key_count += 3
+        self._own.append(_OWN[bucket])
+        self._keys.append(_EPOCH[bucket])
+        if groups != 1:
+            self._arguments += 2
+            self._words += (_SEVERAL, number(groups))
+
+    def group(self, group: Pieces, count: int, slots: bytes) -> None:
+        if not self._groups:
+            self._first = group
+        self._groups += 1
+        self._key_count += group.key_count
+        self._arguments += group.arguments
+        self._keys.append(group.keys)
+        words = self._words
+        words.append(COUNTS[count])
+        words.append(group.charge)
+        if slots:
+            words.append(slots)
+
+    def packed(self, caller: bytes) -> bytes:
+        """The command. `caller`: who, n and the tag, as they are packed."""
+        if self._groups == 1 and self._first is not None:
+            return b"".join([self._first.alone, self._first.keys, caller, _ONE, *self._words])
+        head = _head(self._key_count, _HEAD_ARGUMENTS + self._arguments)
+        return b"".join([head, *self._own, *self._keys, caller, number(self._buckets), *self._words])

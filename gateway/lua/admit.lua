@@ -1,76 +1,85 @@
 --[[ admit: decide the calls that wait for some buckets, in order of arrival; each is charged on every limit or on none.
 
 KEYS: of each bucket its versions and its marks; then of each its epoch, and what the limits stand on, group by group
-ARGV[1] "a:<worker>"   ARGV[2] how many buckets   then for each bucket:
-  tag "<epoch> <run id>", n (this worker's number for the call), how many groups of equal calls; then for each group:
-    how many calls (below zero: all of them or none), and its charge, a MessagePack array, since one argument costs less than twenty:
-      number of its keys, number of its arguments (these two among them), ticket (the journal's name for what one of the calls is
-      charged; 0: nobody need know), org, version ("" is not compared), from_ms, until_ms,
-      number of quotas, then of each (one key): cost of one call, limit ("" only counts), expires_at_ms
-      0, or 1 and then the numbers t, r, s of throttles, rates and concurrency limits, and
+ARGV[1] "a:<worker>"   ARGV[2] n, the worker's number for all that is asked here   ARGV[3] tag "<epoch> <run id>" of these buckets
+ARGV[4] how many buckets   then for each bucket "+" and how many groups of equal calls, unless it is one; then for each group:
+    how many calls (below zero: all of them or none), and its charge, packed (struct, big-endian), as one argument costs less than ten:
+      number of its keys, number of its arguments (these two among them), number of quotas, 1 if there is more behind them, from_ms,
+      until_ms, ticket (the journal's name for what one of the calls is charged; 0: nobody need know), org, version (not compared where
+      it is empty), and of each quota (one key): cost of one call, limit (infinite: only counts), expires_at_ms
+      then, if there is more, a MessagePack array: the numbers t, r, s of throttles, rates and concurrency limits, and
         of each throttle (one key, its slower quota): index of its main quota, that one's limit, cost, limit ("" only counts),
           expires_at_ms; after the last of them 2^t - 1 tickets: by which throttles a call was beyond the main limit of, as bits
         of each rate (one key): cost of one call, most debt there may be, debt paid off in a microsecond, 1 if it refuses nobody
     where s > 0: this worker's number for what it says of its slots, then of each limit (one key): limit, 1 if it refuses nobody,
       this worker's slots before; the group's last key is then who is alive
-RETURNS a text, "|" between buckets. Where nothing of a bucket was charged: "!" and the value of its epoch key, as it is not ready; or
-  "?", as n was given up meanwhile. Else, ";" between groups: granted (-1 late: its windows do not hold server time; -2 stale: its
-  entitlement is not the current one; then no more), the limit that refused the rest (1-based, through quotas, throttles, rates,
-  concurrency; 0 none), as they are now: use of each quota and slower quota, debt of each rate, slots of each concurrency limit; at last
-  of each throttle how many of the granted came before its main limit, of each rate how many of the granted did not fit
+RETURNS numbers in a row, bucket by bucket, group by group (a text where one is too large for Lua). Where nothing of a bucket was
+  charged, one text: "!" and the value of its epoch key, as it is not ready; or "?", as n was given up meanwhile. Else of each group:
+  granted (-1 late: its windows do not hold server time; -2 stale: its entitlement is not the current one), the limit that refused the
+  rest (1-based, through quotas, throttles, rates, concurrency; 0 none), and unless granted is below zero, as they are now: use of each
+  quota and slower quota, debt of each rate, slots of each concurrency limit; at last of each throttle how many of the granted came
+  before its main limit, of each rate how many of the granted did not fit
 WHY LUA two calls must never share the last unit ]]
-local call, keys, args, unpacked, floor, format = redis.call, KEYS, ARGV, cmsgpack.unpack, math.floor, string.format
-local field, own = args[1], 2 * args[2]
+local call, keys, args, unpacked, floor, format = redis.call, KEYS, ARGV, struct.unpack, math.floor, string.format
+local field, n, tag, own = args[1], args[2], args[3], 2 * args[4]
 local stored = call('MGET', unpack(keys, own + 1))
 local time = call('TIME')
 local now = time[1] * 1000 + floor(time[2] / 1000)
-local LIVES_MS, KEPT_MS = 5000, 30000
-local moved, said = {}, nil
-local key, arg = own + 1, 3
+local LIVES_MS, KEPT_MS, HUGE, EXACT = 5000, 30000, math.huge, 2 ^ 53
+local forms, moved, said, words = {}, {}, {}, 0
+local key, arg = own + 1, 5
 
 for bucket = 1, own / 2 do
-  local epoch, n, groups = stored[key - own], args[arg + 1], args[arg + 2] + 0
-  local seen = epoch == args[arg] and call('HGET', keys[2 * bucket], field)
-  local replies, charged, beats = nil, '', nil
-  if epoch ~= args[arg] then
-    replies = '!' .. (epoch or '')
-  elseif seen and n + 0 <= string.match(seen, '^%d+') + 0 then
-    replies = '?'
+  local epoch, groups, charged, refused, beats = stored[key - own], 1, '', nil, nil
+  if args[arg] == '+' then groups, arg = args[arg + 1] + 0, arg + 2 end
+  if epoch ~= tag then
+    refused = '!' .. (epoch or '')
+  else
+    local seen = call('HGET', keys[2 * bucket], field)
+    if seen and n + 0 <= string.match(seen, '^%d+') + 0 then refused = '?' end
   end
-  key, arg = key + 1, arg + 3
-  if replies then
+  key = key + 1
+  if refused then
+    words = words + 1
+    said[words] = refused
     for _ = 1, groups do
-      local charge = unpacked(args[arg + 1])
-      key, arg = key + charge[1], arg + charge[2]
+      local names, arguments = unpacked('>I2I2', args[arg + 1])
+      key, arg = key + names, arg + arguments
     end
   else
     for group = 1, groups do
-      local asked, argv, at = args[arg] + 0, unpacked(args[arg + 1]), 2
-      local m, version, whole = argv[at + 6], argv[at + 3], asked < 0
+      local asked, charge = args[arg] + 0, args[arg + 1]
+      local names, arguments, m, further, from, upto, ticket, org, version, at = unpacked('>I2I2I2BddBc0I2c0Bc0', charge)
+      local form = forms[m]
+      if not form then
+        form = '>' .. string.rep('ddd', m)
+        forms[m] = form
+      end
+      local quotas, whole, granted, refusing = {unpacked(form, charge, at)}, asked < 0, nil, 0
       if whole then asked = -asked end
-      local granted, refusing, text = asked, 0, nil
-      local quotas, more = at + 7, at + 7 + 3 * m
-      local t, r, s = 0, 0, 0
-      if argv[more] == 1 then t, r, s = argv[more + 1], argv[more + 2], argv[more + 3] end
-      local throttles = more + 4
+      granted = asked
+      local t, r, s, argv = 0, 0, 0, nil
+      if further == 1 then
+        argv = cmsgpack.unpack(string.sub(charge, quotas[3 * m + 1]))
+        t, r, s = argv[1], argv[2], argv[3]
+      end
+      local throttles, slots = 4, arg + 2
       local tickets = throttles + 5 * t
       local rates = tickets + (t > 0 and 2 ^ t - 1 or 0)
-      local slots = arg + 2
       local t_key, r_key = key + m, key + m + t
       local s_key, worker = r_key + r, nil
       local within, debts, fits, back, held = t > 0 and {}, nil, nil, nil, nil
 
       -- every limit is asked before anything is written
-      if version ~= '' and call('HGET', keys[2 * bucket - 1], argv[at + 2]) ~= version then
+      if version ~= '' and call('HGET', keys[2 * bucket - 1], org) ~= version then
         granted = -2
-      elseif now < argv[at + 4] or now >= argv[at + 5] then
+      elseif now < from or now >= upto then
         granted = -1
       else
         for i = 0, m - 1 do
-          local a = quotas + 3 * i
-          local limit = argv[a + 1]
-          if limit ~= '' then
-            local room, cost, fit = limit - (moved[keys[key + i]] or stored[key + i - own] or 0), argv[a], asked
+          local limit = quotas[3 * i + 2]
+          if limit < HUGE then
+            local room, cost, fit = limit - (moved[keys[key + i]] or stored[key + i - own] or 0), quotas[3 * i + 1], asked
             if cost > 0 then fit = floor(room / cost) elseif room <= 0 then fit = 0 end
             if fit < granted then granted, refusing = fit, i + 1 end
           end
@@ -132,53 +141,61 @@ for bucket = 1, own / 2 do
         if granted < 0 or whole and granted < asked then granted = 0 end
       end
 
-      if granted == asked then text = granted .. ' 0' else text = granted .. ' ' .. refusing end
+      said[words + 1], said[words + 2] = granted, granted == asked and 0 or refusing
+      words = words + 2
       if granted >= 0 then
         for i = 0, m - 1 do
-          local a, name = quotas + 3 * i, keys[key + i]
-          local used, units = moved[name] or stored[key + i - own], argv[a]
+          local name, units = keys[key + i], quotas[3 * i + 1]
+          local used = moved[name] or stored[key + i - own]
           if granted > 0 and units ~= 0 then
             units = granted * units
             if used then
               used = call('INCRBY', name, units)
-              if used > 99999999999999 then used = format('%.0f', used) end
             else
-              used = format('%.0f', units)
-              call('SET', name, used, 'PXAT', argv[a + 2])
+              used = units
+              call('SET', name, format('%.0f', units), 'PXAT', quotas[3 * i + 3])
             end
             moved[name] = used
+          elseif used and used + 0 < EXACT then
+            used = used + 0
           end
-          text = text .. ' ' .. (used or '0')
+          said[words + 1 + i] = used or 0
         end
-        if granted > 0 and t == 0 and argv[at + 1] ~= 0 then charged = charged .. ' ' .. argv[at + 1] .. ' ' .. granted end
+        words = words + m
+        if granted > 0 and t == 0 and ticket ~= '0' then
+          charged = charged .. ' ' .. ticket .. ' ' .. (granted == asked and not whole and args[arg] or format('%.0f', granted))
+        end
       end
       if granted >= 0 and t + r + s > 0 then
-        local extra = ''
+        local extra = {}
         for i = 0, t - 1 do
           local a, name = throttles + 5 * i, keys[t_key + i]
           local used, beyond = moved[name] or stored[t_key + i - own], granted - within[i]
           if beyond > 0 and argv[a + 2] ~= 0 then
-            local units = format('%.0f', beyond * argv[a + 2])
+            local units = beyond * argv[a + 2]
             if used then
-              used = format('%.0f', call('INCRBY', name, units))
+              used = call('INCRBY', name, units)
             else
               used = units
-              call('SET', name, units, 'PXAT', argv[a + 4])
+              call('SET', name, format('%.0f', units), 'PXAT', argv[a + 4])
             end
             moved[name] = used
+          elseif used and used + 0 < EXACT then
+            used = used + 0
           end
-          text = text .. ' ' .. (used or '0')
-          extra = extra .. ' ' .. (beyond > 0 and within[i] or granted)
+          words = words + 1
+          said[words] = used or 0
+          extra[i + 1] = beyond > 0 and within[i] or granted
         end
         local done = 0
         while t > 0 and done < granted do
-          local beyond_of, upto = 0, granted
+          local beyond_of, stop = 0, granted
           for i = 0, t - 1 do
-            if within[i] <= done then beyond_of = beyond_of + 2 ^ i elseif within[i] < upto then upto = within[i] end
+            if within[i] <= done then beyond_of = beyond_of + 2 ^ i elseif within[i] < stop then stop = within[i] end
           end
-          local ticket = beyond_of == 0 and argv[at + 1] or argv[tickets + beyond_of - 1]
-          if ticket ~= 0 then charged = charged .. ' ' .. ticket .. ' ' .. upto - done end
-          done = upto
+          local of = beyond_of == 0 and ticket or argv[tickets + beyond_of - 1]
+          if of ~= 0 and of ~= '0' then charged = charged .. ' ' .. of .. ' ' .. stop - done end
+          done = stop
         end
         for i = 0, r - 1 do
           local a, name = rates + 4 * i, keys[r_key + i]
@@ -189,8 +206,9 @@ for bucket = 1, own / 2 do
             call('SET', name, state, 'PX', format('%.0f', floor(debt / argv[a + 2] / 1000) + 2))
             moved[name] = state
           end
-          text = text .. ' ' .. format('%.0f', debt)
-          extra = extra .. ' ' .. granted - taken
+          words = words + 1
+          said[words] = debt
+          extra[t + i + 1] = granted - taken
         end
         for i = 0, s - 1 do
           local name, seats = keys[s_key + i], held[i]
@@ -200,16 +218,16 @@ for bucket = 1, own / 2 do
             call('PEXPIRE', name, KEPT_MS)
             call('HSET', keys[s_key + s], worker, now .. ' ' .. args[slots])
           end
-          text = text .. ' ' .. seats.mine + seats.others
+          words = words + 1
+          said[words] = seats.mine + seats.others
         end
-        text = text .. extra
+        for i = 1, t + r do said[words + i] = extra[i] end
+        words = words + t + r
       end
-      replies = replies and replies .. ';' .. text or text
-      key, arg = key + argv[1], arg + argv[2]
+      key, arg = key + names, arg + arguments
     end
     if charged ~= '' then call('HSET', keys[2 * bucket], field, n .. ':' .. n .. ':' .. charged) end
   end
-  said = said and said .. '|' .. replies or replies
 end
 
 return said

@@ -134,14 +134,8 @@ def _questions(data: bytes) -> tuple[tuple[bytes, ...], int]:
 
 
 def _forget_numbers(command: list[bytes], at: int) -> None:
-    """`at`: where the arguments begin. An admit has a number for each bucket; lua/admit.lua says where."""
-    if command[1] != ADMIT.sha:
-        del command[at + 2]
-        return
-    buckets, at = int(command[at + 1]), at + 2
-    for _ in range(buckets):
-        command[at + 1] = b""
-        at += 3 + 2 * int(command[at + 2])
+    """`at`: where the arguments begin; in an admit the number is the second of them."""
+    del command[at + 1 if command[1] == ADMIT.sha else at + 2]
 
 
 class Loop(uvloop.Loop):

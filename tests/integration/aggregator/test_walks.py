@@ -25,8 +25,8 @@ from aggregator import ledger, recovery, scripts
 from aggregator.batch import read
 from aggregator.flush import ignore, run
 from aggregator.truth import PostgresTruth
+from gateway import wire
 from gateway.decisions import said
-from gateway.wire import packed_array
 from metering.model import keys
 from metering.model.quota import Window
 from metering.store.redis import scripts as loader
@@ -270,11 +270,11 @@ class Walk:
 
     async def script_admit(self, tag: str, worker: str, n: int, count: int) -> tuple[Any, ...]:
         names = (keys.versions(self.bucket), keys.marks(self.bucket), keys.epoch(self.bucket), self.counter)
-        charge = packed_array((1, 2, TICKET, self.house.org, "", 0, FAR_MS, 1, 1, LIMIT, FAR_MS, 0))
-        reply: bytes = await self.redis.eval(ADMIT.body, 4, *names, f"a:{worker}", 1, tag, n, 1, count, charge)
-        if reply[:1] in (b"!", b"?"):
-            return ("unready" if reply[:1] == b"!" else "dead",)
-        granted = int(reply.split()[0])
+        terms = {"ticket": TICKET, "org_id": self.house.org, "version": "", "from_ms": 0, "until_ms": FAR_MS}
+        charge = wire.packed_charge(1, 2, quotas=[(1, LIMIT, FAR_MS)], **terms)
+        granted, *_ = await self.redis.eval(ADMIT.body, 4, *names, f"a:{worker}", n, tag, 1, count, charge)
+        if isinstance(granted, bytes):
+            return ("unready" if granted.startswith(b"!") else "dead",)
         assert granted >= 0, "decided"
         return ("granted", granted)
 

@@ -222,11 +222,9 @@ class Scripts:
         now = self.now_us // 1000
         start = {"now": now - HOUR_MS, "past": now - 3 * HOUR_MS, "future": now + HOUR_MS}[group.window]
         expires, version = 4_000_000_000_000, "" if group.version is None else str(group.version)
-        words: list[wire.Word] = [group.ticket, group.org, version, start, start + 2 * HOUR_MS, len(group.limits)]
-        for limit in group.limits:
-            words += [limit.cost, "" if limit.enforced is None else limit.enforced, expires]
+        quotas = [(limit.cost, limit.enforced, expires) for limit in group.limits]
         counts = [len(group.throttles), len(group.rates), len(group.slots)]
-        words += [1, *counts] if any(counts) else [0]
+        words: list[wire.Word] = [*counts] if any(counts) else []
         for t in group.throttles:
             words += [t.main + 1, t.after, group.limits[t.main].cost, "" if t.enforced is None else t.enforced, expires]
         if group.throttles:
@@ -236,7 +234,10 @@ class Scripts:
         names = [name("q", x.counter) for x in group.limits] + [name("s", t.sub) for t in group.throttles]
         names += [name("r", rate.key) for rate in group.rates] + [name("c", slot.key) for slot in group.slots]
         names += [keys.alive(BUCKET)] if group.slots else []
-        return wire.pieces(BUCKET, names, words, slots=len(group.slots))
+        return wire.pieces(
+            BUCKET, names, ticket=group.ticket, org_id=group.org, version=version, from_ms=start, until_ms=start + 2 * HOUR_MS,
+            quotas=quotas, more=words, slots=len(group.slots),
+        )  # fmt: skip
 
     def slot_words(self, group: Group, held: dict[int, int]) -> bytes:
         if not group.slots:
@@ -248,13 +249,14 @@ class Scripts:
     ) -> Any:
         """The raw reply. `held`: this worker's slots before, by key."""
         self.n, self.number = self.n + 1, self.number + 1
-        asked = [(self.pieces(group), -group.count if group.whole else group.count, self.slot_words(group, held or {})) for group in batch]
-        packed_tag, number = wire.bulks((tag,)), wire.number(self.n if n is None else n)
-        if len(asked) == 1:
-            command = wire.admit_one(wire.who(worker), packed_tag, number, *asked[0])
-        else:
-            command = wire.admit(wire.who(worker), [(BUCKET, packed_tag, number, asked)])
-        return self.send(command.replace(ADMIT.sha, self.admit_sha))
+        return self.send(self.command(batch, worker, self.n if n is None else n, tag, held).replace(ADMIT.sha, self.admit_sha))
+
+    def command(self, batch: Sequence[Group], worker: str = "w", n: int = 1, tag: str = TAG, held: dict[int, int] | None = None) -> bytes:
+        script = wire.Script()
+        script.bucket(BUCKET, len(batch))
+        for group in batch:
+            script.group(self.pieces(group), -group.count if group.whole else group.count, self.slot_words(group, held or {}))
+        return script.packed(wire.who(worker) + wire.number(n) + wire.bulks((tag,)))
 
     def say(self, worker: str, slots: dict[int, int], *, number: int | None = None, tag: str = TAG) -> int:
         self.number += 1
@@ -263,16 +265,22 @@ class Scripts:
         return self.redis.evalsha(self.slots_sha.decode(), len(names), *names, tag, worker, said, *slots.values())  # type: ignore[no-any-return]
 
 
-def told(batch: Sequence[Group], reply: bytes) -> list[Told]:
+def told(batch: Sequence[Group], reply: Sequence[int]) -> list[Told]:
     """The reply, group by group."""
-    return [_told(group, [int(word) for word in text.split()]) for group, text in zip(batch, reply.split(b";"), strict=True)]
+    found, at = [], 0
+    for group in batch:
+        lengths = [len(group.limits) + len(group.throttles), len(group.rates), len(group.slots), len(group.throttles), len(group.rates)]
+        upto = at + 2 + (sum(lengths) if reply[at] >= 0 else 0)
+        found.append(_told(lengths, [int(word) for word in reply[at:upto]]))
+        at = upto
+    assert at == len(reply)
+    return found
 
 
-def _told(group: Group, numbers: list[int]) -> Told:
+def _told(lengths: Sequence[int], numbers: list[int]) -> Told:
     granted, refusing, *now = numbers
     if granted < 0:
         return Told(granted, 0, 0, [], [], [], [], [])
-    lengths = [len(group.limits) + len(group.throttles), len(group.rates), len(group.slots), len(group.throttles), len(group.rates)]
     found: list[list[int]] = []
     for length in lengths:
         found.append(now[:length])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import charges, wire
+from gateway import charges
 from gateway.scripts import ADMIT
 from metering.model import quota
-from tests.integration.gateway.admitting import START_US, TAG, Group, Model, Rate, Scripts, name, told
+from tests.integration.gateway.admitting import START_US, Group, Model, Rate, Scripts, name, told
 
 slow = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -97,7 +97,7 @@ def test_what_is_owed_is_forgotten_when_it_is_paid_and_not_before(scripts: Scrip
     group = Group("acme", 1, 3, rates=(Rate(0, 1, 1_000_000, 5, 3),))  # five a second: 600 ms for three
     scripts.set_clock(time.time_ns() // 1000)
     scripts.redis.script_load(ADMIT.body.decode())
-    reply = scripts.send(wire.admit_one(wire.who("w"), wire.bulks((TAG,)), wire.number(1), scripts.pieces(group), 3, b""))
+    reply = scripts.send(scripts.command([group]))
     assert told([group], reply)[0].granted == 3
     left_ms = scripts.redis.pttl(name("r", 0))
     since, debt = (int(word) for word in scripts.redis.get(name("r", 0)).split())
