@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -105,9 +106,25 @@ def _counted(service: str, meters: Mapping[str, Meter]) -> bool:
     return meter is not None and meter.kind is Kind.COUNT
 
 
+async def rated_units(connection: asyncpg.Connection, meters: Mapping[str, Meter], now_ms: int) -> dict[tuple[UUID, str, datetime], int]:
+    """Whole report units that each period owes by now, cut or not: (org, service, period start) -> units. Changes nothing."""
+    found, after = {}, _NOWHERE
+    while True:
+        page = await connection.fetch(
+            SQL["candidates"], _STATES, to_datetime(now_ms - STRIPE_HEARS_MS), to_datetime(_FAR_MS), None, *after, _PAGE
+        )
+        counted = [row for row in page if _counted(row["service"], meters)]
+        terms = await terms_of(connection, counted, now_ms)
+        for row in counted:
+            found[_key(row)] = terms[_key(row)].report_units(row["cumulative"], meters[row["service"]].report_size)
+        if len(page) < _PAGE:
+            return found
+        after = _key(page[-1])
+
+
 async def _cut_page(pool: asyncpg.Pool, page: Sequence[Any], meters: Mapping[str, Meter], now_ms: int) -> int:
     async with pool.acquire() as connection:
-        terms = await _terms(connection, page, now_ms)
+        terms = await terms_of(connection, page, now_ms)
         due = [row for row in page if _is_due(row, terms[_key(row)], meters[row["service"]])]
         if not due:
             return 0
@@ -172,10 +189,11 @@ def terms_at(spec: PlanSpec, overrides: Iterable[_Override], meter: str, instant
     return Terms(included_units(quotas, spec.prices).get(meter))
 
 
-async def _terms(connection: asyncpg.Connection, page: Sequence[Any], now_ms: int) -> dict[tuple[Any, ...], Terms]:
+async def terms_of(connection: asyncpg.Connection, page: Sequence[Any], now_ms: int) -> dict[tuple[Any, ...], Terms]:
+    """What stands for each of these candidates, by organization, service and start of the period."""
     specs = await _specs(connection, {(row["plan"], row["plan_version"]) for row in page})
     overrides = await _overrides(connection, {row["org_id"] for row in page})
-    found = {}
+    found: dict[tuple[Any, ...], Terms] = {}
     for row in page:
         end_ms = to_ms(row["period_end"])
         if end_ms <= now_ms and row["priced"] is not None:
@@ -199,7 +217,7 @@ async def _overrides(connection: asyncpg.Connection, orgs: set[UUID]) -> dict[UU
     return found
 
 
-def _key(row: Any) -> tuple[Any, ...]:
+def _key(row: Any) -> tuple[UUID, str, datetime]:
     return row["org_id"], row["service"], row["period_start"]
 
 

@@ -30,6 +30,7 @@ import binascii
 import hashlib
 import ipaddress
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 from .quota import Per, Window
@@ -44,6 +45,10 @@ EVERY_COUNTER = "wb:{*}:q:*"  # a SCAN pattern
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{0,40}")
 _WINDOW_LETTER = {Window.HOUR: "h", Window.DAY: "d", Window.PERIOD: "p", Window.MONTH: "m"}
+_LETTER_WINDOW = {letter: window for window, letter in _WINDOW_LETTER.items()}
+_COUNTER = re.compile(
+    r"wb:\{\d+\}:q:(?P<org>[0-9a-f-]{36}):(?P<meter>\??[a-z][a-z0-9_]*):(?P<scope>[^:]+):(?P<window>[hdpm])(?P<start>-?\d+)"
+)
 
 
 def bucket_of(org_id: str) -> int:
@@ -142,6 +147,30 @@ def beyond(scope: str, window: Window) -> str:
 def counter(org_id: str, meter: str, scope: str, window: Window, start_ms: int) -> str:
     """wb:{7}:q:<org>:api:o:p1767225600"""
     return f"wb:{{{bucket_of(org_id)}}}:q:{org_id}:{meter}:{scope}:{_WINDOW_LETTER[window]}{start_ms // 1000}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What the name of a counter says."""
+
+    org_id: str
+    meter: str
+    scope: str
+    window: Window
+    start_ms: int
+
+
+def parse_counter(key: str) -> Counter | None:
+    """The inverse of `counter`, for organizations' counters; None for any other key."""
+    match = _COUNTER.fullmatch(key)
+    if match is None:
+        return None
+    return Counter(match["org"], match["meter"], match["scope"], _LETTER_WINDOW[match["window"]], int(match["start"]) * 1000)
+
+
+def counters_of(org_id: str) -> str:
+    """A SCAN pattern of one organization's counters."""
+    return f"wb:{{{bucket_of(org_id)}}}:q:{org_id}:*"
 
 
 def counter_expires_ms(window: Window, end_ms: int) -> int:

@@ -27,7 +27,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     from weighbridge.flushing import flush
 
     settings = context.settings
-    async with context.database() as pool, context.redis() as client, _stripe(context, pool) as stripe:
+    async with context.database() as pool, context.redis() as client, stripe_of(context, pool) as stripe:
         report = await flush(pool, client, context.configuration, context.clock, stripe=stripe, bills=settings.billing_enabled)
     lines = [
         f"Shipped by {report.processes} gateway processes",
@@ -41,7 +41,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _stripe(context: Context, pool: asyncpg.Pool) -> AsyncIterator[StripeApi | None]:
+async def stripe_of(context: Context, pool: asyncpg.Pool) -> AsyncIterator[StripeApi | None]:
     """The account or the running sandbox; None where there is neither. Raises OtherSideOfStripe."""
     settings = context.settings
     if settings.stripe_api_key is None or not settings.billing_enabled:

@@ -27,6 +27,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "token": lambda: importlib.import_module("weighbridge.cli.token"),
     "usage": lambda: importlib.import_module("weighbridge.cli.usage"),
     "flush": lambda: importlib.import_module("weighbridge.cli.flush"),
+    "reconcile": lambda: importlib.import_module("weighbridge.cli.reconcile"),
     "explain": lambda: importlib.import_module("weighbridge.cli.explain"),
     "bypass": lambda: importlib.import_module("weighbridge.cli.bypass"),
     "restart": lambda: importlib.import_module("weighbridge.cli.restart"),

@@ -75,6 +75,17 @@ def test_flush_brings_every_charged_call_to_postgres_and_again_changes_nothing(s
     assert system.cli_json("flush")["rows"] == 0
 
 
+def test_the_books_of_a_running_system_agree_from_the_counter_to_stripe(system) -> None:
+    made = system.cli_json("org", "create", "Auditor", "--plan", "pro")
+    assert [_status(system, "/hello", made["api_key"]) for _ in range(3)] == [200] * 3
+    report = system.cli_json("reconcile")
+    (books,) = [one for one in report["books"] if (one["org"], one["meter"]) == (made["slug"], "api")]
+    assert (report["conserved"], report["unseen"]) == (True, [])
+    assert (books["admitted"], books["charged"], books["counter"]) == (3, 3, 3)
+    table = system.cli("reconcile", "--org", made["slug"])
+    assert (table.returncode, "Conserved" in table.stdout) == (0, True)
+
+
 def test_explain_shows_the_limits_and_charges_nothing(system) -> None:
     made = system.cli_json("org", "create", "Curious", "--plan", "free")
     for _ in range(2):
