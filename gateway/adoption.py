@@ -199,8 +199,8 @@ class Adopter:
             elif adopted.shipper.all_committed:
                 del self._adopted[worker]
                 adopted.recorder.destroy()
-                for bucket in adopted.recorder.tally.seqs:
-                    self._link.call(pack(("HDEL", keys.marks(bucket), f"s:{worker}", f"a:{worker}", f"r:{worker}")), lambda _: None)
+                for bucket in adopted.recorder.tally.seqs:  # "s:" stays, here as in Postgres: the journal may be handed in again
+                    self._link.call(pack(("HDEL", keys.marks(bucket), f"a:{worker}", f"r:{worker}")), lambda _: None)
                 self._link.call(pack(("HDEL", keys.WORKERS, worker)), lambda _: None)  # it had no time to say goodbye
 
     # --- the store -------------------------------------------------------------------------------------------------

@@ -238,9 +238,13 @@ class Recorder:
         return batch
 
     def catch_up(self, bucket: int, mark: int) -> None:
-        """Where the store has taken more than the journal shows (its tail went with the host's power), go on from there."""
+        """Where the store has taken more than the journal shows (its tail went with the host's power, or somebody handed the journal
+        in before), go on from there: what is not cut here stood before the cuts that are missing, so it is in what was taken."""
         if mark > self.tally.seqs.get(bucket, 0):
-            self.tally.seqs[bucket] = mark
+            self._seal()
+            record = ["C", bucket, mark]
+            self._journal.append(orjson.dumps(record))
+            self.tally.apply(record)
 
     def batches_above(self, marks: dict[int, int]) -> list[Batch]:
         """Every batch on disk above the given marks (bucket -> seq), in order; what recovery has to ship again."""

@@ -6,12 +6,14 @@ gateway/tally.py. Files of worker W in a directory: `W.lock` (flock held while i
 
 import fcntl
 import os
+import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _FRAME = struct.Struct("<II")
+_NAME = re.compile(r"(?P<worker>[A-Za-z0-9_-]{1,200})\.\d{6}\.log")
 SEGMENT_BYTES = 8 * 2**20
 
 
@@ -114,6 +116,17 @@ def segments(directory: Path, worker: str) -> list[tuple[int, Path]]:
 def workers(directory: Path) -> list[str]:
     """Every worker incarnation that has a journal here."""
     return sorted(path.name.removesuffix(".lock") for path in directory.glob("*.lock"))
+
+
+def worker_of(path: Path) -> str | None:
+    """Whose segment a file is, by its name; None for any other file."""
+    match = _NAME.fullmatch(path.name)
+    return match["worker"] if match else None
+
+
+def bytes_of(payloads: Iterable[bytes]) -> int:
+    """What these records take in a segment."""
+    return sum(_FRAME.size + len(payload) for payload in payloads)
 
 
 def read(path: Path) -> Iterator[bytes]:

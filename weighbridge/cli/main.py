@@ -28,6 +28,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "usage": lambda: importlib.import_module("weighbridge.cli.usage"),
     "flush": lambda: importlib.import_module("weighbridge.cli.flush"),
     "reconcile": lambda: importlib.import_module("weighbridge.cli.reconcile"),
+    "journal": lambda: importlib.import_module("weighbridge.cli.journal"),
     "explain": lambda: importlib.import_module("weighbridge.cli.explain"),
     "bypass": lambda: importlib.import_module("weighbridge.cli.bypass"),
     "restart": lambda: importlib.import_module("weighbridge.cli.restart"),
