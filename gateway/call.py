@@ -22,7 +22,7 @@ from .headers import AddedNames, lines_of, names_of
 from .identity import check_scopes
 from .looks import Lookout
 from .loops import loops
-from .metrics import UNMATCHED
+from .metrics import STATUS_CLASSES, UNMATCHED
 from .reserve import Reserved
 from .tenants import tenant_of
 from .transfer import UNREADABLE, Transfer
@@ -31,8 +31,6 @@ from .units import Reading
 
 if TYPE_CHECKING:
     from .handler import Handler, World
-
-STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
 _OUR_NAMES = (b"X-Request-Id", b"traceparent")
 _LIMITED_NAMES = (*_OUR_NAMES, b"RateLimit-Policy", b"RateLimit")
@@ -49,7 +47,7 @@ class Call(Transfer):
     """One request from its head to its last byte. Each step ends it, hands it on, or leaves it waiting for a callback."""
 
     __slots__ = (
-        "asked", "caller", "charge", "gone", "handler", "held", "lookout", "metered", "rid", "started", "trace", "tries",
+        "asked", "caller", "charge", "gone", "handler", "held", "lines", "lookout", "metered", "rid", "started", "tries",
         "used", "waiting", "world",
     )  # fmt: skip
 
@@ -62,7 +60,7 @@ class Call(Transfer):
         self.handler = handler
         self.world: World = handler.world
         self.started = handler.monotonic()
-        self.rid, self.trace = handler.ids(request)
+        self.rid, self.lines = handler.ids(request)
         self.caller: Caller | None = None
         self.charge: Charge | None = None
         self.metered = None
@@ -83,22 +81,22 @@ class Call(Transfer):
         if request.fields.get(b"via") is not None and loops(request, world.relay.via):
             raise LoopDetected
         if asks_for is not None and route.preflight == "free":
-            self._forward(route)
+            self._forward(route, self.started)
             return
         if route.auth == "none":
             if route.quotas or route.rates or route.concurrency:
-                self._ask(self.handler.nobodys_charge(self, route))
+                self._ask(self.handler.nobodys_charge(self, route), self.started)
             else:
-                self._forward(route)
+                self._forward(route, self.started)
             return
         caller = world.identities.known(request)
         if caller is None:
             self.client.run(self.handler.identify(self))
         else:
-            self.identified(caller)
+            self.identified(caller, self.started)
 
-    def identified(self, caller: Caller) -> None:
-        """Who calls is known. Raises WeighbridgeError."""
+    def identified(self, caller: Caller, now: float) -> None:
+        """Who calls is known, at this time. Raises WeighbridgeError."""
         self.caller = caller
         route = self.route
         assert route is not None
@@ -107,22 +105,22 @@ class Call(Transfer):
         refused = caller.org.entitlement.refused
         if refused:
             raise PaymentRequired(refused, upgrade_url=self.handler.policy.upgrade_url)
-        charge = self._charge_of(caller, route)
+        charge = self._charge_of(caller, route, self.handler.clock.at(now))
         if charge.decides:
-            self._ask(charge)
+            self._ask(charge, now)
         else:
-            self._forward(route)
+            self._forward(route, now)
 
     # --- admit -------------------------------------------------------------------------------------------------------
-    def _ask(self, charge: Charge) -> None:
+    def _ask(self, charge: Charge, now: float) -> None:
         """Ask whether this call may pass; the answer comes to `decided`."""
         self.charge = charge
         self.waiting = True
-        self.asked = self.handler.monotonic()
+        self.asked = now
         self.handler.admission.ask(charge, self)
 
-    def _charge_of(self, caller: Caller, route: Route) -> Charge:
-        charge = self.handler.charge_of(caller, route, self.request.method)
+    def _charge_of(self, caller: Caller, route: Route, now_ms: int) -> Charge:
+        charge = self.handler.charge_of(caller, route, self.request.method, now_ms)
         return self._own(charge, caller, route) if charge.varies else charge
 
     def _own(self, charge: Charge, caller: Caller, route: Route) -> Charge:
@@ -136,7 +134,7 @@ class Call(Transfer):
 
     def ask_nobodys(self, route: Route) -> None:
         """Ask again for a call without a caller: its windows had turned."""
-        self._ask(self.handler.nobodys_charge(self, route))
+        self._ask(self.handler.nobodys_charge(self, route), self.handler.monotonic())
 
     def decided(self, decision: Decision) -> None:
         """The store's answer, or a rule's where it is away."""
@@ -161,7 +159,8 @@ class Call(Transfer):
         handler, charge, route = self.handler, self.charge, self.route
         assert charge is not None
         assert route is not None
-        handler.metrics.admission_duration.observe(handler.monotonic() - self.asked)
+        now = handler.monotonic()
+        handler.metrics.waited.observe(now - self.asked)
         self.used = decision.used
         if decision.slots:
             self.held = decision
@@ -170,7 +169,7 @@ class Call(Transfer):
                 self.metered = Metered(decision.xid, charge, handler.recorder, handler.metrics, decision.beyond)
             else:
                 self._begin_metering(decision, charge)
-        self._forward(route)
+        self._forward(route, now)
 
     def _begin_metering(self, decision: Decision, charge: Charge) -> None:
         """Where its answer will say what it takes, or its bytes are drawn before they pass."""
@@ -203,33 +202,31 @@ class Call(Transfer):
         return responses.rate_limit_headers(self.charge, self.used, self.handler.now_ms(), legacy=legacy)
 
     # --- forward -----------------------------------------------------------------------------------------------------
-    def _forward(self, route: Route) -> None:
+    def _forward(self, route: Route, now: float) -> None:
         self.to_service = self.handler.to_service(self)
-        self.world.relay.begin(self, route)
+        self.world.relay.begin(self, route, now)
 
     def to_client(self) -> tuple[AddedNames, bytes]:
-        lines = b"\r\nX-Request-Id: %b\r\ntraceparent: %b" % (self.rid, self.trace)
-        charge = self.charge
+        lines, charge = self.lines, self.charge
         if charge is None or not self.used:
             return _OUR_NAMES, lines
         if self.world.config.x_ratelimit_headers:
             limits = self._limits()
             return (*_OUR_NAMES, *names_of(limits)), lines + lines_of(limits)
-        told = responses.limit_lines(charge, self.used, self.handler.now_ms())
+        told = responses.limit_lines(charge, self.used, self.handler.clock.now_ms())
         return (_LIMITED_NAMES, lines + told) if told else (_OUR_NAMES, lines)
 
     def progressed(self) -> None:
         if self.metered is not None:
-            self.metered.progress(self.charge_now(), self.request.body_bytes, self.bytes_out)
+            self.metered.progress(self.charge_now(self.handler.now_ms()), self.request.body_bytes, self.bytes_out)
             if self.tunnel is not None:
                 self.lookout.look()
 
-    def charge_now(self) -> Charge:
+    def charge_now(self, now_ms: int) -> Charge:
         """The charge that holds now; windows turn under a long exchange."""
         charge, caller, route = self.charge, self.caller, self.route
         assert charge is not None
-        now = self.handler.now_ms()
-        if charge.from_ms <= now < charge.until_ms or caller is None or route is None:
+        if charge.from_ms <= now_ms < charge.until_ms or caller is None or route is None:
             return charge
         return self.charge_anew()
 
@@ -245,7 +242,7 @@ class Call(Transfer):
         """By the limits of now, for the next bytes that are drawn."""
         caller, route, charge = self.caller, self.route, self.charge
         assert charge is not None
-        return charge if caller is None or route is None else self._charge_of(caller, route)
+        return charge if caller is None or route is None else self._charge_of(caller, route, self.handler.now_ms())
 
     def told_used(self, drawing: Charge, decision: Decision) -> None:
         """What limits stood at when bytes were drawn last: an answer of ours tells that, and not how they stood before."""
@@ -283,26 +280,26 @@ class Call(Transfer):
         self.gone = True
         if self.waiting:
             self.waiting = False
-            self._over(0)
+            self._over(0, self.handler.monotonic())
         elif self.to_service:
             super().client_gone()
 
     def left(self) -> None:
         """The client went while somebody was asked: never forwarded, so never charged."""
-        self._over(0)
+        self._over(0, self.handler.monotonic())
 
     def finished(self) -> None:
-        handler, route = self.handler, self.route
+        handler, route, now = self.handler, self.route, self.ended_at
         assert route is not None
-        handler.metrics.of_route(route.id, route.path, route.upstream).upstream_duration.observe(self.upstream_ms / 1000)
+        handler.metrics.of_route(route).upstream_duration.observe(self.upstream_ms / 1000)
         status = self._status_seen()
         metered = self.metered
         if metered is not None:
-            elapsed_ms = round((handler.monotonic() - self.started) * 1000)
-            metered.end(self.charge_now(), self, status, elapsed_ms, cause_of_return(route, self))
+            now_ms, elapsed_ms = handler.clock.at(now), int((now - self.started) * 1000 + 0.5)
+            metered.end(self.charge_now(now_ms), self, status, elapsed_ms, cause_of_return(route, self), now_ms // 60_000)
         if status and not self.first_byte_sent and self.ended != "complete":
             self._answer_for_service()
-        self._over(status)
+        self._over(status, now)
 
     def _status_seen(self) -> int:
         """The status that the client sees (0: it sees none)."""
@@ -331,24 +328,22 @@ class Call(Transfer):
     def answer(self, status: int, headers: responses.Headers, body: bytes) -> None:
         """Answer without having forwarded anything."""
         self.request.respond(status, [*headers, *self._own_lines()], body)
-        self._over(status)
+        self._over(status, self.handler.monotonic())
 
     def _own_lines(self) -> responses.Headers:
         cors = responses.readable_by_browser(self.request.header(b"origin"))
-        return [(b"X-Request-Id", self.rid), (b"traceparent", self.trace), *cors]
+        trace = self.lines[self.lines.rindex(b" ") + 1 :]
+        return [(b"X-Request-Id", self.rid), (b"traceparent", trace), *cors]
 
-    def _over(self, status: int) -> None:
+    def _over(self, status: int, now: float) -> None:
         if self.held is not None:
             self.handler.admission.release(self.held)
-        handler, route = self.handler, self.route
-        seconds, status_class = handler.monotonic() - self.started, STATUS_CLASSES[status // 100]
-        if route is None:
-            handler.metrics.requests.add(1, UNMATCHED, status_class)
-            handler.metrics.duration.observe(seconds, UNMATCHED)
+        metrics, route = self.handler.metrics, self.route
+        if route is not None:
+            metrics.of_route(route).answered(status, now - self.started)
         else:
-            of_route = handler.metrics.of_route(route.id, route.path, route.upstream)
-            of_route.requests(status_class).count += 1
-            of_route.duration.observe(seconds)
+            metrics.requests.add(1, UNMATCHED, STATUS_CLASSES[status // 100])
+            metrics.duration.observe(now - self.started, UNMATCHED)
         self.client.end(self.request)
 
     @property

@@ -6,6 +6,7 @@ Pure. A charge holds from one window boundary to the next; the scripts compare i
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import gcd
+from typing import TYPE_CHECKING
 
 from config.gateway import Cost, Fixed, Route, Settled, Weighed, drawn
 from metering.model import keys
@@ -24,10 +25,22 @@ from .tenants import TenantNames
 from .units import Wanted
 from .wire import Counted, Pieces, Word, pieces
 
+if TYPE_CHECKING:
+    from .exchange import Scales
+
 _NO_KEY = KeyRecord(key_id=0, org_id="")
 _MOST_DEBT = 2**52  # the script's numbers are exact up to here
 _MOST_THROTTLES = 4  # of one call; the script takes a template for every way in which they can be reached
 VARIANTS_KEPT = 10_000
+
+
+class Said:
+    """What the calls were told that stood at `used`, in that second (responses.py)."""
+
+    __slots__ = ("lines", "second", "used")
+
+    def __init__(self, used: tuple[int, ...], second: int, lines: bytes) -> None:
+        self.used, self.second, self.lines = used, second, lines
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +92,8 @@ class Charge:
     wanted: Wanted | None = field(init=False)
     ordinary: bool = field(init=False)
     draws: bool = field(init=False)
+    said: Said | None = field(init=False, default=None)
+    scales: "Scales | None" = field(init=False, default=None)  # once one of its calls was admitted (exchange.py)
 
     def __post_init__(self) -> None:
         self.template = self.templates[0]

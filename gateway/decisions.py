@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -19,7 +18,6 @@ class Status(Enum):
     REFUSED_BY_RULE = "refused_by_rule"
 
 
-@dataclass(slots=True)
 class Decision:
     """`used` stands beside the charge's limits, then its rates (what they are owed), then its slots (calls in flight).
 
@@ -27,13 +25,20 @@ class Decision:
     which of the charge's templates it was charged by; `slots` are held until `Admission.release`.
     """
 
-    status: Status
-    xid: int = 0
-    used: tuple[int, ...] = ()
-    refusing: int = -1
-    rule: str = ""
-    beyond: int = 0
-    slots: tuple[SlotLimit, ...] = ()
+    __slots__ = ("beyond", "refusing", "rule", "slots", "status", "used", "xid")
+
+    def __init__(  # by hand: what a dataclass makes stays interpreted in a compiled module, and each call has one
+        self,
+        status: Status,
+        xid: int = 0,
+        used: tuple[int, ...] = (),
+        refusing: int = -1,
+        rule: str = "",
+        beyond: int = 0,
+        slots: tuple[SlotLimit, ...] = (),
+    ) -> None:
+        self.status, self.xid, self.used, self.refusing = status, xid, used, refusing
+        self.rule, self.beyond, self.slots = rule, beyond, slots
 
 
 class Asker(Protocol):

@@ -41,15 +41,29 @@ _UNKNOWN = {
 
 
 class Org:
-    """One organization as this worker knows it; `charges` are its ready-made limit-and-cost vectors, `callers` who calls for it."""
+    """One organization as this worker knows it; `charges` are its ready-made limit-and-cost vectors, `callers` who calls for it.
 
-    __slots__ = ("callers", "charges", "entitlement", "young")
+    `latest` is the charge that was asked for last, for that caller and method.
+    """
+
+    __slots__ = ("callers", "charges", "entitlement", "latest", "latest_method", "latest_of", "young")
 
     def __init__(self, entitlement: Entitlement) -> None:
         self.entitlement = entitlement
         self.charges: dict[tuple[int, str, int], Charge] = {}
+        self.latest: Charge | None = None
+        self.latest_of: Caller | None = None
+        self.latest_method = ""
         self.callers: set[Caller] = set()
         self.young = False
+
+    def forget_charge(self, name: tuple[int, str, int]) -> None:
+        self.charges.pop(name, None)
+        self.latest = self.latest_of = None
+
+    def forget_charges(self) -> None:
+        self.charges.clear()
+        self.latest = self.latest_of = None
 
 
 class Caller:
@@ -281,7 +295,7 @@ class Directory:
     def forget_charges(self) -> None:
         """The routes changed: every ready-made charge is worked out again."""
         for org in self._orgs.values():
-            org.charges.clear()
+            org.forget_charges()
 
     def forget_all(self) -> None:
         """After a gap in the channel anything may have changed; versions would tell, this is cheaper to reason about."""

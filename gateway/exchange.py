@@ -10,7 +10,7 @@ from .frames import Frames
 from .metrics import GatewayMetrics
 from .outcome import Outcome
 from .recorder import LEFT_BEFORE, Recorder
-from .tally import Template
+from .tally import Template, Weights
 from .units import MOST_UNITS
 
 
@@ -30,6 +30,42 @@ def cause_of_return(route: Route, outcome: Outcome) -> str:
     return "5xx" if broken and "5xx" in route.return_on else ""
 
 
+class Weight:
+    """A meter that is weighed as a call goes on. `admitted` is its share of the metric."""
+
+    __slots__ = ("admitted", "cost", "inwards", "meter", "outwards")
+
+    def __init__(self, meter: str, cost: object, metrics: GatewayMetrics) -> None:
+        self.meter, self.cost, self.admitted = meter, cost, metrics.admitted_units.at(meter)
+        bytes_of = cost.source if isinstance(cost, Weighed) else ""
+        self.inwards, self.outwards = bytes_of in ("bytes", "request_bytes"), bytes_of in ("bytes", "response_bytes")
+
+
+class Scales:
+    """How the calls of one charge are weighed, and where that shows in the metrics: worked out once a charge.
+
+    `by_bytes` where bytes are all that is weighed; None where a tunnel's messages are, or the answer's header says it.
+    """
+
+    __slots__ = ("admitted", "by_bytes", "metrics", "weights")
+
+    def __init__(self, charge: Charge, metrics: GatewayMetrics) -> None:
+        self.metrics = metrics
+        self.admitted = [(metrics.admitted_units.at(meter), units) for meter, units in charge.template.costs]
+        self.weights = [Weight(meter, cost, metrics) for meter, cost in charge.weighed]
+        self.by_bytes: Weights | None = None
+        if all(weight.inwards or weight.outwards for weight in self.weights):
+            self.by_bytes = tuple([(weight.meter, weight.inwards, weight.outwards) for weight in self.weights])
+
+
+def scales_of(charge: Charge, metrics: GatewayMetrics) -> Scales:
+    """Those of the charge, in these metrics."""
+    scales = charge.scales
+    if scales is None or scales.metrics is not metrics:
+        scales = charge.scales = Scales(charge, metrics)
+    return scales
+
+
 class Metered:
     """The ledger's side of one exchange. The charge that a record is written under is the one that holds at its time.
 
@@ -45,8 +81,8 @@ class Metered:
         self._frames: tuple[Frames, Frames] | None = None  # in, out: what counts the messages of a tunnel
         self._messages = 0, 0
         self._uploaded: dict[Template, dict[str, int]] | None = None  # weighed before any answer, by the facts of its time
-        for meter, units in charge.template.costs:
-            metrics.admitted_units.add(units, meter)
+        for admitted, units in scales_of(charge, metrics).admitted:
+            admitted.count += units
 
     def count(self, frames: tuple[Frames, Frames]) -> None:
         """A tunnel begins, whose messages these count: in, out."""
@@ -66,14 +102,22 @@ class Metered:
             sums = self._uploaded.setdefault(charge.template_of(self._beyond), {})
             sums.update({meter: sums.get(meter, 0) + units for meter, units in weighed.items()})
 
-    def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str) -> None:
-        """`status` is what the client saw. A return before the first body byte gives back everything."""
+    def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str, minute: int = 0) -> None:
+        """`status` is what the client saw. A return before the first body byte gives back everything. `minute`: as the recorder has it."""
         moved_in, moved_out = outcome.bytes_in - self._bytes_in, outcome.bytes_out - self._bytes_out
+        if not cause:
+            scales = scales_of(charge, self._metrics)
+            if scales.by_bytes is not None:
+                for weight in scales.weights:
+                    weight.admitted.count += (moved_in if weight.inwards else 0) + (moved_out if weight.outwards else 0)
+                template = charge.template_of(self._beyond)
+                self._recorder.paid(self.xid, template, scales.by_bytes, status, ms, moved_in, moved_out, minute)
+                return
         free = bool(cause) and not outcome.first_byte_sent
         if free:
             self._take_back()
         weighed = {} if free else self._weigh(charge, moved_in, moved_out, outcome.response_headers)
-        self._recorder.ended(self.xid, charge.template_of(self._beyond), cause, status, ms, moved_in, moved_out, weighed)
+        self._recorder.ended(self.xid, charge.template_of(self._beyond), cause, status, ms, moved_in, moved_out, weighed, minute)
         if cause:
             for meter, units in self._first.template.costs:
                 self._metrics.returned_units.add(units, meter, cause)
@@ -86,16 +130,17 @@ class Metered:
     def _weigh(self, charge: Charge, moved_in: int, moved_out: int, headers: list[tuple[bytes, bytes]] | None) -> dict[str, int]:
         weighed = {}
         said_in, said_out = self._said() if self._frames is not None else (0, 0)
-        for meter, cost in charge.weighed:
-            if isinstance(cost, Weighed):
-                units = (moved_in if cost.source != "response_bytes" else 0) + (moved_out if cost.source != "request_bytes" else 0)
+        for weight in scales_of(charge, self._metrics).weights:
+            cost = weight.cost
+            if weight.inwards or weight.outwards:
+                units = (moved_in if weight.inwards else 0) + (moved_out if weight.outwards else 0)
             elif isinstance(cost, Messages):
                 units = (said_in if cost.source != "response_messages" else 0) + (said_out if cost.source != "request_messages" else 0)
             else:
                 units = header_units(cost, headers)
             if units:
-                weighed[meter] = units
-                self._metrics.admitted_units.add(units, meter)
+                weighed[weight.meter] = units
+                weight.admitted.count += units
         return weighed
 
     def _said(self) -> tuple[int, int]:

@@ -372,6 +372,6 @@ class CutMetered:
     def progress(self, charge: Charge, bytes_in: int, bytes_out: int) -> None:
         self._inner.progress(self._gate.others(charge), bytes_in, bytes_out)
 
-    def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str) -> None:
+    def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str, minute: int = 0) -> None:
         self._gate.close(free=bool(cause) and not outcome.first_byte_sent)
-        self._inner.end(self._gate.others(charge), outcome, status, ms, cause)
+        self._inner.end(self._gate.others(charge), outcome, status, ms, cause, minute)

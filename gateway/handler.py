@@ -18,7 +18,7 @@ from .charges import Charge, make_anonymous_charge, make_charge
 from .directory import Caller, Directory
 from .downstream import Request
 from .headers import lines_of
-from .identity import Identities, client_address, identity_headers, new_ids, request_id, signature, traceparent
+from .identity import Identities, client_address, identity_headers, new_id, request_id, root, signature, traceparent
 from .loglines import LogLines
 from .metrics import GatewayMetrics
 from .outcome import Outcome
@@ -74,7 +74,7 @@ class Handler:
         self._tenants = TenantNames()
         self._to_ship: set[int] = set()
         self._nobodys: dict[tuple[int, str, str], Charge] = {}
-        self._clock, self.now_ms, self.monotonic = clock, clock.now_ms, clock.monotonic
+        self.clock, self.now_ms, self.monotonic = clock, clock.now_ms, clock.monotonic
 
     def __call__(self, request: Request) -> None:
         call = Call(self, request)
@@ -92,24 +92,27 @@ class Handler:
             if call.gone:
                 call.left()
             else:
-                call.identified(caller)
+                call.identified(caller, self.monotonic())
         except WeighbridgeError as error:
             call.reject(error)
 
     # --- admit -------------------------------------------------------------------------------------------------------
-    def charge_of(self, caller: Caller, route: Route, method: str) -> Charge:
+    def charge_of(self, caller: Caller, route: Route, method: str, now_ms: int) -> Charge:
         """The ready-made charge of equal calls, built anew when its window has turned.
 
         Remembered by the route itself, not its number: a long exchange that began under another configuration keeps asking
         with the route of its time, whose prices are not those of the calls that come now. The charge keeps the route alive.
         """
-        charges, now = caller.org.charges, self.now_ms()
+        org = caller.org
+        last = org.latest
+        if last is not None and last.route is route and org.latest_of is caller and org.latest_method == method and last.holds(now_ms):
+            return last
         name = (id(route), method, caller.key.key_id)
-        found = charges.get(name)
-        if found is None or not found.from_ms <= now < found.until_ms:
-            found = charges[name] = make_charge(
-                caller.org.entitlement, route, method, caller.key, now, bypasses=self.bypasses, names=self._tenants
-            )
+        found = org.charges.get(name)
+        if found is None or not found.holds(now_ms):
+            found = make_charge(org.entitlement, route, method, caller.key, now_ms, bypasses=self.bypasses, names=self._tenants)
+            org.charges[name] = found
+        org.latest, org.latest_of, org.latest_method = found, caller, method
         return found
 
     def nobodys_charge(self, call: Call, route: Route) -> Charge:
@@ -142,16 +145,16 @@ class Handler:
             if caller is not None and status is Status.STALE:
                 caller = await self._directory.refresh(caller)
             else:
-                await self._clock.synchronize()
+                await self.clock.synchronize()
                 if caller is not None:
-                    caller.org.charges.pop((id(route), call.request.method, caller.key.key_id), None)
+                    caller.org.forget_charge((id(route), call.request.method, caller.key.key_id))
                 self._nobodys.clear()
             if call.gone:
                 call.left()
             elif caller is None:
                 call.ask_nobodys(route)
             else:
-                call.identified(caller)
+                call.identified(caller, self.monotonic())
         except WeighbridgeError as error:
             call.reject(error)
 
@@ -165,8 +168,8 @@ class Handler:
         if status is Status.STALE:
             call.caller = caller = await self._directory.refresh(caller)
         else:
-            await self._clock.synchronize()
-            caller.org.charges.pop((id(route), call.request.method, caller.key.key_id), None)
+            await self.clock.synchronize()
+            caller.org.forget_charge((id(route), call.request.method, caller.key.key_id))
         return not caller.org.entitlement.refused
 
     def ship_soon(self, bucket: int) -> None:
@@ -181,24 +184,26 @@ class Handler:
 
     # --- forward -----------------------------------------------------------------------------------------------------
     def ids(self, request: Request) -> tuple[bytes, bytes]:
-        """The request's id and its trace context: the client's where they are well-formed."""
+        """The request's id, and the lines that tell it and the trace context to both sides: the client's where they are well-formed."""
         fields = request.fields
         if fields.get(b"x-request-id") is not None or fields.get(b"traceparent") is not None:
-            return request_id(request), traceparent(request)
-        return new_ids()
+            rid = request_id(request)
+            return rid, b"\r\nX-Request-Id: %b\r\ntraceparent: %b" % (rid, traceparent(request))
+        rid = new_id()
+        return rid, b"\r\nX-Request-Id: %b\r\ntraceparent: 00-%b-%b-01" % (rid, rid, rid[16:])  # as `root` has it
 
     def to_service(self, call: Call) -> bytes:
         """The lines that the service learns from us alone."""
         caller, secret = call.caller, self.policy.signing_secret
         if caller is None:
-            return b"\r\nX-Request-Id: %b\r\ntraceparent: %b" % (call.rid, call.trace)
+            return call.lines
         known = caller.lines
         if known is None:
             known = caller.lines = lines_of(identity_headers(caller))
         if secret is not None:
             request, key, now = call.request, caller.key, self.now_ms() // 1000
             known += lines_of([signature(secret, now, key.org_id, key.key_id, call.rid, request.method, request.target)])
-        return b"\r\nX-Request-Id: %b\r\ntraceparent: %b%b" % (call.rid, call.trace, known)
+        return call.lines + known
 
     # --- settle ------------------------------------------------------------------------------------------------------
     def units_unsaid(self, outcome: Outcome, meter: str, reason: str, charged: int) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-import random
+import os
 import re
 from binascii import hexlify
 from itertools import islice
@@ -21,7 +21,6 @@ from .headers import TrustedProxies
 from .shapes import Shape
 from .tokens import Tokens
 
-_random = random.Random()  # seeded by the system: ids must be unique, they need not be secret
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
@@ -125,24 +124,45 @@ class Identities:
         return found
 
 
+class Ids:
+    """Random digits for requests: drawn and written out for many at once. They must be unique, they need not be secret."""
+
+    def __init__(self, at_once: int = 256) -> None:
+        self._at_once = at_once
+        self._digits, self._next = b"", 0
+
+    def digits(self) -> bytes:
+        """32 hex digits that nobody else has."""
+        at = self._next
+        if at == len(self._digits):
+            self._digits, at = hexlify(os.urandom(16 * self._at_once)), 0
+        self._next = at + 32
+        return self._digits[at : at + 32]
+
+
+_ids = Ids()
+
+
 def request_id(request: HasHeaders) -> bytes:
     """The client's X-Request-Id if it is harmless, else one of ours."""
     given = request.header(b"x-request-id")
-    return given if given and _REQUEST_ID.match(given) else b"%032x" % _random.getrandbits(128)
+    return given if given and _REQUEST_ID.match(given) else _ids.digits()
 
 
 def traceparent(request: HasHeaders) -> bytes:
     """The client's W3C trace context if it is well-formed, else the root of a new trace."""
     given = request.header(b"traceparent")
-    if given and _TRACEPARENT.match(given):
-        return given
-    return b"00-%032x-%016x-01" % (_random.getrandbits(128) or 1, _random.getrandbits(64) or 1)
+    return given if given and _TRACEPARENT.match(given) else root(_ids.digits())
 
 
-def new_ids() -> tuple[bytes, bytes]:
-    """A request id and the root of a new trace, of random bits drawn once."""
-    digits = hexlify(_random.getrandbits(320).to_bytes(40, "big"))
-    return digits[:32], b"00-%b-%b-01" % (digits[32:64], digits[64:])
+def root(digits: bytes) -> bytes:
+    """The root of the trace of this name: its own name is the half of the trace's."""
+    return b"00-%b-%b-01" % (digits, digits[16:])
+
+
+def new_id() -> bytes:
+    """For a request that brings none: its own id, and the name of its trace (`root`), so that either finds the other."""
+    return _ids.digits()
 
 
 def identity_headers(caller: Caller) -> list[tuple[bytes, bytes]]:

@@ -69,17 +69,21 @@ class SlotLimit:
     shadow: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Policy:
     """What the rate-limit headers say of a charge (responses.py): `text` and `lines` are what never changes.
 
-    `quotas`: place in Decision.used, name, limit, end of the window. `rates`: place, name, the rate.
+    `quotas`: place in Decision.used, name, limit, end of the window. `rates`: place, name, the rate. `around` is what stands before,
+    between and after what is left of the quotas, as it reads in `second`.
     """
 
-    text: bytes
-    lines: bytes
-    quotas: tuple[tuple[int, str, int, int], ...]
-    rates: tuple[tuple[int, str, RateLimit], ...]
+    __slots__ = ("around", "lines", "quotas", "rates", "second", "text")
+
+    def __init__(
+        self, text: bytes, lines: bytes, quotas: tuple[tuple[int, str, int, int], ...], rates: tuple[tuple[int, str, RateLimit], ...]
+    ) -> None:
+        self.text, self.lines, self.quotas, self.rates = text, lines, quotas, rates
+        self.second = -1
+        self.around: list[bytes] = []
 
 
 def blocks_at(quota: Quota) -> int | None:

@@ -73,7 +73,7 @@ class Lookout:
     def look(self) -> None:
         """Where the store is away nothing is asked: what has begun goes on."""
         call = self._call
-        charge = charge_of_a_look(call.charge_now())
+        charge = charge_of_a_look(call.charge_now(call.handler.now_ms()))
         if charge is not None and self._asked is None and call.handler.admission.answers(charge.bucket):
             self._asked = charge
             call.handler.admission.ask(charge, self)

@@ -6,15 +6,16 @@ addition, not for a lock and a write to shared memory for each of its metrics. W
 again asks for them once: `metrics.requests.at("/path", "2xx")` is a Sum, `metrics.duration.at("/path")` a Sample.
 """
 
-from bisect import bisect_right
-from itertools import pairwise
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from config.gateway import Route
+
 _PREFIX = "weighbridge"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 UNMATCHED = "unmatched"
+STATUS_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
 
 class _Buckets(Histogram):
@@ -66,60 +67,71 @@ class Added:
 
 
 class Sample:
-    """What a histogram has yet to take under certain labels. `observe(value)` keeps the value; it is sorted in once a second."""
+    """What a histogram has yet to take under certain labels."""
 
-    __slots__ = ("metric", "observe", "values")
+    __slots__ = ("bounds", "counts", "metric", "total")
 
-    def __init__(self) -> None:
-        self.values: list[float] = []
-        self.observe = self.values.append
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
         self.metric: _Buckets | None = None
+
+    def observe(self, value: float) -> None:
+        at = 0
+        for bound in self.bounds:  # short, and most calls are: a search by halves would cost more
+            if value <= bound:
+                break
+            at += 1
+        self.counts[at] += 1
+        self.total += value
 
 
 class Observed:
     """A histogram's samples, until `hand_over`."""
 
     def __init__(self, metric: _Buckets, bounds: tuple[float, ...]) -> None:
-        self._metric, self.bounds = metric, bounds
+        self._metric, self.bounds = metric, tuple(map(float, bounds))
         self._samples: dict[tuple[str, ...], Sample] = {}
 
     def at(self, *labels: str) -> Sample:
         found = self._samples.get(labels)
         if found is None:
-            found = self._samples[labels] = Sample()
+            found = self._samples[labels] = Sample(self.bounds)
         return found
 
     def observe(self, value: float, *labels: str) -> None:
-        (self._samples.get(labels) or self.at(*labels)).values.append(value)
+        (self._samples.get(labels) or self.at(*labels)).observe(value)
 
     def hand_over(self) -> None:
         for labels, each in self._samples.items():
-            values = each.values
-            if values:
+            if any(each.counts):
                 if each.metric is None:
                     each.metric = self._metric.labels(*labels) if labels else self._metric
-                values.sort()
-                ends = [0, *(bisect_right(values, bound) for bound in self.bounds), len(values)]
-                each.metric.take([end - start for start, end in pairwise(ends)], sum(values))
-                values.clear()
+                each.metric.take(each.counts, each.total)
+                each.counts = [0] * len(each.counts)
+                each.total = 0.0
 
 
 class RouteMetrics:
     """What each call of a route counts, found once."""
 
-    __slots__ = ("_metrics", "_path", "_requests", "duration", "upstream", "upstream_duration")
+    __slots__ = ("_duration", "_metrics", "_path", "_requests", "upstream", "upstream_duration")
 
     def __init__(self, metrics: "GatewayMetrics", path: str, upstream: str) -> None:
         self._metrics, self._path, self.upstream = metrics, path, upstream
-        self._requests: dict[str, Sum] = {}
-        self.duration = metrics.duration.at(path)
+        self._requests: list[Sum | None] = [None] * len(STATUS_CLASSES)
+        self._duration = metrics.duration.at(path)
         self.upstream_duration = metrics.upstream_duration.at(upstream)
 
-    def requests(self, status_class: str) -> Sum:
-        found = self._requests.get(status_class)
-        if found is None:
-            found = self._requests[status_class] = self._metrics.requests.at(self._path, status_class)
-        return found
+    def answered(self, status: int, seconds: float) -> None:
+        """A call has ended; `status` 0 where its client saw none."""
+        status_class = status // 100
+        requests = self._requests[status_class]
+        if requests is None:
+            requests = self._requests[status_class] = self._metrics.requests.at(self._path, STATUS_CLASSES[status_class])
+        requests.count += 1
+        self._duration.observe(seconds)
 
 
 class GatewayMetrics:
@@ -130,6 +142,7 @@ class GatewayMetrics:
 
         self._gathered: list[Added | Observed] = []
         self._of_routes: dict[int, RouteMetrics] = {}
+        self._of_route: tuple[Route, RouteMetrics] | None = None  # the one that was asked for last
 
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Added:
             added = Added(Counter(name, text, labels, namespace=_PREFIX, registry=own))
@@ -148,7 +161,9 @@ class GatewayMetrics:
         self.duration = histogram("request_duration_seconds", "From request head to last byte", ("route",))
         self.upstream_duration = histogram("upstream_duration_seconds", "From forwarding to the service's last byte", ("upstream",))
         self.admission_duration = histogram("admission_duration_seconds", "Waiting for the decision")
+        self.waited = self.admission_duration.at()
         self.batch_calls = histogram("admission_batch_calls", "Calls decided by one script", (), (1, 2, 4, 8, 16, 32, 64, 128, 256))
+        self._batch = self.batch_calls.at()
         self.admitted_units = counter("admitted_units_total", "Units charged at admission or weighed since", ("meter",))
         self.returned_units = counter("returned_units_total", "Units given back", ("meter", "cause"))
         self.settled_units = counter("settled_units_total", "Units that answers were settled at, reserved or not", ("meter",))
@@ -171,11 +186,15 @@ class GatewayMetrics:
         self.compiled = gauge("compiled", "1 if every worker runs the hot path compiled", mode="livemin")
         self.config_version = gauge("config_version", "The configuration in force, as a number", mode="livemax")
 
-    def of_route(self, number: int, path: str, upstream: str) -> RouteMetrics:
-        """The handles of a route by its number; a route that goes to another upstream now gets others."""
-        found = self._of_routes.get(number)
-        if found is None or found.upstream != upstream:
-            found = self._of_routes[number] = RouteMetrics(self, path, upstream)
+    def of_route(self, route: Route) -> RouteMetrics:
+        """What its calls count, by its number; a route that goes to another upstream now gets others."""
+        last = self._of_route
+        if last is not None and last[0] is route:
+            return last[1]
+        found = self._of_routes.get(route.id)
+        if found is None or found.upstream != route.upstream:
+            found = self._of_routes[route.id] = RouteMetrics(self, route.path, route.upstream)
+        self._of_route = route, found
         return found
 
     def gather(self) -> None:
@@ -185,7 +204,7 @@ class GatewayMetrics:
 
     # --- what admission tells --------------------------------------------------------------------------------------
     def admission_batch(self, calls: int) -> None:
-        self.batch_calls.observe(calls)
+        self._batch.observe(calls)
 
     def by_rule(self, rule: str, passed: int, refused: int) -> None:
         if passed:

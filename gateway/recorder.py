@@ -16,7 +16,7 @@ import orjson
 from metering.store import journal as journals
 from metering.store.journal import Journal
 
-from .tally import Batch, Record, Running, Tally, Template, replay
+from .tally import Batch, Ends, Record, Running, Tally, Template, Weights, replay
 
 KILLED = "killed"
 LEFT_BEFORE = "client_left_before"
@@ -44,6 +44,7 @@ class Recorder:
         self.worker, self._now_ms = worker, now_ms
         self.tally = Tally()
         self._turn: list[Record] = []  # since the last frame
+        self._ends: list[Ends] = []  # since the last frame, and not in `_turn` yet
         self._held = -1  # from here on the records of the turn stay in one piece; -1: nothing is held
         self._together = _Together(self)
         self._retained: list[tuple[int, dict[int, int]]] = []  # (segment, bucket -> seq that must have passed)
@@ -181,6 +182,29 @@ class Recorder:
             self.tally.open.pop(xid, None)
         self._turn.append(["E", xid, tid, minute, cause, status_class, ms, bytes_in, bytes_out, weighed])
 
+    def paid(
+        self, xid: int, template: Template, weights: Weights, status: int, ms: int, bytes_in: int, bytes_out: int, minute: int = 0
+    ) -> None:
+        """`ended` for the many: it pays, and what is weighed is bytes alone. Such as end alike between two flushes are one record.
+
+        The tally knows at once that it is no longer in flight, and with the frame what it weighed.
+        """
+        tid, minute, status_class = template.tid, minute or self._now_ms() // 60_000, status // 100
+        running = self._running.get(tid) or self._named(template)
+        ends = running.ends
+        if ends is None or ends.minute != minute or ends.status_class != status_class or ends.weights is not weights:
+            if running.minute != minute:
+                self.tally.run(running, minute, running.epoch)
+            ends = running.ends = Ends(running, weights, minute, status_class)
+            self._ends.append(ends)
+        ends.xids.append(xid)
+        ends.ms += ms
+        ends.bytes_in += bytes_in
+        ends.bytes_out += bytes_out
+        in_flight = self.tally.open
+        if xid in in_flight:
+            del in_flight[xid]
+
     # --- units drawn before they are used (hands.py) -----------------------------------------------------------------
     def drew(self, xid: int, template: Template, epoch: int, n: int, units: int) -> int:
         """An exchange was granted units by admit `n`; returns the minute by which its block is known."""
@@ -261,8 +285,31 @@ class Recorder:
         self._turn.append(record)
         self.tally.apply(record)
 
+    def _close_ends(self) -> None:
+        """What ended since the last frame becomes records, outside of what is held together."""
+        for ends in self._ends:
+            running, record = ends.running, ends.record()
+            running.ends = None
+            if running.minute != ends.minute:
+                self.tally.run(running, ends.minute, running.epoch)
+            if ends.status_class:
+                running.exchanges[ends.status_class] = running.exchanges.get(ends.status_class, 0) + len(ends.xids)
+                running.ms += ends.ms
+            running.bytes_in += ends.bytes_in
+            running.bytes_out += ends.bytes_out
+            for meter, units in record[7].items():
+                running.weighed[meter] = running.weighed.get(meter, 0) + units
+            if self._held < 0:
+                self._turn.append(record)
+            else:
+                self._turn.insert(self._held, record)
+                self._held += 1
+        self._ends.clear()
+
     def _seal(self) -> None:
         """Make one frame of what was recorded since the last; what is held together waits."""
+        if self._ends:
+            self._close_ends()
         turn = self._turn if self._held < 0 else self._turn[: self._held]
         if not turn:
             return
@@ -287,7 +334,7 @@ class Recorder:
 
     @property
     def unwritten(self) -> bool:
-        return bool(self._turn) or self._journal.dirty
+        return bool(self._turn or self._ends) or self._journal.dirty
 
     @property
     def empty(self) -> bool:

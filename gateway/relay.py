@@ -6,7 +6,7 @@ Wiring:
     relay = Relay(pool, clock, trusted_proxies=["10.0.0.0/8"])     # one per configuration, or one for all; it holds little
     transfer = SomeTransfer(request)                               # a Transfer that says what becomes of it when it has ended
     transfer.to_service = b"\\r\\nX-Org-Id: …"
-    relay.begin(transfer, route)
+    relay.begin(transfer, route, clock.monotonic())
 
 The bytes are moved in gateway/transfer.py, from protocol to protocol; here are the choice of a connection, the one retry, the sweep.
 """
@@ -58,12 +58,13 @@ class Relay:
         self._under_way: set[Transfer] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def begin(self, transfer: Transfer, route: Route) -> None:
+    def begin(self, transfer: Transfer, route: Route, now: float) -> None:
         """Send the request to the route's upstream and the response to the client; `transfer.finished` runs when that has ended.
 
-        Never raises for what client or service do. Does not answer when it has nothing from the service to send.
+        `now` by the monotonic clock. Never raises for what client or service do. Does not answer when it has nothing from the service
+        to send.
         """
-        transfer.aim(self, route, self.passage(route), self.monotonic())
+        transfer.aim(self, route, self.passage(route), now)
         if transfer.client.gone or transfer.request.responded:
             transfer.end("client_gone")
             return

@@ -51,11 +51,11 @@ class Reserved(Metered):
         super().__init__(xid, charge, recorder, metrics, beyond)
         self._reading, self._told, self._used = reading, told, used
 
-    def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str) -> None:
+    def end(self, charge: Charge, outcome: Outcome, status: int, ms: int, cause: str, minute: int = 0) -> None:
         """With a cause the whole reserve goes back, and nothing is drawn."""
         if not cause:
             self._settle(charge, outcome)
-        super().end(charge, outcome, status, ms, cause)
+        super().end(charge, outcome, status, ms, cause, minute)
 
     def _settle(self, charge: Charge, outcome: Outcome) -> None:
         unused: dict[str, int] = {}

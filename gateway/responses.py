@@ -15,7 +15,7 @@ from metering.model.clock import isoformat
 from metering.model.errors import WeighbridgeError
 from metering.model.quota import Concurrency, Mode, Per
 
-from .charges import Charge
+from .charges import Charge, Said
 from .decisions import Decision
 from .limits import Policy, RateLimit
 
@@ -128,17 +128,24 @@ def _refusal(code: str, message: str, details: dict[str, Any], retry_seconds: in
 
 
 def seconds_until(end_ms: int, now_ms: int) -> int:
-    """Whole seconds, rounded up: never 0, never before the reset."""
-    return max(1, -(-(end_ms - now_ms) // 1000))
+    """Whole seconds, rounded up: never 0, never before the reset. The same all through a second."""
+    return max(1, -(-end_ms // 1000) - now_ms // 1000)
 
 
-def limit_lines(charge: Charge, used: Sequence[int], now_ms: int, *, legacy: bool = False) -> bytes:
-    """The same as `rate_limit_headers`, as ready-made lines that each begin with CRLF."""
+def limit_lines(charge: Charge, used: tuple[int, ...], now_ms: int, *, legacy: bool = False) -> bytes:
+    """The same as `rate_limit_headers`, as ready-made lines that each begin with CRLF.
+
+    Calls that one script decided stand at one and the same `used`: they are told the same, written once a second.
+    """
+    if legacy:
+        return b"".join([b"\r\n%b: %b" % header for header in rate_limit_headers(charge, used, now_ms, legacy=True)])
+    second, said = now_ms // 1000, charge.said
+    if said is not None and said.used is used and said.second == second:
+        return said.lines
     policy = charge.policy or policy_of(charge)
-    if not used or not policy.text:
-        return b""
-    lines = policy.lines + _states(policy, used, now_ms).encode()
-    return lines + b"".join(b"\r\n%b: %b" % header for header in _legacy(policy, used, now_ms)) if legacy else lines
+    lines = policy.lines + _states(policy, used, now_ms) if used and policy.text else b""
+    charge.said = Said(used, second, lines)
+    return lines
 
 
 def rate_limit_headers(charge: Charge, used: Sequence[int], now_ms: int, *, legacy: bool = False) -> Headers:
@@ -146,19 +153,37 @@ def rate_limit_headers(charge: Charge, used: Sequence[int], now_ms: int, *, lega
     policy = charge.policy or policy_of(charge)
     if not used or not policy.text:
         return []
-    headers = [(b"RateLimit-Policy", policy.text), (b"RateLimit", _states(policy, used, now_ms).encode())]
+    headers = [(b"RateLimit-Policy", policy.text), (b"RateLimit", _states(policy, tuple(used), now_ms))]
     return headers + _legacy(policy, used, now_ms) if legacy else headers
 
 
-def _states(policy: Policy, used: Sequence[int], now_ms: int) -> str:
-    states = []
-    for i, name, limit, end_ms in policy.quotas:
+def _states(policy: Policy, used: tuple[int, ...], now_ms: int) -> bytes:
+    """Only what is left is written out for each call; the words around it once a second."""
+    if policy.second != now_ms // 1000:
+        _turn(policy, now_ms)
+    around, parts, at = policy.around, [policy.around[0]], 1
+    for i, _, limit, _ in policy.quotas:
         spent = used[i]
-        states.append(f"{name};r={limit - spent if limit > spent else 0};t={seconds_until(end_ms, now_ms)}")
+        parts.append(str(limit - spent).encode() if limit > spent else b"0")
+        parts.append(around[at])
+        at += 1
     for i, name, rate in policy.rates:
         debt = used[i]
-        states.append(f"{name};r={max((rate.most - debt) // rate.unit, 0)};t={max(1, -(-debt // (rate.slope * 1_000_000)))}")
-    return ", ".join(states)
+        lead = ", " if at > 1 else ""
+        left, seconds = max((rate.most - debt) // rate.unit, 0), max(1, -(-debt // (rate.slope * 1_000_000)))
+        parts.append(f"{lead}{name};r={left};t={seconds}".encode())
+        at += 1
+    return b"".join(parts)
+
+
+def _turn(policy: Policy, now_ms: int) -> None:
+    """Another second: what stands around what is left of the quotas."""
+    around, before = [], ""
+    for _, name, _, end_ms in policy.quotas:
+        around.append(f"{before}{name};r=".encode())
+        before = f";t={seconds_until(end_ms, now_ms)}, "
+    policy.around = [*around, before.removesuffix(", ").encode()]
+    policy.second = now_ms // 1000
 
 
 def _legacy(policy: Policy, used: Sequence[int], now_ms: int) -> Headers:

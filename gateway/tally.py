@@ -13,6 +13,8 @@ The records (JSON arrays; n, xid, k and minutes are integers):
   ["P", xid, tid, minute, in, out, {meter: units}]  progress of a long exchange, weighed since the last record
   ["E", xid, tid, minute, cause, status class, ms, in, out, {meter: units}]
                                                     ended; with a cause, what admission charged goes back
+  ["N", tid, minute, status class, ms, in, out, {meter: units}, [xid…]]
+                                                    all these ended alike, and paid; the rest is what they come to together
   ["D", xid, tid, epoch, n, k, minute]              an exchange drew k units by admit n, to be used or given back (hands.py)
   ["L", xid, tid, epoch, n, k, minute]              a failure rule let it have k units; n as with F
   ["U", xid, tid, minute, k]                        so many units of those drawn in that minute are used
@@ -161,14 +163,20 @@ class Batch:
         return int(first.split("|", 1)[0])
 
 
+Weights = tuple[tuple[str, bool, bool], ...]
+"""Meters that weigh body bytes: those of the request, those of the answer."""
+
+
 class Running:
     """What equal calls of one minute and one epoch add up to since they were last folded into the sums.
 
     `minute` is -1 while there is nothing. The recorder adds to the fields itself: a call of a function for each would
-    cost as much again as the addition.
+    cost as much again as the addition. `ends`: those that ended alike since the last frame, as `N` will say it.
     """
 
-    __slots__ = ("bytes_in", "bytes_out", "charged", "epoch", "exchanges", "minute", "ms", "opened", "passed", "template", "weighed")
+    __slots__ = (
+        "bytes_in", "bytes_out", "charged", "ends", "epoch", "exchanges", "minute", "ms", "opened", "passed", "template", "weighed",
+    )  # fmt: skip
 
     def __init__(self, template: Template) -> None:
         self.template, self.minute, self.epoch = template, -1, -1
@@ -176,6 +184,28 @@ class Running:
         self.charged = self.passed = self.ms = self.bytes_in = self.bytes_out = 0
         self.exchanges: dict[int, int] = {}  # status class -> those that ended
         self.weighed: dict[str, int] = {}
+        self.ends: Ends | None = None
+
+
+class Ends:
+    """Exchanges that ended alike."""
+
+    __slots__ = ("bytes_in", "bytes_out", "minute", "ms", "running", "status_class", "weights", "xids")
+
+    def __init__(self, running: Running, weights: Weights, minute: int, status_class: int) -> None:
+        self.running, self.weights, self.minute, self.status_class = running, weights, minute, status_class
+        self.xids: list[int] = []
+        self.ms = self.bytes_in = self.bytes_out = 0
+
+    def record(self) -> Record:
+        """Bytes are weighed one by one or all together: it comes to the same."""
+        weighed = {}
+        for meter, inwards, outwards in self.weights:
+            units = (self.bytes_in if inwards else 0) + (self.bytes_out if outwards else 0)
+            if units:
+                weighed[meter] = units
+        tid = self.running.template.tid
+        return ["N", tid, self.minute, self.status_class, self.ms, self.bytes_in, self.bytes_out, weighed, self.xids]
 
 
 def _add(into: dict[str, int], key: str, quantity: int) -> None:
@@ -397,6 +427,18 @@ class Tally:
             _add(sums.ledger, rows[RETURNED + meter], units)
             self._move(sums, sums.moves, template, meter, -units)
 
+    def _on_N(
+        self, tid: int, minute: int, status_class: int, ms: int, bytes_in: int, bytes_out: int, weighed: dict[str, int], xids: list[int]
+    ) -> None:
+        template = self.templates[tid]
+        sums, rows = self._bucket(template), template.rows(minute)
+        self._moved(template, sums, rows, bytes_in, bytes_out, weighed)
+        if status_class:
+            _add(sums.ledger, rows[_CLASSES[status_class]], len(xids))
+            _add(sums.ledger, rows[_MS], ms)
+        for xid in xids:
+            self.open.pop(xid, None)
+
     def _on_D(self, xid: int, tid: int, epoch: int, n: int, k: int, minute: int) -> None:
         template = self.templates[tid]
         sums = self._bucket(template)
@@ -458,7 +500,7 @@ class Tally:
         return Batch(bucket, seq, self._sums.pop(bucket, Sums()))
 
 
-_MEANING: dict[str, Callable[..., Batch | None]] = {kind: getattr(Tally, f"_on_{kind}") for kind in "BTOAFPEDLUKHRGMC"}
+_MEANING: dict[str, Callable[..., Batch | None]] = {kind: getattr(Tally, f"_on_{kind}") for kind in "BTOAFPENDLUKHRGMC"}
 
 
 def replay(records: Iterator[Record]) -> tuple[Tally, list[Batch]]:

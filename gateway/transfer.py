@@ -53,6 +53,7 @@ class Transfer(Outcome):
         "_unsent",
         "begun",
         "client",
+        "ended_at",
         "gate",
         "over",
         "passage",
@@ -66,6 +67,7 @@ class Transfer(Outcome):
     )
 
     begun: float
+    ended_at: float  # by the monotonic clock
     passage: Passage
     relay: "Relay"
     route: Route | None
@@ -418,5 +420,6 @@ class Transfer(Outcome):
                     self.client.abort()  # a cut body must not look whole
         self.relay.over(self)
         self.bytes_in = self.request.body_bytes
-        self.upstream_ms = int((self.relay.monotonic() - self.begun) * 1000 + 0.5)
+        self.ended_at = self.relay.monotonic()
+        self.upstream_ms = int((self.ended_at - self.begun) * 1000 + 0.5)
         self.finished()

@@ -93,6 +93,8 @@ def ended(witness: Witness) -> set[tuple[str, int]]:
             for one in record[1] if record[0] == "M" else [record]:
                 if one[0] == "E" and one[4] not in ("killed", "client_left_before"):
                     found.add((path.name.split(".")[0], one[1]))
+                elif one[0] == "N":
+                    found |= {(path.name.split(".")[0], xid) for xid in one[8]}
     return found
 
 

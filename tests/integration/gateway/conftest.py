@@ -187,7 +187,7 @@ async def gateway() -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
                 exchange = Bare(request, ((b"RateLimit",), b"\r\nRateLimit: r"), progressed, ended)
                 exchange.to_service = b"\r\nX-Org-Id: org-1"
                 request.client.watch(exchange)
-                relay.begin(exchange, route)
+                relay.begin(exchange, route, relay.monotonic())
 
             async def answer_itself(request: Request) -> None:
                 forwarded = []

@@ -165,5 +165,5 @@ def test_a_long_call_under_the_former_configuration_does_not_price_the_calls_aft
     caller = Caller("sha", KeyRecord(key_id=9, org_id=ORG), Org(entitlement))
     handler: Any = Handler(*[cast(Any, None)] * 6, cast(Any, FrozenClock(NOW)))
     former, present = (Route(id=5, path="/*", upstream="app", charge={"api": Fixed(units)}) for units in (1, 5))
-    costs = [handler.charge_of(caller, route, "GET").template.costs for route in (former, present, former, present)]
+    costs = [handler.charge_of(caller, route, "GET", NOW).template.costs for route in (former, present, former, present)]
     assert costs == [(("api", units),) for units in (1, 5, 1, 5)]

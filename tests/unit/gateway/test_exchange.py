@@ -139,6 +139,7 @@ class House:
     def billed(self) -> dict[str, int]:
         """Measure -> quantity; zeros left out."""
         total = Counter[str]()
+        self.recorder.flush()
         for sums in self.recorder.tally.sums.values():
             for field, quantity in sums.ledger.items():
                 total[parse(field).measure] += quantity
@@ -146,6 +147,7 @@ class House:
 
     def moved(self) -> dict[str, int]:
         """Counter `meter:window` -> what the store must add, had it seen nothing of this."""
+        self.recorder.flush()
         (sums,) = self.recorder.tally.sums.values()
         return {":".join(key.split(":")[4::2]): delta for key, delta in sums.ledger_moves().items() if delta}
 
@@ -210,6 +212,7 @@ def test_the_bytes_of_a_long_exchange_belong_to_the_window_they_moved_in(house: 
     metered.progress(0, 130)
     metered.end(outcome(moved=(0, 135)), 200, 1, "")
     second = house.charge.limits[-1].counter
+    house.recorder.flush()
     (sums,) = house.recorder.tally.sums.values()
     assert (sums.moves[first], sums.moves[second]) == (100, 35)
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.recorder import Recorder, records
-from gateway.tally import Batch, Tally, Template, replay
+from gateway.tally import Batch, Tally, Template, Weights, replay
 from metering.model.clock import FrozenClock
 from metering.store import journal as journals
 
@@ -33,6 +33,7 @@ API, BOTH, FREE, ELSEWHERE = (
     template(4, 8, (("api", 3), ("rows", 5))),  # `rows` has no counter
 )
 TEMPLATES = (API, BOTH, FREE, ELSEWHERE)
+BYTES: Weights = (("bandwidth", True, True),)
 
 
 def opened(directory: Path) -> Recorder:
@@ -56,6 +57,41 @@ def test_what_was_recorded_since_the_last_flush_is_one_frame(tmp_path: Path) -> 
     r.ended(xid + 1, API, "", 404, 5, 0, 9, {})
     r.flush()
     assert [frame[0] for frame in on_disk(tmp_path)] == ["M", "E"]
+    r.close()
+
+
+def test_exchanges_that_ended_alike_between_two_flushes_are_one_record(tmp_path: Path) -> None:
+    r = opened(tmp_path)
+    xid = r.granted(BOTH, 1, 1, 4)
+    r.flush()
+    for i, status in enumerate((200, 201, 404, 204)):
+        r.paid(xid + i, BOTH, BYTES, status, 10 + i, 2, 7)
+    assert not r.tally.open
+    r.flush()
+    kind, found = on_disk(tmp_path)[-1]
+    minute = NOW_MS // 60_000
+    assert kind == "M"
+    assert found == [
+        ["N", BOTH.tid, minute, 2, 21, 4, 14, {"bandwidth": 18}, [xid, xid + 1]],
+        ["N", BOTH.tid, minute, 4, 12, 2, 7, {"bandwidth": 9}, [xid + 2]],
+        ["N", BOTH.tid, minute, 2, 13, 2, 7, {"bandwidth": 9}, [xid + 3]],
+    ]
+    r.close()
+
+
+def test_what_ended_meanwhile_is_not_part_of_what_is_held_together(tmp_path: Path) -> None:
+    r = opened(tmp_path)
+    xid = r.granted(API, 1, 1, 2)
+    r.flush()
+    r.paid(xid, API, (), 200, 1, 0, 0)
+    with r.together():
+        r.granted(API, 1, 2, 1)
+        r.paid(xid + 1, API, (), 200, 1, 0, 0)
+        r.flush()
+        assert on_disk(tmp_path)[-1][0] == "N"
+        r.granted(ELSEWHERE, 1, 1, 1)
+    r.flush()
+    assert [record[0] for record in on_disk(tmp_path)[-1][1]] == ["A", "A"]
     r.close()
 
 
@@ -143,6 +179,10 @@ class Living:
         xid = xids[which % len(xids)] if xids else 999_999
         self.recorder.ended(xid, of, cause, status, which + 1, *moved, weighed)
 
+    def pay(self, which: int, of: Template, weights: Weights, status: int, moved: tuple[int, int]) -> None:
+        if xids := sorted(self.recorder.tally.open):
+            self.recorder.paid(xids[which % len(xids)], of, weights, status, which + 1, *moved)
+
     def settled(self, which: int, of: Template, unused: dict[str, int], beyond: dict[str, int]) -> None:
         if xids := sorted(self.recorder.tally.open):
             self.recorder.settled(xids[which % len(xids)], of, unused, beyond)
@@ -181,6 +221,10 @@ _ENDED: st.SearchStrategy[Step] = st.builds(
     lambda which, of, cause, status, moved, w: lambda on: on.end(which, of, cause, status, moved, w),
     st.integers(0, 9), _OF, st.sampled_from(["", "", "5xx"]), _STATUS, _MOVED, _WEIGHED,
 )  # fmt: skip
+_PAID: st.SearchStrategy[Step] = st.builds(
+    lambda which, of, weights, status, moved: lambda on: on.pay(which, of, weights, status, moved),
+    st.integers(0, 9), _OF, st.sampled_from([(), BYTES, BYTES, (("pages", True, False),)]), _STATUS, _MOVED,
+)  # fmt: skip
 _SELDOM: st.SearchStrategy[Step] = st.one_of(
     st.builds(lambda of, k: lambda on: on.recorder.passed(of, on.epoch, 0, k), _OF, _COUNT),
     st.builds(lambda of, k: lambda on: on.recorder.passed(of, on.epoch, on.next_n(), k), _OF, _COUNT),
@@ -200,7 +244,7 @@ _SELDOM: st.SearchStrategy[Step] = st.one_of(
     st.just(lambda on: on.recorder.dirty_buckets()),
     st.just(lambda on: on.recorder.tally.sums),
 )
-STEPS = st.one_of(_GRANTED, _ENDED, _SELDOM)
+STEPS = st.one_of(_GRANTED, _ENDED, _PAID, _SELDOM)
 
 
 def _facts(tally: Tally) -> tuple[Any, ...]:

@@ -235,14 +235,14 @@ def test_a_throttle_shows_both_its_quotas() -> None:
 def test_a_shadow_is_shown_to_nobody() -> None:
     of = charge(quota(100, shadow=True), rates=(Rate(meter=None, limit=5, per="second", shadow=True),))
     assert responses.rate_limit_headers(of, [7, 7, 0], NOW_MS) == []
-    assert responses.limit_lines(of, [7, 7, 0], NOW_MS) == b""
+    assert responses.limit_lines(of, (7, 7, 0), NOW_MS) == b""
 
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_the_ready_made_lines_say_the_same(legacy: bool) -> None:
     of = charge(quota(100), quota(1_000, Window.DAY), rates=(Rate(meter=None, limit=5, per="second"),))
     headers = responses.rate_limit_headers(of, [0, 10, 950, 0], NOW_MS, legacy=legacy)
-    assert responses.limit_lines(of, [0, 10, 950, 0], NOW_MS, legacy=legacy) == b"".join(b"\r\n%b: %b" % header for header in headers)
+    assert responses.limit_lines(of, (0, 10, 950, 0), NOW_MS, legacy=legacy) == b"".join(b"\r\n%b: %b" % header for header in headers)
 
 
 # --- browsers -----------------------------------------------------------------------------------------------------------

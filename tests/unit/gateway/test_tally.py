@@ -57,6 +57,15 @@ CASES: list[tuple[str, list[Record], dict[str, int], dict[str, int], dict[str, i
         {row("api"): 4, row("^api"): 2, row("#5", MINUTE + 1): 1, row("#ms", MINUTE + 1): 15},
         {API: -2, DAY: -2}, {API: 4, DAY: 4},
     ),
+    (
+        "two of the three end alike", [A3, ["N", 1, MINUTE + 1, 2, 15, 3, 5, {"bandwidth": 8}, [1, 3]]],
+        {
+            row("api"): 6, row("bandwidth", MINUTE + 1): 8, row("#in", MINUTE + 1): 3, row("#out", MINUTE + 1): 5,
+            row("#2", MINUTE + 1): 2, row("#ms", MINUTE + 1): 15,
+        },
+        {BYTES: 8}, {API: 6, DAY: 6, BYTES: 8},
+    ),
+    ("endings alike that nobody saw have no status", [["N", 1, MINUTE, 0, 0, 0, 0, {}, [9]]], EMPTY, EMPTY, EMPTY),
     ("an ending that nobody saw has no status", [["E", 9, 1, MINUTE, "killed", 0, 0, 0, 0, {}]], EMPTY, EMPTY, EMPTY),
 ]  # fmt: skip
 
