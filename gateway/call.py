@@ -4,7 +4,7 @@ What is decided where: who calls in identity.py, whether it may pass in admissio
 exchange.py. What has to be waited for (a key seen for the first time, an entitlement that changed) is in handler.py.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from config.gateway import Messages, Route
 from metering.model.errors import NotFound, PaymentRequired, StoreUnavailable, WeighbridgeError
@@ -32,8 +32,8 @@ from .units import Reading
 if TYPE_CHECKING:
     from .handler import Handler, World
 
-_OUR_NAMES = (b"X-Request-Id", b"traceparent")
-_LIMITED_NAMES = (*_OUR_NAMES, b"RateLimit-Policy", b"RateLimit")
+_OUR_NAMES: Final = (b"X-Request-Id", b"traceparent")
+_LIMITED_NAMES: Final = (b"X-Request-Id", b"traceparent", b"RateLimit-Policy", b"RateLimit")
 _UPSTREAM_ERRORS: dict[str, type[WeighbridgeError]] = {
     "unreachable": UpstreamUnreachable,
     "busy": UpstreamBusy,

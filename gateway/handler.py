@@ -18,7 +18,7 @@ from .charges import Charge, make_anonymous_charge, make_charge
 from .directory import Caller, Directory
 from .downstream import Request
 from .headers import lines_of
-from .identity import Identities, client_address, identity_headers, new_id, request_id, root, signature, traceparent
+from .identity import Identities, client_address, identity_headers, new_id, request_id, signature, traceparent
 from .loglines import LogLines
 from .metrics import GatewayMetrics
 from .outcome import Outcome

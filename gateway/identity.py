@@ -6,7 +6,7 @@ import os
 import re
 from binascii import hexlify
 from itertools import islice
-from typing import Protocol
+from typing import Final, Protocol
 
 from config.gateway import GatewayConfig, Route
 from metering.model.apikey import LONGEST
@@ -140,7 +140,7 @@ class Ids:
         return self._digits[at : at + 32]
 
 
-_ids = Ids()
+_ids: Final = Ids()
 
 
 def request_id(request: HasHeaders) -> bytes:

@@ -69,18 +69,25 @@ class SlotLimit:
     shadow: bool
 
 
+class Told:
+    """A quota as the headers tell of it: the place of what it stands at in Decision.used, its name, its limit, the end of its window."""
+
+    __slots__ = ("end_ms", "limit", "name", "place")
+
+    def __init__(self, place: int, name: str, limit: int, end_ms: int) -> None:
+        self.place, self.name, self.limit, self.end_ms = place, name, limit, end_ms
+
+
 class Policy:
     """What the rate-limit headers say of a charge (responses.py): `text` and `lines` are what never changes.
 
-    `quotas`: place in Decision.used, name, limit, end of the window. `rates`: place, name, the rate. `around` is what stands before,
-    between and after what is left of the quotas, as it reads in `second`.
+    `rates`: place, name, the rate. `around` is what stands before (with `lines`), between and after what is left of the quotas, as
+    it reads in `second`.
     """
 
     __slots__ = ("around", "lines", "quotas", "rates", "second", "text")
 
-    def __init__(
-        self, text: bytes, lines: bytes, quotas: tuple[tuple[int, str, int, int], ...], rates: tuple[tuple[int, str, RateLimit], ...]
-    ) -> None:
+    def __init__(self, text: bytes, lines: bytes, quotas: list[Told], rates: tuple[tuple[int, str, RateLimit], ...]) -> None:
         self.text, self.lines, self.quotas, self.rates = text, lines, quotas, rates
         self.second = -1
         self.around: list[bytes] = []

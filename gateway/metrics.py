@@ -83,7 +83,8 @@ class Sample:
             if value <= bound:
                 break
             at += 1
-        self.counts[at] += 1
+        counts = self.counts
+        counts[at] = counts[at] + 1  # not `+=`: compiled, this adds without a look at what it adds
         self.total += value
 
 

@@ -201,9 +201,10 @@ class Recorder:
         ends.ms += ms
         ends.bytes_in += bytes_in
         ends.bytes_out += bytes_out
-        in_flight = self.tally.open
-        if xid in in_flight:
-            del in_flight[xid]
+        try:  # noqa: SIM105  `pop` costs more, and `suppress` much more
+            del self.tally.open[xid]
+        except KeyError:
+            pass
 
     # --- units drawn before they are used (hands.py) -----------------------------------------------------------------
     def drew(self, xid: int, template: Template, epoch: int, n: int, units: int) -> int:
@@ -288,17 +289,19 @@ class Recorder:
     def _close_ends(self) -> None:
         """What ended since the last frame becomes records, outside of what is held together."""
         for ends in self._ends:
-            running, record = ends.running, ends.record()
+            running, status_class, weighed = ends.running, ends.status_class, ends.weighed()
             running.ends = None
             if running.minute != ends.minute:
                 self.tally.run(running, ends.minute, running.epoch)
-            if ends.status_class:
-                running.exchanges[ends.status_class] = running.exchanges.get(ends.status_class, 0) + len(ends.xids)
+            if status_class:
+                running.exchanges[status_class] = running.exchanges.get(status_class, 0) + len(ends.xids)
                 running.ms += ends.ms
             running.bytes_in += ends.bytes_in
             running.bytes_out += ends.bytes_out
-            for meter, units in record[7].items():
+            for meter, units in weighed.items():
                 running.weighed[meter] = running.weighed.get(meter, 0) + units
+            tid, ms, bytes_in, bytes_out = running.template.tid, ends.ms, ends.bytes_in, ends.bytes_out
+            record = ["N", tid, ends.minute, status_class, ms, bytes_in, bytes_out, weighed, ends.xids]
             if self._held < 0:
                 self._turn.append(record)
             else:

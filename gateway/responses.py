@@ -17,7 +17,7 @@ from metering.model.quota import Concurrency, Mode, Per
 
 from .charges import Charge, Said
 from .decisions import Decision
-from .limits import Policy, RateLimit
+from .limits import Policy, RateLimit, Told
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -143,7 +143,7 @@ def limit_lines(charge: Charge, used: tuple[int, ...], now_ms: int, *, legacy: b
     if said is not None and said.used is used and said.second == second:
         return said.lines
     policy = charge.policy or policy_of(charge)
-    lines = policy.lines + _states(policy, used, now_ms) if used and policy.text else b""
+    lines = _lines(policy, used, now_ms) if used and policy.text else b""
     charge.said = Said(used, second, lines)
     return lines
 
@@ -153,41 +153,40 @@ def rate_limit_headers(charge: Charge, used: Sequence[int], now_ms: int, *, lega
     policy = charge.policy or policy_of(charge)
     if not used or not policy.text:
         return []
-    headers = [(b"RateLimit-Policy", policy.text), (b"RateLimit", _states(policy, tuple(used), now_ms))]
+    states = _lines(policy, tuple(used), now_ms)[len(policy.lines) :]
+    headers = [(b"RateLimit-Policy", policy.text), (b"RateLimit", states)]
     return headers + _legacy(policy, used, now_ms) if legacy else headers
 
 
-def _states(policy: Policy, used: tuple[int, ...], now_ms: int) -> bytes:
+def _lines(policy: Policy, used: tuple[int, ...], now_ms: int) -> bytes:
     """Only what is left is written out for each call; the words around it once a second."""
     if policy.second != now_ms // 1000:
         _turn(policy, now_ms)
-    around, parts, at = policy.around, [policy.around[0]], 1
-    for i, _, limit, _ in policy.quotas:
-        spent = used[i]
-        parts.append(str(limit - spent).encode() if limit > spent else b"0")
-        parts.append(around[at])
-        at += 1
+    parts = []
+    for quota, before in zip(policy.quotas, policy.around, strict=False):
+        left = quota.limit - used[quota.place]
+        parts.append(before)
+        parts.append(str(left).encode() if left > 0 else b"0")
+    parts.append(policy.around[-1])
     for i, name, rate in policy.rates:
-        debt = used[i]
-        lead = ", " if at > 1 else ""
+        debt, lead = used[i], ", " if len(parts) > 1 else ""
         left, seconds = max((rate.most - debt) // rate.unit, 0), max(1, -(-debt // (rate.slope * 1_000_000)))
         parts.append(f"{lead}{name};r={left};t={seconds}".encode())
-        at += 1
     return b"".join(parts)
 
 
 def _turn(policy: Policy, now_ms: int) -> None:
     """Another second: what stands around what is left of the quotas."""
-    around, before = [], ""
-    for _, name, _, end_ms in policy.quotas:
-        around.append(f"{before}{name};r=".encode())
-        before = f";t={seconds_until(end_ms, now_ms)}, "
-    policy.around = [*around, before.removesuffix(", ").encode()]
+    around, before = [], policy.lines
+    for quota in policy.quotas:
+        around.append(before + f"{quota.name};r=".encode())
+        before = f";t={seconds_until(quota.end_ms, now_ms)}, ".encode()
+    policy.around = [*around, before.removesuffix(b", ")]
     policy.second = now_ms // 1000
 
 
 def _legacy(policy: Policy, used: Sequence[int], now_ms: int) -> Headers:
-    left = [(max(limit - used[i], 0), limit, end_ms) for i, _, limit, end_ms in policy.quotas]
+    left = [(max(quota.limit - used[quota.place], 0), quota.limit, quota.end_ms) for quota in policy.quotas]
     if not left:
         return []
     least, limit, end_ms = min(left, key=lambda row: row[0])
@@ -219,7 +218,7 @@ def policy_of(charge: Charge) -> Policy:
 @lru_cache(maxsize=1_024)
 def _policy(text: bytes, quotas: tuple[tuple[int, str, int, int], ...], rates: tuple[tuple[int, str, RateLimit], ...]) -> Policy:
     """Organizations of one plan, in equal periods, are told the same; it is held once."""
-    return Policy(text, b"\r\nRateLimit-Policy: %b\r\nRateLimit: " % text, quotas, rates)
+    return Policy(text, b"\r\nRateLimit-Policy: %b\r\nRateLimit: " % text, [Told(*quota) for quota in quotas], rates)
 
 
 def _unit(meter: str) -> str:

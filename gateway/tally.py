@@ -197,15 +197,14 @@ class Ends:
         self.xids: list[int] = []
         self.ms = self.bytes_in = self.bytes_out = 0
 
-    def record(self) -> Record:
+    def weighed(self) -> dict[str, int]:
         """Bytes are weighed one by one or all together: it comes to the same."""
         weighed = {}
         for meter, inwards, outwards in self.weights:
             units = (self.bytes_in if inwards else 0) + (self.bytes_out if outwards else 0)
             if units:
                 weighed[meter] = units
-        tid = self.running.template.tid
-        return ["N", tid, self.minute, self.status_class, self.ms, self.bytes_in, self.bytes_out, weighed, self.xids]
+        return weighed
 
 
 def _add(into: dict[str, int], key: str, quantity: int) -> None:
