@@ -18,11 +18,12 @@ from . import draws, wire
 from .charges import Charge
 from .decisions import Asker, Awaiting, Decision, Group, Status, misses, parts, said, take
 from .epochs import BucketEpoch, Epochs
-from .failure import Grace
+from .failure import Grace, Verdict
 from .recorder import Recorder
 from .scripts import RESOLVE
 from .seats import BEAT_SECONDS, Seats
 
+_RETRY_SECONDS = 0.05
 _NOT_READY = b"!"
 __all__ = ["Admission", "Asker", "BucketState", "Decision", "Status"]
 
@@ -69,6 +70,7 @@ class Admission:
         self._to_send: list[BucketState] = []
         self._decided: list[tuple[Asker, Decision]] = []
         self._publishing = self._beating = False
+        self._retry_at = 0.0  # when the disk, which took nothing, is given its next chance; 0: it takes what it gets
         self._loop = asyncio.get_running_loop()
         link.on_replies = self._publish
 
@@ -150,7 +152,7 @@ class Admission:
                         name(template)
         if not self._names_written():  # a successor must be able to read what the tickets of these calls stand for
             for call in turn:
-                self._refuse_unwritten(call)
+                self._decide_unwritten(call)
             return
         for script in _scripts(turn):
             self._link.call(self._pack(script), partial(self._admitted, script))
@@ -172,12 +174,11 @@ class Admission:
         self._metrics.admission_batch(calls)
         return script.packed(caller)
 
-    def _refuse_unwritten(self, call: _Call) -> None:
-        """Nothing can be written down, so nothing is charged and nothing goes on."""
+    def _decide_unwritten(self, call: _Call) -> None:
+        """Nothing can be written down, so nothing is charged; the rules say what goes on."""
         call.state.under_way = None
-        for _, askers in call.groups:
-            self._decided += [(a, Decision(Status.REFUSED_BY_RULE, rule="journal")) for a in askers]
-        self._publish_soon()
+        for charge, askers in call.groups:
+            self._by_rule(call.state, charge, askers, None)
         self._go_on(call.state)
 
     def _send_resolve(self, state: BucketState, call: _Call) -> None:
@@ -325,7 +326,7 @@ class Admission:
         alive = [a for a in askers if not a.gone]
         if not alive:
             return
-        verdict = self._grace.decide(charge, len(alive))
+        verdict = self._grace.decide(charge, len(alive)) if self._recorder.has_room else Verdict("journal", 0)
         if verdict.passed:
             xid, n = 0, call.n if call else 0
             epoch = call.epoch if call else state.epoch
@@ -354,7 +355,7 @@ class Admission:
             self._loop.call_soon(self._publish)
 
     def _publish(self) -> None:
-        """The journal first, then the calls go on."""
+        """The journal first, then the calls go on. What a rule let pass goes on without: its records wait in memory."""
         self._publishing = False
         decided = self._decided
         if not decided:
@@ -365,7 +366,7 @@ class Admission:
             if asker.gone:
                 self._abandoned(decision)
                 continue
-            if not written and decision.xid:
+            if not written and decision.xid and decision.status is not Status.PASSED_BY_RULE:
                 self._abandoned(decision)
                 decision = Decision(Status.REFUSED_BY_RULE, rule="journal")
             try:
@@ -387,11 +388,15 @@ class Admission:
         return self._on_disk(self._recorder.flush_names)
 
     def _on_disk(self, write: Callable[[], None]) -> bool:
+        if self._retry_at and self._loop.time() < self._retry_at:
+            return False
         try:
             write()
         except OSError as exc:
             self._metrics.journal_error(str(exc))
+            self._retry_at = self._loop.time() + _RETRY_SECONDS
             return False
+        self._retry_at = 0.0
         return True
 
     # --- slots -----------------------------------------------------------------------------------------------------

@@ -128,8 +128,13 @@ class Workers:
                 await self._end(old)
 
     async def drain(self) -> None:
-        """SIGTERM to all: each finishes what it carries, ships, and ends; after the allowed time it is killed."""
+        """SIGTERM to all: each finishes what it carries, ships, and ends; after the allowed time it is killed.
+
+        Who connects from now on is refused at once, and not kept waiting in a socket that nobody will answer.
+        """
         self._draining = True
+        for listener in self._sockets:
+            listener.close()
         await asyncio.gather(*(self._end(worker) for worker in list(self._alive)))
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)

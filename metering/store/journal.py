@@ -34,6 +34,7 @@ class Journal:
             os.close(self._lock)
             raise JournalLocked(worker) from exc
         self._buffer: list[bytes] = []
+        self.unwritten_bytes = 0  # what the last flush could not write, and the next one tries again
         self._fd = -1
         self.segment = max((number for number, _ in segments(directory, worker)), default=0)
         self.segment_bytes = 0
@@ -58,13 +59,17 @@ class Journal:
             return
         data = b"".join(self._buffer)
         try:
+            if self.unwritten_bytes:  # what was written of it may still stand there, where the file could not even be cut
+                os.ftruncate(self._fd, self.segment_bytes)
             written = os.write(self._fd, data)
             while written < len(data):
                 written += os.write(self._fd, data[written:])
         except OSError:
+            self._buffer, self.unwritten_bytes = [data], len(data)
             os.ftruncate(self._fd, self.segment_bytes)
             raise
         self.segment_bytes += len(data)
+        self.unwritten_bytes = 0
         self._buffer.clear()
 
     def rotate(self) -> int:

@@ -4,6 +4,7 @@
 
     world.py   the house: Postgres, Valkey, `weighbridge up` with two workers, a service; and when it is well again, and at rest
     load.py    who calls meanwhile, and what each saw
+    streams.py server-sent events and WebSockets beside them
     books.py   what must hold afterwards: nothing lost, nothing doubled
     fault.py   what a fault is: the interface
     faults/    the faults, one file a family, named in its __init__

@@ -7,6 +7,7 @@ Each call costs one unit of `api`, and is one POST: nobody may send it again.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -25,7 +26,11 @@ class Account:
     @property
     def lost(self) -> int:
         """Answered and not charged, or seen by the service and not in the books at all."""
-        return max(self.answered - self.charged, 0) + max(self.seen - self.charged - self.returned, 0)
+        return max(self.unbilled, self.seen - self.charged - self.returned, 0)
+
+    @property
+    def unbilled(self) -> int:
+        return self.answered - self.charged
 
     @property
     def doubled(self) -> int:
@@ -43,8 +48,8 @@ class Verdict:
     broken: list[str] = field(default_factory=list)
 
 
-def close(accounts: dict[str, Account], named: Counter[str], *, may_lose: bool) -> Verdict:
-    """`named`: how often the service saw each call of this load."""
+def close(accounts: dict[str, Account], named: Counter[str], may_lose: Callable[[str, Account], int]) -> Verdict:
+    """`named`: how often the service saw each call of this load. `may_lose`: how many calls of this customer may be lost."""
     twice = {name: count for name, count in named.items() if count > 1}
     verdict = Verdict(doubled=sum(twice.values()) - len(twice))
     verdict.broken += [f"the service saw call {name} {count} times" for name, count in twice.items()]
@@ -52,9 +57,8 @@ def close(accounts: dict[str, Account], named: Counter[str], *, may_lose: bool) 
         verdict.lost += a.lost
         verdict.doubled += a.doubled
         verdict.given_back += a.returned
-        unbilled = max(a.answered - a.charged, 0)
         if a.counter != a.charged:
             verdict.broken.append(f"{who}: the counter says {a.counter}, the ledger {a.charged}: {a}")
-        if a.doubled or a.lost > (min(unbilled, a.returned) if may_lose else 0):
+        if a.doubled or a.lost > may_lose(who, a):
             verdict.broken.append(f"{who}: {a.lost} lost, {a.doubled} doubled: {a}")
     return verdict

@@ -6,6 +6,7 @@ the load goes on until the house is well and all are served again; it stops, and
 
 from typing import ClassVar
 
+from .books import Account
 from .load import Load
 from .world import World
 
@@ -27,6 +28,9 @@ class Fault:
     waits_ms: ClassVar[float] = DEADLINE_MS + AMONG_OTHERS_MS
     waits: ClassVar[str] = ""
     loses: ClassVar[str] = ""
+    takes_back: ClassVar[frozenset[int]] = frozenset()  # of those: what the store may have granted, and was given back
+    streams: ClassVar[bool] = False  # server-sent events and WebSockets are open too
+    kills: ClassVar[int] = 0  # workers
     quick: ClassVar[bool] = False  # one of those that the core suite injects
 
     async def inject(self, world: World) -> None:
@@ -35,6 +39,10 @@ class Fault:
 
     async def undo(self, world: World) -> None:
         """Make it whole, as far as that is not the house's own affair."""
+
+    def may_lose(self, who: str, account: Account) -> int:
+        """How many calls of `who` (plan/slug) may be lost: by default, where it `loses`, what was given back and yet answered."""
+        return min(account.unbilled, account.returned) if self.loses else 0
 
     def holds(self, world: World, load: Load) -> list[str]:
         """What else must hold of what clients and service saw: a sentence for each thing that does not."""

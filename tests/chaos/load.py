@@ -26,6 +26,7 @@ class Load:
         self.everybody = [customer for each in customers.values() for customer in each]
         self.crowd = Crowd(bench.house.gateway, connections, pause_seconds=PAUSE_SECONDS)
         self.begun = self.broken = self.undone = self.ended = 0.0  # the fault: injected, broken, no longer, and all well again
+        self.named = Counter[str]()  # what the service saw of it, once it has stopped
         self._task: asyncio.Task[object] | None = None
         self._stopping = False
 
@@ -71,6 +72,10 @@ class Load:
     def whilst_broken(self, plan: str, after_seconds: float) -> list[Answer]:
         """Of calls that began so long after all was broken, and ended before it was undone."""
         return [a for a in self.of_plan(plan) if a.begun > self.broken + after_seconds and a.ended < self.undone]
+
+    def failed(self) -> list[Answer]:
+        """Of calls that reached the service, and whose connection broke before they were answered."""
+        return [a for a in self.crowd.answers if a.status == 0 and self.named[a.ask.name]]
 
     def longest_wait_ms(self) -> float:
         """Of calls that the service answers at once."""

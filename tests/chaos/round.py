@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from .books import Verdict, close
 from .fault import Fault
 from .load import Load
+from .streams import Streams
 from .world import World
+
+_REFUSALS = frozenset({401, 429, 503})
 
 
 @dataclass
@@ -41,30 +44,47 @@ class Outcome:
 
 async def injected(world: World, fault: Fault) -> Outcome:
     """Once. What does not hold stands in `broken`; the house is as well afterwards as it could be made."""
-    load = await world.load()
-    named = Counter(world.service.named)
+    load, named = await world.load(), Counter(world.bench.service.named)
+    streams = await world.streams() if fault.streams else None
     load.start()
+    if streams is not None:
+        streams.start()
     try:
-        await load.until_served()
-        load.begun = time.monotonic()
-        try:
-            await fault.inject(world)
-            load.broken = time.monotonic()
-            await asyncio.sleep(fault.lasts_seconds)
-            load.undone = time.monotonic()
-        finally:
-            await fault.undo(world)
-        await world.until_well()
-        await load.until_served()
-        load.ended = time.monotonic()
+        await _break(world, fault, load, streams)
     finally:
         await load.stop()
-    verdict = close(await world.accounts(load), Counter(world.service.named) - named, may_lose=bool(fault.loses))
-    return _outcome(world, fault, load, verdict)
+        if streams is not None:
+            await streams.stop()
+    accounts = await world.accounts(load, _REFUSALS - fault.takes_back)
+    load.named = Counter(world.bench.service.named) - named
+    outcome = _outcome(world, fault, load, close(accounts, load.named, fault.may_lose))
+    if streams is not None:
+        outcome.broken += await streams.faults(killed=fault.kills)
+    return outcome
+
+
+async def _break(world: World, fault: Fault, load: Load, streams: Streams | None) -> None:
+    """From all being served to all being served again."""
+    await load.until_served()
+    if streams is not None:
+        await streams.until_moving()
+    load.begun = time.monotonic()
+    try:
+        await fault.inject(world)
+        load.broken = time.monotonic()
+        await asyncio.sleep(fault.lasts_seconds)
+        load.undone = time.monotonic()
+    finally:
+        await fault.undo(world)
+    await world.until_well()
+    await load.until_served()
+    load.ended = time.monotonic()
+    if streams is not None:
+        await streams.until_moving()
 
 
 def _outcome(world: World, fault: Fault, load: Load, verdict: Verdict) -> Outcome:
-    meanwhile, broken = load.meanwhile(), verdict.broken
+    meanwhile, broken = [a for a in load.meanwhile() if a.status or load.named[a.ask.name]], verdict.broken
     statuses = Counter(a.status for a in load.crowd.answers)
     strange = {status: count for status, count in statuses.items() if status not in fault.refused | {200}}
     if strange:

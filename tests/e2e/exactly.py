@@ -91,6 +91,9 @@ class Crowd:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         for ask in queue:
             before, begun = dict(self._least), time.monotonic()
+            if streams is not None and streams[0].at_eof():  # closed between two calls
+                streams[1].close()
+                streams = None
             try:
                 async with asyncio.timeout(SECONDS):
                     streams = streams or await asyncio.open_connection(*self.address)
@@ -168,14 +171,20 @@ class Service:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
-                await self._answer((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"), writer)
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                await self._answer(head, self._note(head), reader, writer)
         writer.close()
 
-    async def _answer(self, head: str, writer: asyncio.StreamWriter) -> None:
-        path = head.split(" ", 2)[1]
+    def _note(self, head: str) -> str:
+        """Count the call; returns whose it is."""
         org, name = (_field(head, field) for field in ("x-org-id", "x-call"))
-        self.calls[org, path] += 1
-        self.named[name] += 1
+        self.calls[org, head.split(" ", 2)[1]] += 1
+        if name:
+            self.named[name] += 1
+        return org
+
+    async def _answer(self, head: str, org: str, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = head.split(" ", 2)[1]
         self._in_flight[org] += 1
         self.most[org] = max(self.most[org], self._in_flight[org])
         if "/slow" in path:

@@ -1,7 +1,9 @@
 """How a decision reaches who asked: once, never from inside `ask`, not where nobody waits any more."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,15 @@ import pytest
 from redis.asyncio import Redis
 
 from config.gateway import Fixed, Route
-from gateway import compiled
+from gateway import recorder
 from gateway.admission import Decision, Status
 from gateway.charges import make_anonymous_charge, make_charge
+from gateway.recorder import records
+from gateway.tally import replay
 from metering.model import keys
 from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement
-from metering.model.quota import CLOSED, Per, Quota, Window
+from metering.model.quota import CLOSED, OPEN, Per, Quota, Window
 from tests.integration.test_counting import LIMIT, ORG, Worker
 
 
@@ -147,17 +151,70 @@ async def test_of_many_that_ask_at_once_exactly_the_limit_passes(worker: Worker)
     assert [asker.decisions[0].status for asker in askers] == [Status.ADMITTED] * LIMIT + [Status.REFUSED] * 30
 
 
-@pytest.mark.skipif(compiled.in_use(), reason="a method of a compiled class cannot be replaced")
-async def test_where_nothing_can_be_written_down_everybody_who_waits_is_refused(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full() -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(worker.recorder, "flush_names", full)
-    askers = [Asker() for _ in range(300)]  # more than one script takes
+async def asked(worker: Worker, count: int) -> list[Decision]:
+    askers = [Asker() for _ in range(count)]
     for asker in askers:
         worker.admission.ask(worker.charge, asker)
     await until(lambda: all(asker.decisions for asker in askers))
-    assert {asker.decisions[0].rule for asker in askers} == {"journal"}
+    return [asker.decisions[0] for asker in askers]
+
+
+@contextlib.contextmanager
+def disk_full(tmp_path: Path) -> Iterator[None]:
+    """The journal's descriptor takes nothing: no space, and no cutting back either."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    [journal] = [
+        int(fd.name)
+        for fd in Path("/proc/self/fd").iterdir()
+        if os.path.realpath(fd).startswith(f"{tmp_path}/w") and os.path.realpath(fd).endswith(".log")
+    ]
+    kept = os.dup(journal)
+    os.dup2(full, journal, inheritable=False)
+    try:
+        yield
+    finally:
+        os.dup2(kept, journal, inheritable=False)
+        os.close(kept)
+        os.close(full)
+
+
+async def test_where_nothing_can_be_written_down_a_closed_quota_refuses_everybody(worker: Worker, tmp_path: Path) -> None:
+    await asked(worker, 1)
+    with disk_full(tmp_path):
+        await asked(worker, 1)  # what the store granted before it was noticed goes back
+        found = await asked(worker, 300)  # more than one script takes
+    assert {(d.status, d.rule) for d in found} == {(Status.REFUSED_BY_RULE, "closed")}
+
+
+async def test_where_nothing_can_be_written_down_an_open_quota_lets_pass_and_all_is_counted_later(
+    redis: str, store: Redis, tmp_path: Path
+) -> None:
+    worker = Worker(redis, tmp_path, "w2", OPEN, deadline_seconds=2)
+    await until(lambda: worker.admission.epochs.all_open)
+    await asked(worker, 1)
+    with disk_full(tmp_path):
+        await asked(worker, 1)  # what the store granted before it was noticed goes back
+        found = await asked(worker, LIMIT + 30)
+        assert {(d.status, d.rule) for d in found} == {(Status.PASSED_BY_RULE, "open")}
+        assert worker.recorder.unwritten
+    await asyncio.sleep(0.1)
+    await until(lambda: worker.admission._flush())
+    await worker.kill()
+    tally, _ = replay(records(tmp_path, "w2"))
+    assert len(tally.open) == 1 + LIMIT + 30
+
+
+async def test_what_waits_for_a_full_disk_is_bounded_and_then_an_open_quota_refuses_too(
+    redis: str, store: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "UNWRITTEN_BYTES", 1)
+    worker = Worker(redis, tmp_path, "w3", OPEN, deadline_seconds=2)
+    await until(lambda: worker.admission.epochs.all_open)
+    await asked(worker, 1)
+    with disk_full(tmp_path):
+        await asked(worker, 1)
+        assert {(d.status, d.rule) for d in await asked(worker, 5)} == {(Status.REFUSED_BY_RULE, "journal")}
+    await worker.kill()
 
 
 async def test_calls_of_many_kinds_with_many_limits_each_are_more_than_one_script_takes(worker: Worker) -> None:

@@ -96,6 +96,13 @@ async def test_a_drain_ends_the_worker_that_a_roll_is_starting(house: House) -> 
     assert house.workers.living() == []
 
 
+async def test_who_connects_while_workers_drain_is_refused_at_once(house: House) -> None:
+    address = house.sockets[0].getsockname()
+    await house.workers.drain()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*address)
+
+
 async def test_a_dead_worker_is_replaced_although_no_process_can_be_made_for_a_while(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     make, left = asyncio.create_subprocess_exec, [1, 2]
 
