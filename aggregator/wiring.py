@@ -138,7 +138,9 @@ async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: in
         name = "REDIS_URL" if settings.database_url else "DATABASE_URL"
         raise DependencyUnavailable(f"The aggregator moves usage from Redis to Postgres: set {name} in the environment or in .env.")
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings.database_url, application="weighbridge-aggregator", max_size=_POOL, role=SERVICE)
+        pool = await open_pool(
+            settings.database_url, application="weighbridge-aggregator", max_size=_POOL, role=SERVICE, actor="aggregator"
+        )
         stack.push_async_callback(pool.close)
         await check_schema(pool)
         redis = Redis.from_url(settings.redis_url, socket_timeout=_STORE_TIMEOUT_SECONDS)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from billing.services.access import Access
+from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
 from billing.services.entitlements import Entitlements
 from billing.services.keys import Keys
@@ -43,6 +44,7 @@ class Billing:
     bypasses: Bypasses
     tokens: Tokens
     access: Access
+    audit: Audit
 
     async def republish(self) -> None:
         """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""
@@ -77,6 +79,7 @@ def open_billing(
         bypasses=Bypasses(books, gateways, clock, meters=meters),
         tokens=Tokens(books, clock, entropy=lambda: secrets.token_bytes(24)),
         access=Access(books, clock),
+        audit=Audit(books),
     )
 
 

@@ -50,10 +50,12 @@ async def billing_over(
         )
 
 
-async def prepare(settings: Settings, config: Configuration, database_url: str, redis_url: str | None, clock: Clock) -> Prepared:
-    """Migrate, then apply plans and overrides. Doing it again changes nothing. Raises DatabaseUnsuitable, BadInput."""
+async def prepare(
+    settings: Settings, config: Configuration, database_url: str, redis_url: str | None, clock: Clock, *, by: str
+) -> Prepared:
+    """Migrate, then apply plans and overrides, on behalf of `by`. Doing it again changes nothing. Raises DatabaseUnsuitable, BadInput."""
     migrations = await migrate(database_url)
-    pool = await open_pool(database_url, application="weighbridge prepare", max_size=2, role=SERVICE)
+    pool = await open_pool(database_url, application="weighbridge prepare", max_size=2, role=SERVICE, actor=by)
     try:
         async with billing_over(settings, config, pool, redis_url, clock) as billing:
             return Prepared(migrations, await apply(billing, config))

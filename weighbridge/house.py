@@ -22,6 +22,7 @@ from metering.store.postgres import SERVICE, open_pool, redacted
 
 from . import database, demo
 from .first_minute import part
+from .operator import who
 from .ports import Ports
 from .probes import answers_200, json_of, listens
 from .processes import Child
@@ -139,7 +140,7 @@ class House:
 
     @contextlib.asynccontextmanager
     async def _database(self) -> AsyncIterator[asyncpg.Pool]:
-        pool = await open_pool(self.stores.database_url or "", application="weighbridge-up", max_size=2, role=SERVICE)
+        pool = await open_pool(self.stores.database_url or "", application="weighbridge-up", max_size=2, role=SERVICE, actor=who())
         try:
             yield pool
         finally:
@@ -157,7 +158,7 @@ class House:
 
     async def _prepare_database(self) -> None:
         settings, redis_url = self.settings, self.stores.redis_url or ""
-        await database.prepare(settings, self.config, self.stores.database_url or "", redis_url, self.clock)
+        await database.prepare(settings, self.config, self.stores.database_url or "", redis_url, self.clock, by=who())
         async with self._database() as pool:
             if self.speaks_to_stripe:
                 await installation.stamp(pool, settings.stripe_mode, self.clock, where=self._where_the_database_is)

@@ -204,7 +204,7 @@ async def open_control(settings: Settings, clock: Clock) -> AsyncIterator[Contro
         applied = await migrate(settings.database_url)
         if applied:
             log.info("migrated: %s", ", ".join(applied))
-        pool = await open_pool(settings.database_url, application="weighbridge control", role=SERVICE)
+        pool = await open_pool(settings.database_url, application="weighbridge control", role=SERVICE, actor="control")
         stack.push_async_callback(pool.close)
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=_LISTEN_SECONDS + 5)
         stack.push_async_callback(redis.aclose)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.outbox import OutboxRow
@@ -88,6 +88,24 @@ class BypassRow:
 
     def in_force(self, now_ms: int) -> bool:
         return self.ended_at_ms is None and now_ms < self.until_ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One change. `actor` is who says to have made it, `login` and `program` what the database knows. Of a change, `before` and `after`
+    hold what differs; None where there was, or is, nothing. `org_id` None concerns everybody."""
+
+    id: int
+    at_ms: int
+    actor: str
+    login: str
+    program: str
+    action: str
+    subject: str
+    org_id: str | None
+    slug: str | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +283,12 @@ class TokenRows(Protocol):
         ...
 
 
+class AuditRows(Protocol):
+    async def entries(self, org_id: str | None, since_ms: int, limit: int) -> list[AuditEntry]:
+        """The newest, in the order they happened."""
+        ...
+
+
 class OutboxRows(Protocol):
     async def add(self, rows: Sequence[OutboxRow], now_ms: int) -> None:
         """A row whose identifier is known already is left out."""
@@ -324,6 +348,8 @@ class Unit(Protocol):
     def bypasses(self) -> BypassRows: ...
     @property
     def tokens(self) -> TokenRows: ...
+    @property
+    def audit(self) -> AuditRows: ...
     @property
     def customers(self) -> CustomerRows: ...
     @property

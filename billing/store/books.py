@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
+from billing.store.audit import AuditTable
 from billing.store.bypasses import BypassTable
 from billing.store.config_sets import ConfigSetTable
 from billing.store.keys import KeyTable
@@ -33,6 +34,7 @@ class PostgresUnit:
         self.limits = LimitTable(connection)
         self.bypasses = BypassTable(connection)
         self.tokens = TokenTable(connection)
+        self.audit = AuditTable(connection)
         self.customers = CustomerTable(connection)
         self.outbox = OutboxTable(connection)
         self.usage = UsageTable(connection)

@@ -13,6 +13,8 @@ _SQL = Queries.load("billing.store", "quotas.sql")
 _MANAGED, _OF_ORG, _REMOVE, _PUT = _SQL["managed"], _SQL["of_org"], _SQL["remove"], _SQL["put"]
 _LIMITS_MANAGED, _LIMITS_OF_ORG = _SQL["limits_managed"], _SQL["limits_of_org"]
 _LIMITS_REMOVE, _LIMITS_PUT = _SQL["limits_remove"], _SQL["limits_put"]
+_ORG, _METER, _WINDOW, _PER = 0, 1, 3, 5  # where rows.quota_values has what a quota stands in for
+_KIND, _SLOT = 1, 2  # and rows.limit_values
 
 
 class QuotaTable:
@@ -26,8 +28,10 @@ class QuotaTable:
         return [r.quota_row(row) for row in await self._connection.fetch(_OF_ORG, org_id)]
 
     async def replace(self, org_ids: Sequence[str], managed_by: str, rows: Sequence[QuotaRow], now_ms: int) -> None:
-        await self._connection.execute(_REMOVE, list(org_ids), managed_by)
-        await self._connection.executemany(_PUT, [(*r.quota_values(row), to_datetime(now_ms)) for row in rows])
+        values = [r.quota_values(row) for row in rows]
+        slots = [[v[i] for v in values] for i in (_ORG, _METER, _WINDOW, _PER)]
+        await self._connection.execute(_REMOVE, list(org_ids), managed_by, *slots)
+        await self._connection.executemany(_PUT, [(*v, to_datetime(now_ms)) for v in values])
 
     async def put(self, row: QuotaRow, now_ms: int) -> None:
         await self._connection.execute(_PUT, *r.quota_values(row), to_datetime(now_ms))
@@ -44,8 +48,10 @@ class LimitTable:
         return [r.limit_row(row) for row in await self._connection.fetch(_LIMITS_OF_ORG, org_id)]
 
     async def replace(self, org_ids: Sequence[str], managed_by: str, rows: Sequence[LimitRow], now_ms: int) -> None:
-        await self._connection.execute(_LIMITS_REMOVE, list(org_ids), managed_by)
-        await self._connection.executemany(_LIMITS_PUT, [(*r.limit_values(row), to_datetime(now_ms)) for row in rows])
+        values = [r.limit_values(row) for row in rows]
+        slots = [[v[i] for v in values] for i in (_ORG, _KIND, _SLOT)]
+        await self._connection.execute(_LIMITS_REMOVE, list(org_ids), managed_by, *slots)
+        await self._connection.executemany(_LIMITS_PUT, [(*v, to_datetime(now_ms)) for v in values])
 
     async def put(self, row: LimitRow, now_ms: int) -> None:
         await self._connection.execute(_LIMITS_PUT, *r.limit_values(row), to_datetime(now_ms))

@@ -16,8 +16,13 @@ WHERE org_id = $1
 ORDER BY managed_by DESC, id
 
 -- remove --
--- $1 orgs[], $2 file or api
-DELETE FROM billing.quotas WHERE org_id = ANY($1::uuid[]) AND managed_by = $2
+-- But those in whose place others are put next: they change, and the audit log says from what to what.
+-- $1 orgs[], $2 file or api; of those that are put $3 orgs[], $4 meters[], $5 windows[], $6 pers[]
+DELETE FROM billing.quotas q
+WHERE org_id = ANY($1::uuid[]) AND managed_by = $2 AND NOT EXISTS (
+    SELECT FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[]) AS n (org_id, meter, time_window, per)
+    WHERE n.org_id = q.org_id AND n.meter = q.meter AND n.time_window = q.time_window AND n.per = q.per
+)
 
 -- put --
 -- $1 org, $2 meter, $3 limit, $4 window, $5 mode, $6 per, $7 failure rule, $8 terms, $9 reason, $10 until, $11 file or api, $12 now
@@ -41,8 +46,12 @@ ORDER BY l.org_id, l.id
 SELECT org_id, kind, terms, reason, until, managed_by FROM billing.override_limits WHERE org_id = $1 ORDER BY managed_by DESC, id
 
 -- limits_remove --
--- $1 orgs[], $2 file or api
-DELETE FROM billing.override_limits WHERE org_id = ANY($1::uuid[]) AND managed_by = $2
+-- As `remove`. $1 orgs[], $2 file or api; of those that are put $3 orgs[], $4 kinds[], $5 slots[]
+DELETE FROM billing.override_limits l
+WHERE org_id = ANY($1::uuid[]) AND managed_by = $2 AND NOT EXISTS (
+    SELECT FROM unnest($3::uuid[], $4::text[], $5::text[]) AS n (org_id, kind, slot)
+    WHERE n.org_id = l.org_id AND n.kind = l.kind AND n.slot = l.slot
+)
 
 -- limits_put --
 -- $1 org, $2 kind, $3 slot, $4 terms, $5 reason, $6 until, $7 file or api, $8 now

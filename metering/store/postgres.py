@@ -53,8 +53,11 @@ SERVICE = "weighbridge_service"  # works over every organization; metering/store
 _TAKE_ROLE = "SELECT set_config('role', rolname, false) FROM pg_roles WHERE rolname = $1 AND pg_has_role(session_user, oid, 'MEMBER')"
 
 
-async def open_pool(url: str, *, application: str, min_size: int = 1, max_size: int = 8, role: str | None = None) -> asyncpg.Pool:
-    """A pool on a server that was checked to be new enough. Its connections work in `role`, where the login may take it.
+async def open_pool(
+    url: str, *, application: str, min_size: int = 1, max_size: int = 8, role: str | None = None, actor: str | None = None
+) -> asyncpg.Pool:
+    """A pool on a server that was checked to be new enough. Its connections work in `role`, where the login may take it; what they
+    change stands in the audit log as done by `actor` (None: by the login).
 
     Raises DatabaseUrlFaulty, DatabaseUnreachable (worth trying again) or DatabaseUnsuitable, each with a sentence for
     the operator; none of them shows the password.
@@ -65,7 +68,7 @@ async def open_pool(url: str, *, application: str, min_size: int = 1, max_size: 
             await connection.fetchval(_TAKE_ROLE, role)
 
     with _sentences(url):
-        pool = await asyncpg.create_pool(url, min_size=min_size, max_size=max_size, init=begin, **_options(application))
+        pool = await asyncpg.create_pool(url, min_size=min_size, max_size=max_size, init=begin, **_options(application, actor))
     try:
         await _check_server(pool, url)
     except BaseException:
@@ -86,8 +89,10 @@ async def open_connection(url: str, *, application: str) -> asyncpg.Connection:
     return connection
 
 
-def _options(application: str) -> dict[str, Any]:
+def _options(application: str, actor: str | None = None) -> dict[str, Any]:
     settings = {"application_name": application, "timezone": "UTC"}
+    if actor is not None:
+        settings["weighbridge.actor"] = actor
     return {"timeout": _CONNECT_TIMEOUT_SECONDS, "command_timeout": 60, "server_settings": settings}
 
 

@@ -10,8 +10,9 @@ from billing.services.ports import BypassRow
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput, DependencyUnavailable
 from weighbridge.bypass_file import FileBypasses
+from weighbridge.operator import who
 
-from .context import Context, add_folders, who
+from .context import Context, add_folders
 from .key import seconds
 from .output import add_format, show, show_rows
 

@@ -7,8 +7,6 @@ Options that are settings become environment variables before the settings are r
 import argparse
 import contextlib
 import logging
-import os
-import pwd
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -28,6 +26,7 @@ from metering.store.postgres import SERVICE, open_pool
 from weighbridge import ready
 from weighbridge.configuration import Configurations
 from weighbridge.database import billing_over
+from weighbridge.operator import who
 
 ENV_FILE = Path(".env")
 _OPTION_VARIABLES = {
@@ -44,15 +43,6 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
     """--data-dir and --config, which every command takes."""
     parser.add_argument("--data-dir", metavar="DIR", help="where a running system keeps its data (default: ./.weighbridge)")
     parser.add_argument("--config", dest="config_dir", metavar="DIR", help="where the YAML files are (default: ./config)")
-
-
-def who() -> str:
-    """Who types, as far as this machine knows: ann@host."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user may have a number only
-        name = str(os.getuid())
-    return f"{name}@{os.uname().nodename}"
 
 
 class Context:
@@ -104,7 +94,7 @@ class Context:
 
     @contextlib.asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Pool]:
-        pool = await open_pool(self.database_url, application="weighbridge-cli", max_size=2, role=SERVICE)
+        pool = await open_pool(self.database_url, application="weighbridge-cli", max_size=2, role=SERVICE, actor=who())
         try:
             yield pool
         finally:

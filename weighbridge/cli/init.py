@@ -5,6 +5,7 @@ from typing import Any
 
 from weighbridge import database
 from weighbridge.init import write_missing_files
+from weighbridge.operator import who
 
 from .context import Context, add_folders
 from .org import unpublished
@@ -34,7 +35,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     context.database_url  # noqa: B018 — said before any file is written
     written = [str(path) for path in write_missing_files(context.settings.config_dir, each=True)]
     url, settings = context.database_url, context.settings
-    prepared = await database.prepare(settings, context.configuration, url, settings.redis_url, context.clock)
+    prepared = await database.prepare(settings, context.configuration, url, settings.redis_url, context.clock, by=who())
     async with context.database() as pool:
         rows = await pool.fetch(_MADE)
     made = {kind: [row["relname"] for row in rows if row["kind"] in letters] for kind, letters in _KINDS.items()}

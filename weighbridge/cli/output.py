@@ -1,4 +1,7 @@
-"""What a command prints: a table for people, JSON for programs. The only place of the command line that writes to stdout."""
+"""What a command prints: a table for people, JSON for programs, CSV for spreadsheets.
+
+The only place of the command line that writes to stdout.
+"""
 
 import argparse
 import json
@@ -6,9 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from billing.model import csvtext
 
-def add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print the result (default: table)")
+
+def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
+    """--format; `more` are those that a command has beside the two that all have."""
+    parser.add_argument("--format", choices=("table", "json", *more), default="table", help="how to print the result (default: table)")
 
 
 def say(*lines: str) -> None:
@@ -22,13 +28,15 @@ def show(value: Any, options: argparse.Namespace, *, lines: Sequence[str] = ()) 
     if options.format == "json":
         say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
     else:
-        say(*lines)
+        say(*map(printable, lines))
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: argparse.Namespace, *, empty: str) -> None:
     """Rows as a JSON list or as an aligned table of `columns`; `empty` says so where there are none."""
     if options.format == "json":
         say(json.dumps([dict(row) for row in rows], indent=2, ensure_ascii=False, default=str))
+    elif options.format == "csv":
+        say(csvtext.line(columns), *(csvtext.line(_plain(row.get(column)) for column in columns) for row in rows))
     elif rows:
         say(*table([[_cell(row.get(column)) for column in columns] for row in rows], columns))
     else:
@@ -41,11 +49,20 @@ def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (columns, *rows)]
 
 
+def printable(text: str) -> str:
+    """What somebody typed into a name or a label moves no cursor and begins no line of its own: control characters are shown."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+
+
 def _cell(value: Any) -> str:
     if value is None or value == []:
         return "-"
     if isinstance(value, list):
-        return " ".join(map(str, value))
+        return printable(" ".join(map(str, value)))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))

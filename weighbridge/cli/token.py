@@ -6,8 +6,9 @@ from typing import Any
 from billing.model.token import Scope, Token, read_scopes
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput
+from weighbridge.operator import who
 
-from .context import Context, add_folders, who
+from .context import Context, add_folders
 from .key import seconds
 from .output import add_format, show, show_rows
 
