@@ -32,12 +32,16 @@ def add(nouns: Any) -> None:
     parser.add_argument(
         "--journal", action="append", default=[], metavar="DIR", type=Path, help="journals of another host, or a copy; beside this host's"
     )
+    parser.add_argument(
+        "--against", metavar="FILE", type=Path, help="an access log that is held against the ledger, call by call of each minute"
+    )
     add_folders(parser)
     add_format(parser)
     parser.set_defaults(run=run)
 
 
 async def run(options: argparse.Namespace, context: Context) -> int:
+    from weighbridge.reconcile.against import against
     from weighbridge.reconcile.look import Scope
     from weighbridge.reconcile.report import Report, reconcile
 
@@ -57,6 +61,11 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         client = await stack.enter_async_context(context.redis())
         stripe = await stack.enter_async_context(stripe_of(context, pool))
         report: Report = await reconcile(pool, client, stripe, scope, context.clock)
+        if options.against:
+            heard = await against(pool, client, context.configuration.gateway, options.against, scope, context.clock)
+            report.differences += heard.differences
+            report.unseen += heard.unseen
+            report.witness = heard.to_json()
     show(report.to_json(), options, lines=_lines(report))
     for difference in report.differences:
         sys.stderr.write(f"weighbridge: {_sentence(report, difference)}\n")
@@ -78,6 +87,12 @@ def _lines(report: Any) -> list[str]:
     if any(flying.values()):
         lines += ["", "On its way: " + ", ".join(f"{units:,} {name.replace('_', ' ')}" for name, units in flying.items() if units)]
     count = len(report.differences)
+    if report.witness:
+        said = report.witness
+        lines += [
+            "",
+            f"The witness: {said['calls']:,} calls from {said['from']} to {said['until']}, {said['outside']:,} on routes that count none",
+        ]
     verdict = f"{count} {'difference' if count == 1 else 'differences'}:" if count else "Conserved: every unit is where it must be, once."
     return [*lines, "", verdict]
 

@@ -60,8 +60,8 @@ SELECT count(*) FROM billing.usage_quarantine
 SELECT id, slug FROM billing.organizations WHERE id = ANY ($1::uuid[])
 
 -- calls --
--- Calls by minute, route and method, of one meter: what was admitted. $1 from, $2 until, $3 orgs (null: all)
-SELECT e."timestamp" AS minute, e.route_id, e.method, e.service, e.org_id, sum(e.quantity + e.returned)::bigint AS units
-FROM billing.usage_events e
-WHERE e."timestamp" >= $1 AND e."timestamp" < $2 AND ($3::uuid[] IS NULL OR e.org_id = ANY ($3))
+-- What was admitted, by minute, route, method, meter and organization. $1 from, $2 until, $3 orgs (null: all)
+SELECT "timestamp" AS minute, route_id, method, service, org_id, sum(quantity + returned)::bigint AS units
+FROM billing.usage_events
+WHERE "timestamp" >= $1 AND "timestamp" < $2 AND ($3::uuid[] IS NULL OR org_id = ANY ($3))
 GROUP BY 1, 2, 3, 4, 5

@@ -1,8 +1,10 @@
 """A running system: the command line beside it, a killed worker, a changed file, a faulty file, a rolling restart."""
 
+import json
 import os
 import signal
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -84,6 +86,26 @@ def test_the_books_of_a_running_system_agree_from_the_counter_to_stripe(system) 
     assert (books["admitted"], books["charged"], books["counter"]) == (3, 3, 3)
     table = system.cli("reconcile", "--org", made["slug"])
     assert (table.returncode, "Conserved" in table.stdout) == (0, True)
+
+
+def test_an_access_log_is_held_against_the_ledger(system, tmp_path: Path) -> None:
+    made = system.cli_json("org", "create", "Witness", "--plan", "pro")
+    lines = []
+    for path in ("/hello", "/hello?n=1", "/hello", "/other"):
+        at = datetime.now(UTC).isoformat()
+        status = _status(system, path, made["api_key"])
+        lines.append(
+            json.dumps({"at": at, "method": "GET", "path": path, "status": status, "org": made["id"], "request": f"r{len(lines)}"})
+        )
+    log = tmp_path / "access.log"
+    log.write_text("\n".join(lines))
+    whole = system.cli_json("reconcile", "--org", made["slug"], "--against", str(log))
+    assert (whole["conserved"], whole["witness"]["calls"]) == (True, 4)
+    log.write_text("\n".join([*lines, lines[-1].replace("r3", "r4"), "not a call"]))
+    done = system.cli("reconcile", "--org", made["slug"], "--against", str(log), "--format", "json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, [(d["place"], d["missing_units"]) for d in report["differences"]]) == (3, [("witness", 1)])
+    assert "line 6" in report["unseen"][0]
 
 
 def test_explain_shows_the_limits_and_charges_nothing(system) -> None:
