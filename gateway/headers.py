@@ -195,7 +195,7 @@ class Passage:
         shape = fields.shape
         if shape is not None and not fields.kept and not trusted:
             made_of_shape = self._of_shape(shape, key, scheme, authority)
-            parts = [head.method.encode() + b" " + target + made_of_shape.before]
+            parts = [b"%b %b%b" % (head.method.encode(), target, made_of_shape.before)]
             for at in made_of_shape.lines:
                 parts.append(fields.lines[at])
             return b"%b%b%b" % (b"\r\n".join(parts), add, made_of_shape.around.end(peer))

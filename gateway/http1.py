@@ -18,7 +18,7 @@ import httptools
 
 from gateway.fields import Fields, Pairs, Refusal, read_host, split_authority
 from gateway.memory import Memory
-from gateway.shapes import PLAIN, Shape, Shapes
+from gateway.shapes import Shape, Shapes
 
 __all__ = ["Fields", "Limits", "Refusal", "RequestHead", "RequestParser", "read_host"]
 
@@ -28,6 +28,9 @@ _METHOD_NAMES: Final = (
 )
 _METHODS: Final = {name.encode(): name for name in _METHOD_NAMES.split()}
 _UNKNOWN_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [/*h]")
+_TARGET: Final = bytes(byte if 0x21 <= byte < 0x7F and byte != ord("#") else 255 - byte for byte in range(256))
+"""A target that this leaves as it is, is visible ASCII without a fragment."""
+_END: Final = b"\r\n\r\n"
 _MAX_BLANK_LINES: Final = 8
 _MISSES: Final = 16  # after so many heads or blocks in a row that were its own, a client's are looked for only so often
 _HARMLESS: Final = ((), (b"keep-alive",))  # after these, and without a body, llhttp reads on with the next head
@@ -38,6 +41,8 @@ _LONGEST_BLOCK: Final = 2_048
 _MOST_FIELDS: Final = 40
 _blocks: Memory[Fields] = Memory(_MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK)
 _known_blocks: Final = _blocks.known
+_heads: "Memory[_Whole]" = Memory(_MOST_BLOCKS, _MOST_BLOCK_BYTES, _LONGEST_BLOCK)
+_known_heads: Final = _heads.known
 _shapes = Shapes()
 
 
@@ -108,19 +113,13 @@ Head = TypeVar("Head", bound=RequestHead)
 
 
 class _Whole:
-    """A head without faults: its bytes, and what they say."""
+    """A head without faults, and what it says."""
 
     __slots__ = ("fields", "line_bytes", "method", "path", "raw", "size", "target")
 
     def __init__(self, raw: bytes, line_bytes: int, method: str, target: bytes, path: bytes, fields: Fields) -> None:
         self.raw, self.size, self.line_bytes = raw, len(raw), line_bytes
         self.method, self.target, self.path, self.fields = method, target, path, fields
-
-
-_MOST_HEADS: Final = 4_096
-_MOST_HEAD_BYTES: Final = 2_097_152
-_heads: Memory[_Whole] = Memory(_MOST_HEADS, _MOST_HEAD_BYTES, _LONGEST_BLOCK)
-_known_heads: Final = _heads.known
 
 
 class RequestParser(Generic[Head]):
@@ -173,7 +172,7 @@ class RequestParser(Generic[Head]):
 
     def _feed_other(self, data: bytes) -> tuple[Head | None, int]:
         """What does not begin with the head that came last."""
-        end = data.find(b"\r\n\r\n") + 4
+        end = len(data) if data.endswith(_END) else data.find(_END) + 4
         if end < 4:
             return self._feed_fully(data)
         raw = data if end == len(data) else data[:end]
@@ -184,11 +183,21 @@ class RequestParser(Generic[Head]):
             if whole is not None and self._takes(whole.fields, whole.line_bytes, end):
                 self._head_misses, self._whole = 0, whole
                 return self._assemble(whole.method, whole.target, whole.path, whole.fields), end
-        at = raw.find(b"\r\n")
-        method, target, path = _read_plain_line(raw[:at])
+        method, at, fields = "", 0, self._fields
+        if fields is not None and raw.endswith(self._block):
+            at = end - len(self._block)
+            method, target, path = _read_plain_line(raw[:at])
         if not method:
-            return self._feed_fully(data)
-        fields = self._fields if end - at == len(self._block) and raw.endswith(self._block) else self._find_fields(raw, at)
+            lines = raw.split(b"\r\n")
+            if lines.index(b"") < len(lines) - 2:  # a body, or another head, that ends as heads do
+                end = raw.find(_END) + 4
+                raw = raw[:end]
+                lines = raw.split(b"\r\n")
+            at = len(lines[0])
+            method, target, path = _read_plain_line(lines[0])
+            if not method:
+                return self._feed_fully(data)
+            fields = self._find_fields(raw, lines, at)
         if fields is None:
             fields = self._judge_whole(raw, at)
         elif not self._takes(fields, at, end):
@@ -198,7 +207,7 @@ class RequestParser(Generic[Head]):
         self._new = b""
         return self._assemble(method, target, path, fields), end
 
-    def _find_fields(self, raw: bytes, at: int) -> Fields | None:
+    def _find_fields(self, raw: bytes, lines: list[bytes], at: int) -> Fields | None:
         """What the fields say, if that is known of this block, or worked out for its kind. They begin behind the line, up to `at`."""
         self._misses += 1
         if self._misses < _MISSES or not self._misses % _MISSES:
@@ -209,7 +218,7 @@ class RequestParser(Generic[Head]):
                 self._block, self._fields = block, fields
                 return fields
         shape = self._shape
-        fields = shape.read(raw.split(b"\r\n")) if shape is not None else None
+        fields = shape.read(lines) if shape is not None else None
         if fields is not None and self._new:
             fields.kept = _blocks.keep(self._new, fields)
         return fields
@@ -351,14 +360,16 @@ class RequestParser(Generic[Head]):
 
 def _read_plain_line(line: bytes) -> tuple[str, bytes, bytes]:
     """Method, target and path of a common request line: HTTP/1.1, and origin-form of visible ASCII. No method for any other."""
-    parts = line.split(b" ")
-    if len(parts) != 3 or parts[2] != b"HTTP/1.1" or line.translate(PLAIN) != line:
+    if not line.endswith(b" HTTP/1.1"):
         return "", b"", b""
-    target = parts[1]
-    if not target.startswith(b"/") or b"#" in target:
+    if line.startswith(b"GET "):
+        method, target = "GET", line[4:-9]
+    else:
+        verb, _, target = line[:-9].partition(b" ")
+        method = _METHODS.get(verb, "")
+    if not target.startswith(b"/") or target.translate(_TARGET) != target:
         return "", b"", b""
-    query = target.find(b"?") if b"?" in target else -1
-    return _METHODS.get(parts[0], ""), target, target if query < 0 else target[:query]
+    return method, target, target.partition(b"?")[0]
 
 
 def _split_line(line: bytes) -> tuple[str, bytes, str]:

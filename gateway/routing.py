@@ -22,6 +22,7 @@ _LONGEST_METHOD: Final = 32
 _MISSES: Final = 16  # after so many paths in a row that were not remembered, only so often one is
 _LONGEST_CACHED: Final = 512  # bytes of method, host and path; longer ones are matched anew, so that they cannot fill memory
 _PLAIN: Final = bytes(byte if chr(byte) in f"{ascii_letters}{digits}/._~-" else 255 - byte for byte in range(256))
+"""A path that this leaves as it is, has no escapes, nor what anybody could take for one."""
 
 Rank = tuple[tuple[int, int, tuple[int, ...]], bool, bool]
 
@@ -84,9 +85,14 @@ class _View:
         self.misses = 0
 
     def find(self, raw_path: bytes) -> Route | None:
-        if _is_plain(raw_path):
-            best = _best(self.root, raw_path[1:].decode("latin-1").split("/"))
-            return best[2] if best else None
+        if raw_path.startswith(b"/") and raw_path.translate(_PLAIN) == raw_path:
+            plain = raw_path[1:].decode("latin-1").split("/")
+            for segment in plain:
+                if not segment or segment.startswith("."):
+                    break
+            else:  # it has one reading
+                best = _best(self.root, plain)
+                return best[2] if best is not None else None
         found: _Ranked | None = None
         for segments in readings_of(raw_path.decode("latin-1")):
             found = _stricter(found, _best(self.root, segments))
@@ -236,13 +242,6 @@ def _stricter(one: _Ranked | None, other: _Ranked | None) -> _Ranked | None:
     if one is None or other is None:
         return one or other
     return min(one, other, key=lambda ranked: (ranked[2].auth == "none", ranked[0]))
-
-
-def _is_plain(path: bytes) -> bool:
-    """Whether it has one reading, and stands in it as it came: no escapes, no segment that is empty or begins with a dot."""
-    if not path.startswith(b"/") or path.endswith(b"/") or b"//" in path or b"/." in path:
-        return False
-    return path.translate(_PLAIN) == path
 
 
 def _bare(host: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gateway.fields import SPECIAL, Fields
 
-PLAIN: Final = bytes(byte if 0x20 <= byte < 0x7F else 255 - byte for byte in range(256))
+_PLAIN: Final = bytes(byte if 0x20 <= byte < 0x7F else 255 - byte for byte in range(256))
 """Text that this leaves as it is, is visible ASCII and spaces."""
 _LITERAL = (SPECIAL | {b"host", b"proxy-connection", b"te"}) - {b"content-length"}
 _SPACE: Final = 0x20
@@ -48,7 +48,7 @@ class Shape:
         if len(lines) != most + 2 or not self._takes(lines):
             return None
         text = b"".join(lines)
-        if text.translate(PLAIN) != text:
+        if text.translate(_PLAIN) != text:
             return None
         length_at = self._length_at
         fields = Fields(self.model.written, lines, self.model.version, self)

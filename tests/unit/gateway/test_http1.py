@@ -232,6 +232,21 @@ def test_a_head_that_came_before_is_read_as_it_was_and_one_that_differs_by_a_byt
                 assert told(read.feed, other + behind) == told(parser()._feed_fully, other + behind), (at, other)
 
 
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS.keys())
+@pytest.mark.parametrize("behind", [b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n\r\n", b"a\r\n\r\n", b"0\r\n\r\n"])
+def test_what_stands_behind_a_head_and_ends_as_heads_do_is_never_taken_for_its_own(block, behind):
+    raw = b"GET /a HTTP/1.1\r\n" + block + b"\r\n"
+    fully = told(parser()._feed_fully, raw + behind)
+    read = parser()
+    for number in range(50):
+        assert told(parser().feed, raw + behind) == fully
+        with suppress(Refusal):
+            assert told(read.feed, raw + behind) == fully
+        told(parser().feed, b"GET /%d HTTP/1.1\r\nX-Org: %d\r\n" % (number, number) + block + b"\r\n" + behind)
+    for known in (*http1._blocks.known, *http1._heads.known):
+        assert known.count(b"\r\n\r\n") == known.endswith(b"\r\n\r\n") == 1
+
+
 def test_a_head_that_comes_again_is_compared_on_its_connection_and_found_on_others():
     raw = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
     read = parser()
@@ -243,13 +258,13 @@ def test_a_head_that_comes_again_is_compared_on_its_connection_and_found_on_othe
 
 
 def test_heads_that_come_once_are_not_kept_and_what_is_kept_is_bounded():
-    for number in range(http1._MOST_HEADS + 500):
+    for number in range(http1._MOST_BLOCKS + 500):
         told(parser().feed, b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
     assert not http1._heads.known
-    for number in range(http1._MOST_HEADS + 500):
+    for number in range(http1._MOST_BLOCKS + 500):
         for _ in range(2):
             told(parser().feed, b"GET /%d HTTP/1.1\r\nHost: b\r\n\r\n" % number)
-    assert 0 < len(http1._heads.known) <= http1._MOST_HEADS
+    assert 0 < len(http1._heads.known) <= http1._MOST_BLOCKS
 
 
 @given(st.binary(max_size=40), st.sampled_from(list(BLOCKS.values())))
