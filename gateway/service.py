@@ -8,52 +8,25 @@ bytes in gateway/transfer.py.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import httptools
 
 from gateway.chunked import ChunkedDecoder
 from gateway.reply import ResponseHead, known_heads, remember_head
 
+if TYPE_CHECKING:
+    from gateway.gate import Gate
+    from gateway.target import Target
+    from gateway.transfer import Transfer
+
+    ResponseTaker: TypeAlias = Transfer | Gate
+
 _MISSES: Final = 16  # after so many heads in a row that were their own, a service's are looked for only so often
 _MAX_HEAD_BYTES: Final = 262_144
 _SWITCHING: Final = 101
 _MAX_CHUNK_LINE: Final = 8_192
 _WRITE_HIGH_WATER_BYTES: Final = 65_536
-
-
-class Owner(Protocol):
-    """Who keeps connections; gateway.target.Target."""
-
-    def put_back(self, connection: "UpstreamConnection") -> None: ...
-    def forget_idle(self, connection: "UpstreamConnection") -> None: ...
-    def closed(self, connection: "UpstreamConnection") -> None: ...
-
-
-class _Nobody:
-    """Owns what its opener has given up."""
-
-    def put_back(self, connection: "UpstreamConnection") -> None:
-        connection.release(False)
-
-    def forget_idle(self, connection: "UpstreamConnection") -> None:
-        """It keeps nothing."""
-
-    def closed(self, connection: "UpstreamConnection") -> None:
-        """It counts nothing."""
-
-
-class ResponseTaker(Protocol):
-    """What hears of a response; gateway.exchange.Exchange."""
-
-    def response_read(self) -> None: ...
-    def upstream_lost(self, clean_end: bool) -> None: ...
-    def upstream_faulty(self, why: str) -> None: ...
-    def upstream_paused(self) -> None: ...
-    def upstream_resumed(self) -> None: ...
-
-
-_NOBODY: Final = _Nobody()
 
 
 class UpstreamConnection:
@@ -95,10 +68,10 @@ class UpstreamConnection:
 
     transport: asyncio.Transport
 
-    def __init__(self, owner: Owner) -> None:
-        self._owner = owner
+    def __init__(self, owner: "Target") -> None:
+        self._owner: Target | None = owner  # who keeps it; none for what its opener has given up
         self._parser: httptools.HttpResponseParser | None = None
-        self.taker: ResponseTaker | None = None
+        self.taker: ResponseTaker | None = None  # what hears of the response
         self.lost = False
         self.reused = False
         self.sweeps_idle = 0
@@ -110,7 +83,7 @@ class UpstreamConnection:
         self.keep_alive = True
         self.pieces: list[bytes] = []
 
-    def begin(self, taker: ResponseTaker, head_only: bool, offered: bytes = b"") -> None:
+    def begin(self, taker: "ResponseTaker", head_only: bool, offered: bytes = b"") -> None:
         """The next response goes to `taker`; `head_only` if the request is HEAD. `offered`: the protocols it may change to."""
         self.taker = taker
         self._offered = offered
@@ -174,7 +147,7 @@ class UpstreamConnection:
 
     # llhttp, and its callbacks
 
-    def _begin_parsing(self, data: bytes, block: bytes, taker: ResponseTaker) -> bool:
+    def _begin_parsing(self, data: bytes, block: bytes, taker: "ResponseTaker") -> bool:
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
             self._parser.set_dangerous_leniencies(None, True, None, None, True)  # lengths beside codings, versions: `_fault` judges them
@@ -199,7 +172,7 @@ class UpstreamConnection:
         self._counted = True
         self._left = (head.content_length or 0) - sum(map(len, self.pieces))
 
-    def _parse(self, data: bytes, taker: ResponseTaker) -> bool:
+    def _parse(self, data: bytes, taker: "ResponseTaker") -> bool:
         """Whether the taker is to look at what came; if not, it was told what is wrong."""
         assert self._parser is not None
         try:
@@ -218,7 +191,7 @@ class UpstreamConnection:
                 return False
         return True
 
-    def _switch(self, rest: bytes, taker: ResponseTaker) -> bool:
+    def _switch(self, rest: bytes, taker: "ResponseTaker") -> bool:
         """101 (RFC 9110 §15.2.2): from here on the bytes are the new protocol's, which must be one that was offered."""
         status, reason, fields = self.interim[-1] if self.interim else (0, b"", [])
         chosen = b",".join([value for name, value in fields if name.lower() == b"upgrade"])
@@ -343,7 +316,7 @@ class UpstreamConnection:
 
     def eof_received(self) -> None:
         self.lost = True
-        if self.taker is None:
+        if self.taker is None and self._owner is not None:
             self._owner.forget_idle(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -351,7 +324,8 @@ class UpstreamConnection:
         taker, self.taker = self.taker, None
         if taker is not None:
             taker.upstream_lost(exc is None)
-        self._owner.closed(self)
+        if self._owner is not None:
+            self._owner.closed(self)
 
     def pause_writing(self) -> None:
         if self.taker is not None:
@@ -366,21 +340,23 @@ class UpstreamConnection:
     def release(self, reusable: bool) -> None:
         """Give the connection back; it is kept if both its response and its request ended well."""
         self.taker = None
-        if not reusable or self.spoiled or self.lost or not self.keep_alive:
+        owner = self._owner
+        if owner is None or not reusable or self.spoiled or self.lost or not self.keep_alive:
             self._drop()
             return
         if self.bodiless:
             self._parser = None  # it still waits for the body that HEAD never brings
         self.reused = True
-        self._owner.put_back(self)
+        owner.put_back(self)
 
     def abandon(self) -> None:
         """Its opening was given up, so it is nobody's, even if it comes to stand for a moment."""
-        self._owner = _NOBODY
+        self._owner = None
 
     def _drop(self) -> None:
         self.lost = True
-        self._owner.forget_idle(self)
+        if self._owner is not None:
+            self._owner.forget_idle(self)
         self.transport.abort()
 
 

@@ -136,6 +136,19 @@ RESPONSES = {
 
 
 @pytest.mark.parametrize("raw", RESPONSES.values(), ids=RESPONSES.keys())
+@pytest.mark.parametrize("before", ["common", "no body", "another reason"])
+def test_a_response_says_the_same_whatever_came_before_it_on_its_connection(raw: bytes, before: str) -> None:
+    alone = read(connection(), raw)
+    for _ in range(3):
+        to = connection()
+        for _ in range(3):
+            assert read(to, RESPONSES[before])[0] == 200
+            to.release(True)
+        assert not to.lost
+        assert read(to, raw) == alone
+
+
+@pytest.mark.parametrize("raw", RESPONSES.values(), ids=RESPONSES.keys())
 def test_what_is_remembered_of_a_head_changes_nothing(raw):
     whole = read(connection(), raw)
     reply._heads.clear()
