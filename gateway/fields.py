@@ -119,8 +119,9 @@ class Fields:
     @property
     def values(self) -> list[bytes]:
         """As they came, without the whitespace around them."""
-        if self.shape is not None and self._values is self.lines:
-            self._values = self.shape.values(self.lines)
+        shape = self.shape
+        if shape is not None and self._values is self.lines:
+            self._values = [line[size:] for line, size in zip(self.lines[1:], shape.sizes[1:], strict=False)]
         return self._values
 
     @property
@@ -133,14 +134,15 @@ class Fields:
     def get(self, name: bytes) -> bytes | None:
         """The first value of one field; `name` in lower case."""
         shape = self.shape
-        if shape is not None:
-            return shape.value(self.lines, name)
-        return self.first.get(name)
+        if shape is None:
+            return self.first.get(name)
+        at = shape.places.get(name)
+        return None if at is None else self.lines[at][shape.sizes[at] :]
 
     def value(self, at: int) -> bytes:
         """The value of the field that stands there."""
         shape = self.shape
-        return shape.value_at(self.lines, at) if shape is not None else self._values[at]
+        return self._values[at] if shape is None else self.lines[at + 1][shape.sizes[at + 1] :]
 
     @property
     def headers(self) -> Pairs:

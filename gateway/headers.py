@@ -195,10 +195,10 @@ class Passage:
         shape = fields.shape
         if shape is not None and not fields.kept and not trusted:
             made_of_shape = self._of_shape(shape, key, scheme, authority)
-            parts = [b"%b %b%b" % (head.method.encode(), target, made_of_shape.before)]
-            for at in made_of_shape.lines:
-                parts.append(fields.lines[at])
-            return b"%b%b%b" % (b"\r\n".join(parts), add, made_of_shape.around.end(peer))
+            lines = fields.lines
+            going = b"\r\n".join([lines[at] for at in made_of_shape.lines])
+            around = made_of_shape.around
+            return b"%b %b%b%b%b%b" % (head.method.encode(), target, made_of_shape.before, going, add, around.end(peer))
         made: _Made | None = fields.memo.get(key)
         if made is None or made.trusted is not trusted or made.scheme != scheme:
             made = self._make_request(fields, scheme, trusted, authority)
@@ -214,7 +214,8 @@ class Passage:
             lines = self._request_lines(False, named) if named else self._request[False]
             own = b"\r\nHost: " + authority if self._host_of_upstream or not model.authority else b""
             going = [at for at, name in enumerate(model.written, start=1) if lines[name]]
-            made = _MadeOfShape(b" HTTP/1.1" + own, going, self._make_request(model, scheme, False, authority))
+            before = b" HTTP/1.1" + own + (b"\r\n" if going else b"")
+            made = _MadeOfShape(before, going, self._make_request(model, scheme, False, authority))
             shape.remember(key, made)
         return made
 

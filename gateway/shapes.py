@@ -27,23 +27,24 @@ _Kind = tuple[bytes, ...]
 class Shape:
     """One kind of block; `model` is the first of them. `memo`: what others derive from the kind alone, as in Fields.memo.
 
-    A block's lines are those between its CRLFs: an empty one, its fields', and two empty ones.
+    The lines of a head are what stands between its CRLFs: the request line, one for each field, two that are empty. `places`: which
+    line a field is, by its name in lower case; `sizes`: how long a line is before its value.
     """
 
-    __slots__ = ("_length_at", "_lines", "_places", "_sizes", "_starts", "memo", "model")
+    __slots__ = ("_exactly", "_length_at", "_starts", "memo", "model", "places", "sizes")
 
     def __init__(self, model: Fields) -> None:
         self.model = model
         self.memo: dict[Any, Any] = {}
         self._length_at = 1 + model.names.index(b"content-length") if b"content-length" in model.names else 0
         self._starts = [b"", *[name + b": " for name in model.written]]
-        self._sizes = [len(start) for start in self._starts]
+        self.sizes = [len(start) for start in self._starts]
         fields = zip(self._starts[1:], model.names, model.values, strict=True)
-        self._lines = [b"", *[start + value if name in _LITERAL else b"" for start, name, value in fields]]  # empty: any value
-        self._places = {name: at for at, name in enumerate(model.names, start=1)}
+        self._exactly = [b"", *[start + value if name in _LITERAL else b"" for start, name, value in fields]]  # empty: any value
+        self.places = {name: at for at, name in enumerate(model.names, start=1)}
 
     def read(self, lines: list[bytes]) -> Fields | None:
-        """What a block of these lines says; None where it is of another kind."""
+        """What the fields in the lines of a head say, whose first line was judged; None where they are of another kind."""
         most = len(self._starts)
         if len(lines) != most + 2 or not self._takes(lines):
             return None
@@ -53,36 +54,21 @@ class Shape:
         length_at = self._length_at
         fields = Fields(self.model.written, lines, self.model.version, self)
         if length_at:
-            digits = lines[length_at][self._sizes[length_at] :]
+            digits = lines[length_at][self.sizes[length_at] :]
             if not digits.isdigit() or len(digits) > _LONGEST_LENGTH:
                 return None
             fields.content_length = int(digits)
         return fields
 
     def _takes(self, lines: list[bytes]) -> bool:
-        """Whether each line is the field that belongs there, with a value that begins and ends with no space."""
-        for at in range(1, len(self._starts)):
-            line, exactly = lines[at], self._lines[at]
+        """Whether each line is the field that belongs there, with a value that neither begins nor ends with a space."""
+        for line, exactly, start, size in zip(lines, self._exactly, self._starts, self.sizes):  # noqa: B905 - the empty ones are left
             if exactly:
                 if line != exactly:
                     return False
-            else:
-                size = self._sizes[at]
-                if len(line) <= size or not line.startswith(self._starts[at]) or line[size] == _SPACE or line[-1] == _SPACE:
-                    return False
+            elif len(line) <= size or not line.startswith(start) or line[size] == _SPACE or line[-1] == _SPACE:
+                return False
         return True
-
-    def value(self, lines: list[bytes], name: bytes) -> bytes | None:
-        """The value of one field in a block of this kind; None where it is not in it."""
-        at = self._places.get(name)
-        return None if at is None else lines[at][self._sizes[at] :]
-
-    def value_at(self, lines: list[bytes], at: int) -> bytes:
-        """The same by its place among the fields."""
-        return lines[at + 1][self._sizes[at + 1] :]
-
-    def values(self, lines: list[bytes]) -> list[bytes]:
-        return [lines[at][self._sizes[at] :] for at in range(1, len(self._starts))]
 
     def remember(self, key: Any, value: Any) -> None:
         if len(self.memo) >= _MOST_DERIVED:
@@ -105,7 +91,7 @@ class Shapes:
         shape = self._known.get(kind)
         if shape is None and self._comes_often(kind) and len(set(fields.names)) == len(fields.names):
             shape = Shape(fields)
-            if shape.read(block.split(b"\r\n")) is None:
+            if shape.read((b"line" + block).split(b"\r\n")) is None:
                 return None
             if len(self._known) >= _MOST_SHAPES:
                 for old in list(islice(self._known, _MOST_SHAPES // 2)):

@@ -160,6 +160,6 @@ def test_no_field_decides_where_another_may_hold_the_credential_that_counts() ->
 
 def test_a_shape_keeps_the_length_of_each_body_apart() -> None:
     shape = Shape(Fields([b"Host", b"Content-Length"], [b"a", b"3"], "1.1"))
-    found = shape.read(b"\r\nHost: a\r\nContent-Length: 15\r\n\r\n".split(b"\r\n"))
+    found = shape.read(b"line\r\nHost: a\r\nContent-Length: 15\r\n\r\n".split(b"\r\n"))
     assert found is not None
     assert (found.content_length, shape.model.content_length) == (15, 3)
