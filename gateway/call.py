@@ -78,7 +78,7 @@ class Call(Transfer):
         self.route = route = world.router.match(asks_for or request.method, request.host, request.path)
         if route is None:
             raise NotFound("no route matches this method, host and path")
-        if request.fields.get(b"via") is not None and loops(request, world.relay.via):
+        if request.fields.has_via and loops(request, world.relay.via):
             raise LoopDetected
         if asks_for is not None and route.preflight == "free":
             self._forward(route, self.started)

@@ -38,6 +38,7 @@ class Fields:
     are the tokens of the Connection fields; `upgrade` the protocols that are really asked for, empty if none. `kept`: more requests
     will bring this block, so deriving something from it for later is worth it. `shape`: the kind of blocks it is one of, where that
     is how it was read (gateway/shapes.py); what depends on the kind alone can be kept there. `lines` are then those of the block.
+    `has_via`, `has_ids`: whether there is a Via; an X-Request-Id or a traceparent.
     """
 
     __slots__ = (
@@ -49,6 +50,8 @@ class Fields:
         "connection",
         "content_length",
         "expect_continue",
+        "has_ids",
+        "has_via",
         "host",
         "keep_alive",
         "kept",
@@ -83,6 +86,8 @@ class Fields:
         self.keep_alive: bool
         self.connection: tuple[bytes, ...]
         self.upgrade: bytes
+        self.has_ids: bool
+        self.has_via: bool
         self.authority: bytes
         self.host: str
         if shape is None:
@@ -93,6 +98,7 @@ class Fields:
         self.content_length = like.content_length
         self.chunked, self.expect_continue, self.keep_alive = like.chunked, like.expect_continue, like.keep_alive
         self.connection, self.upgrade = like.connection, like.upgrade
+        self.has_ids, self.has_via = like.has_ids, like.has_via
         self.authority, self.host = like.authority, like.host
 
     def _read(self, values: list[bytes]) -> None:
@@ -101,6 +107,7 @@ class Fields:
         if len(first) < len(names):
             first = dict(zip(reversed(names), reversed(values), strict=True))
         self._first = first
+        self.has_via, self.has_ids = b"via" in first, b"x-request-id" in first or b"traceparent" in first
         self.content_length = None
         self.chunked = self.expect_continue = False
         self.keep_alive = self.version == "1.1"

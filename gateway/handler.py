@@ -185,8 +185,7 @@ class Handler:
     # --- forward -----------------------------------------------------------------------------------------------------
     def ids(self, request: Request) -> tuple[bytes, bytes]:
         """The request's id, and the lines that tell it and the trace context to both sides: the client's where they are well-formed."""
-        fields = request.fields
-        if fields.get(b"x-request-id") is not None or fields.get(b"traceparent") is not None:
+        if request.fields.has_ids:
             rid = request_id(request)
             return rid, b"\r\nX-Request-Id: %b\r\ntraceparent: %b" % (rid, traceparent(request))
         rid = new_id()

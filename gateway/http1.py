@@ -129,8 +129,8 @@ class RequestParser(Generic[Head]):
     """
 
     __slots__ = (
-        "_block", "_fields", "_head_misses", "_held", "_limits", "_llhttp", "_make", "_max_body", "_max_fields", "_max_head", "_max_line",
-        "_misses", "_new", "_shape", "_upgrades", "_whole",
+        "_block", "_fields", "_head_misses", "_held", "_limits", "_llhttp", "_looked", "_make", "_max_body", "_max_fields", "_max_head",
+        "_max_line", "_misses", "_shape", "_upgrades", "_whole",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, make: Callable[[], Head], *, upgrades: bool = False) -> None:
@@ -145,7 +145,7 @@ class RequestParser(Generic[Head]):
         self._block = b"\0"  # what this client sent last, if it is remembered: nobody begins like this
         self._fields: Fields | None = None
         self._shape: Shape | None = _shapes.latest  # of what this client sent last; that of another client is a good guess
-        self._new = b""  # the block that is being read, if it is to be remembered
+        self._looked = False  # whether the block that is being read was looked for, and is to be remembered
         self._misses = self._head_misses = 0
         self._whole: _Whole | None = None  # the head that this client sent last, if it is remembered
 
@@ -178,40 +178,37 @@ class RequestParser(Generic[Head]):
         raw = data if end == len(data) else data[:end]
         self._head_misses += 1
         looked = self._head_misses < _MISSES or not self._head_misses % _MISSES
-        if looked:
-            whole = _known_heads.get(raw)
-            if whole is not None and self._takes(whole.fields, whole.line_bytes, end):
-                self._head_misses, self._whole = 0, whole
-                return self._assemble(whole.method, whole.target, whole.path, whole.fields), end
+        whole = _known_heads.get(raw) if looked else None
+        if whole is not None and self._takes(whole.fields, whole.line_bytes, end):
+            self._head_misses, self._whole = 0, whole
+            return self._assemble(whole.method, whole.target, whole.path, whole.fields), end
         method, at, fields = "", 0, self._fields
         if fields is not None and raw.endswith(self._block):
             at = end - len(self._block)
             method, target, path = _read_plain_line(raw[:at])
         if not method:
             lines = raw.split(b"\r\n")
-            if lines.index(b"") < len(lines) - 2:  # a body, or another head, that ends as heads do
-                end = raw.find(_END) + 4
-                raw = raw[:end]
-                lines = raw.split(b"\r\n")
             at = len(lines[0])
             method, target, path = _read_plain_line(lines[0])
             if not method:
                 return self._feed_fully(data)
             fields = self._find_fields(raw, lines, at)
         if fields is None:
+            end = raw.find(_END) + 4  # what stands behind a head may end as heads do; what was known was one head
+            raw = raw[:end]
             fields = self._judge_whole(raw, at)
         elif not self._takes(fields, at, end):
             return self._feed_fully(data)
-        if looked and fields.taken_under is not None:
-            self._remember(_Whole(raw, at, method, target, path, fields))
-        self._new = b""
+        if looked and fields.taken_under is not None and _heads.keep(raw, whole := _Whole(raw, at, method, target, path, fields)):
+            fields.kept, self._whole = True, whole
         return self._assemble(method, target, path, fields), end
 
     def _find_fields(self, raw: bytes, lines: list[bytes], at: int) -> Fields | None:
         """What the fields say, if that is known of this block, or worked out for its kind. They begin behind the line, up to `at`."""
         self._misses += 1
-        if self._misses < _MISSES or not self._misses % _MISSES:
-            self._new = block = raw[at:]
+        self._looked = self._misses < _MISSES or not self._misses % _MISSES
+        block = raw[at:] if self._looked else b""
+        if self._looked:
             fields = _known_blocks.get(block)
             if fields is not None:
                 self._misses = 0
@@ -219,26 +216,22 @@ class RequestParser(Generic[Head]):
                 return fields
         shape = self._shape
         fields = shape.read(lines) if shape is not None else None
-        if fields is not None and self._new:
-            fields.kept = _blocks.keep(self._new, fields)
+        if fields is not None and self._looked:
+            fields.kept = _blocks.keep(block, fields)
         return fields
-
-    def _remember(self, whole: "_Whole") -> None:
-        if _heads.keep(whole.raw, whole):
-            whole.fields.kept = True
-            self._whole = whole
 
     def _judge_whole(self, raw: bytes, at: int) -> Fields:
         """A head whose request line, up to `at`, is as it should be."""
         self._judge(raw)
         self._check_size(at, len(raw))
-        fields = self._read_fields(raw[at:], "1.1")
+        block = raw[at:]
+        fields = self._read_fields(block, "1.1")
         self._check_body(fields)
-        if not fields.upgrade and len(fields.names) <= _MOST_FIELDS and len(raw) - at <= _LONGEST_BLOCK:
+        if not fields.upgrade and len(fields.names) <= _MOST_FIELDS and len(block) <= _LONGEST_BLOCK:
             fields.taken_under = self._limits
-            fields.kept = bool(self._new) and _blocks.keep(self._new, fields)
+            fields.kept = self._looked and _blocks.keep(block, fields)
             if not fields.kept:
-                self._shape = _shapes.of(raw[at:], fields)
+                self._shape = _shapes.of(block, fields)
         return fields
 
     def _takes(self, fields: Fields, line_bytes: int, head_bytes: int) -> bool:

@@ -22,7 +22,10 @@ from .shapes import Shape
 from .tokens import Tokens
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_TRACEPARENT_BYTES: Final = 55
+_HEX: Final = bytes(byte if byte in b"0123456789abcdef-" else 255 - byte for byte in range(256))  # leaves such bytes as they are
+_NO_TRACE: Final = b"0" * 32
+_NO_PARENT: Final = b"0" * 16
 
 _CALLERS_REMEMBERED = 16_384
 _NOTHING = (b"", b"")
@@ -152,7 +155,17 @@ def request_id(request: HasHeaders) -> bytes:
 def traceparent(request: HasHeaders) -> bytes:
     """The client's W3C trace context if it is well-formed, else the root of a new trace."""
     given = request.header(b"traceparent")
-    return given if given and _TRACEPARENT.match(given) else root(_ids.digits())
+    return given if given and _is_trace(given) else root(_ids.digits())
+
+
+def _is_trace(given: bytes) -> bool:
+    """Whether it is a version, a trace, its parent and flags, in small hex digits (W3C Trace Context §3.2)."""
+    if len(given) != _TRACEPARENT_BYTES or given.translate(_HEX) != given:
+        return False
+    parts = given.split(b"-")
+    if len(parts) != 4 or len(parts[0]) != 2 or len(parts[1]) != 32 or len(parts[2]) != 16:
+        return False
+    return parts[0] != b"ff" and parts[1] != _NO_TRACE and parts[2] != _NO_PARENT
 
 
 def root(digits: bytes) -> bytes:

@@ -22,7 +22,7 @@ def loops(head: RequestHead, own: bytes = VIA) -> bool:
     Worked out once for equal fields that come again.
     """
     fields = head.fields
-    if fields.get(b"via") is None:
+    if not fields.has_via:
         return False
     key = (loops, own)
     known: bool | None = fields.memo.get(key)

@@ -70,7 +70,9 @@ def test_a_well_formed_trace_context_goes_on() -> None:
     [
         b"", TRACE[:-1], TRACE + b"0", TRACE + b"\n", TRACE.upper(), b"ff" + TRACE[2:],
         TRACE.replace(b"4bf92f3577b34da6a3ce929d0e0e4736", b"0" * 32),
-        TRACE.replace(b"00f067aa0ba902b7", b"0" * 16), TRACE.replace(b"-", b"_"),
+        TRACE.replace(b"00f067aa0ba902b7", b"0" * 16), TRACE.replace(b"-", b"_"), b"0-0" + TRACE[3:],
+        TRACE[:-2] + b"-1", TRACE[:-3] + b"001",
+        TRACE[:10] + b"-" + TRACE[11:], TRACE[:34] + b"-7" + TRACE[36:], b"-" * 55,
     ],
 )  # fmt: skip
 def test_a_malformed_trace_context_is_replaced_by_the_root_of_a_new_trace(broken: bytes) -> None:
