@@ -159,6 +159,25 @@ def test_a_charge_names_the_version_it_was_made_under() -> None:
     assert (charge().version, charge().org_id, charge().bucket) == ("12", ORG, keys.bucket_of(ORG))
 
 
+def test_a_charge_at_hand_is_for_the_same_caller_route_and_method_while_it_holds_and_is_not_forgotten() -> None:
+    entitlement = Entitlement(
+        org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=ANCHOR,
+        quotas=(Quota(meter="api", limit=5, window=Window.HOUR),),
+    )  # fmt: skip
+    org = Org(entitlement)
+    caller, other = (Caller(f"sha{key}", KeyRecord(key_id=key, org_id=ORG), org) for key in (8, 9))
+    handler: Any = Handler(*[cast(Any, None)] * 6, cast(Any, FrozenClock(NOW)))
+    route = Route(id=5, path="/*", upstream="app", charge={"api": Fixed(1)})
+    first = handler.charge_of(caller, route, "GET", NOW)
+    assert handler.charge_of(caller, route, "GET", NOW) is first
+    assert [handler.charge_of(*of, NOW) is first for of in ((other, route, "GET"), (caller, route, "PUT"))] == [False, False]
+    assert handler.charge_of(caller, route, "GET", NOW) is first
+    assert handler.charge_of(caller, route, "GET", first.until_ms) is not first
+    last = handler.charge_of(caller, route, "GET", NOW)
+    org.forget_charges()
+    assert handler.charge_of(caller, route, "GET", NOW) is not last
+
+
 def test_a_long_call_under_the_former_configuration_does_not_price_the_calls_after_it() -> None:
     """It asks for its charge again each second; what it is given is remembered, but not for the route that came after."""
     entitlement = Entitlement(org_id=ORG, slug="acme", name="Acme", version=1, plan="free", plan_version=1, anchor_ms=ANCHOR)

@@ -14,7 +14,7 @@ from config.gateway import Route
 from gateway.directory import Caller, Org
 from gateway.errors import ScopeMissing
 from gateway.headers import TrustedProxies
-from gateway.identity import check_scopes, client_address, identity_headers, request_id, signature, traceparent
+from gateway.identity import Ids, check_scopes, client_address, identity_headers, request_id, root, signature, traceparent
 from metering.model.apikey import KeyRecord
 from metering.model.entitlement import Entitlement
 
@@ -59,6 +59,17 @@ def test_any_other_request_id_is_replaced_by_a_fresh_one(given_id: bytes | None)
 
 
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_ids_are_drawn_many_at_once_and_never_twice() -> None:
+    ids = Ids(at_once=3)
+    made = {ids.digits() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(rb"[0-9a-f]{32}", digits) for digits in made)
+
+
+def test_a_trace_that_begins_here_bears_the_name_of_its_request() -> None:
+    assert root(b"4bf92f3577b34da6a3ce929d0e0e4736") == b"00-4bf92f3577b34da6a3ce929d0e0e4736-a3ce929d0e0e4736-01"
 
 
 def test_a_well_formed_trace_context_goes_on() -> None:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
+from config.gateway import Route
 from gateway.metrics import GatewayMetrics
 
 
@@ -53,6 +54,19 @@ def test_labels_that_were_asked_for_and_never_counted_are_not_shown() -> None:
     metrics.gather()
     assert registry.get_sample_value("weighbridge_requests_total", {"route": "/*", "status_class": "5xx"}) is None
     assert registry.get_sample_value("weighbridge_request_duration_seconds_count", {"route": "/*"}) is None
+
+
+def test_a_route_that_goes_to_another_upstream_is_observed_there() -> None:
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    former, present = (Route(id=1, path="/*", upstream=upstream) for upstream in ("blue", "green"))
+    for route in (former, former, present, former, present):
+        metrics.of_route(route).upstream_duration.observe(0.01)
+        metrics.of_route(route).answered(200, 0.01)
+    metrics.gather()
+    counts = [registry.get_sample_value("weighbridge_upstream_duration_seconds_count", {"upstream": u}) for u in ("blue", "green")]
+    assert counts == [3, 2]
+    assert registry.get_sample_value("weighbridge_requests_total", {"route": "/*", "status_class": "2xx"}) == 5
 
 
 @given(st.lists(st.floats(0, 60) | st.sampled_from((*Histogram.DEFAULT_BUCKETS[:-1], 0.001, 30.0)), min_size=1))

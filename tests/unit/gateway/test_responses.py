@@ -245,6 +245,22 @@ def test_the_ready_made_lines_say_the_same(legacy: bool) -> None:
     assert responses.limit_lines(of, (0, 10, 950, 0), NOW_MS, legacy=legacy) == b"".join(b"\r\n%b: %b" % header for header in headers)
 
 
+def test_calls_that_stand_at_the_same_are_told_the_same_until_the_second_has_passed() -> None:
+    of, used = charge(quota(100), quota(1_000, Window.DAY)), (0, 10, 950)
+    before, *told = [responses.limit_lines(of, used, NOW_MS + ms) for ms in (-1, 0, 1, 999)]
+    assert told[0] is told[1] is told[2]
+    assert before == told[0].replace(b"r=90;t=1,", b"r=90;t=2,").replace(b"t=50401", b"t=50402")
+    assert responses.limit_lines(of, (0, 11, 951), NOW_MS) == told[0].replace(b"r=90", b"r=89").replace(b"r=50", b"r=49")
+
+
+@given(st.integers(-2_000_000, 7_200_000))
+def test_nobody_is_told_to_come_before_the_reset_nor_a_second_too_late(ms: int) -> None:
+    end_ms = NOW_MS + 3_600_000
+    seconds = responses.seconds_until(end_ms, end_ms - ms)
+    assert seconds >= 1
+    assert ms <= seconds * 1000 < max(ms, 0) + 1_001
+
+
 # --- browsers -----------------------------------------------------------------------------------------------------------
 
 
