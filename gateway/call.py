@@ -214,7 +214,9 @@ class Call(Transfer):
             limits = self._limits()
             return (*_OUR_NAMES, *names_of(limits)), lines + lines_of(limits)
         told = responses.limit_lines(charge, self.used, self.handler.clock.now_ms())
-        return (_LIMITED_NAMES, lines + told) if told else (_OUR_NAMES, lines)
+        if not told:
+            return _OUR_NAMES, lines
+        return _LIMITED_NAMES, lines + told
 
     def progressed(self) -> None:
         if self.metered is not None:

@@ -10,7 +10,8 @@ from .frames import Frames
 from .metrics import GatewayMetrics
 from .outcome import Outcome
 from .recorder import LEFT_BEFORE, Recorder
-from .tally import Template, Weights
+from .running import Weights
+from .tally import Template
 from .units import MOST_UNITS
 
 
@@ -20,6 +21,8 @@ def cause_of_return(route: Route, outcome: Outcome) -> str:
     A call whose client left before it was sent to a service was never forwarded, so it is given back whatever the route says.
     A service that broke off, or answered what is no answer, is shown to the client as a 5xx, so it counts as one.
     """
+    if outcome.ended == "complete" and (outcome.status or 0) < 500:
+        return ""
     if outcome.ended == "client_gone":
         return LEFT_BEFORE if outcome.unsent else ""
     if outcome.ended in ("unreachable", "busy"):

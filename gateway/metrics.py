@@ -69,21 +69,22 @@ class Added:
 class Sample:
     """What a histogram has yet to take under certain labels."""
 
-    __slots__ = ("bounds", "counts", "metric", "total")
+    __slots__ = ("at", "bounds", "counts", "metric", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
+        self.at = 0  # the bucket of the last one, in which or near which the next will be
         self.total = 0.0
         self.metric: _Buckets | None = None
 
     def observe(self, value: float) -> None:
-        at = 0
-        for bound in self.bounds:  # short, and most calls are: a search by halves would cost more
-            if value <= bound:
-                break
+        at, bounds = self.at, self.bounds
+        while at and value <= bounds[at - 1]:
+            at -= 1
+        while at < len(bounds) and value > bounds[at]:
             at += 1
-        counts = self.counts
+        self.at, counts = at, self.counts
         counts[at] = counts[at] + 1  # not `+=`: compiled, this adds without a look at what it adds
         self.total += value
 

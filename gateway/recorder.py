@@ -16,7 +16,8 @@ import orjson
 from metering.store import journal as journals
 from metering.store.journal import Journal
 
-from .tally import Batch, Ends, Record, Running, Tally, Template, Weights, replay
+from .running import Ends, Running, Weights
+from .tally import Batch, Record, Tally, Template, replay
 
 KILLED = "killed"
 LEFT_BEFORE = "client_left_before"
@@ -290,19 +291,11 @@ class Recorder:
     def _close_ends(self) -> None:
         """What ended since the last frame becomes records, outside of what is held together."""
         for ends in self._ends:
-            running, status_class, weighed = ends.running, ends.status_class, ends.weighed()
+            running = ends.running
             running.ends = None
             if running.minute != ends.minute:
                 self.tally.run(running, ends.minute, running.epoch)
-            if status_class:
-                running.exchanges[status_class] = running.exchanges.get(status_class, 0) + len(ends.xids)
-                running.ms += ends.ms
-            running.bytes_in += ends.bytes_in
-            running.bytes_out += ends.bytes_out
-            for meter, units in weighed.items():
-                running.weighed[meter] = running.weighed.get(meter, 0) + units
-            tid, ms, bytes_in, bytes_out = running.template.tid, ends.ms, ends.bytes_in, ends.bytes_out
-            record = ["N", tid, ends.minute, status_class, ms, bytes_in, bytes_out, weighed, ends.xids]
+            record = ends.added_up()
             if self._held < 0:
                 self._turn.append(record)
             else:

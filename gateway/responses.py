@@ -162,12 +162,11 @@ def _lines(policy: Policy, used: tuple[int, ...], now_ms: int) -> bytes:
     """Only what is left is written out for each call; the words around it once a second."""
     if policy.second != now_ms // 1000:
         _turn(policy, now_ms)
-    parts = []
-    for quota, before in zip(policy.quotas, policy.around, strict=False):
+    around, parts = policy.around, [policy.around[0]]
+    for at, quota in enumerate(policy.quotas):
         left = quota.limit - used[quota.place]
-        parts.append(before)
         parts.append(str(left).encode() if left > 0 else b"0")
-    parts.append(policy.around[-1])
+        parts.append(around[at + 1])
     for i, name, rate in policy.rates:
         debt, lead = used[i], ", " if len(parts) > 1 else ""
         left, seconds = max((rate.most - debt) // rate.unit, 0), max(1, -(-debt // (rate.slope * 1_000_000)))

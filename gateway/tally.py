@@ -34,6 +34,7 @@ from typing import Any
 from metering.model.ledger import FACT, RETURNED, row_field
 
 from .hands import Hands
+from .running import Running
 
 Record = list[Any]
 _CLASSES = tuple(f"{FACT}{status_class}" for status_class in range(10))
@@ -163,50 +164,6 @@ class Batch:
         return int(first.split("|", 1)[0])
 
 
-Weights = tuple[tuple[str, bool, bool], ...]
-"""Meters that weigh body bytes: those of the request, those of the answer."""
-
-
-class Running:
-    """What equal calls of one minute and one epoch add up to since they were last folded into the sums.
-
-    `minute` is -1 while there is nothing. The recorder adds to the fields itself: a call of a function for each would
-    cost as much again as the addition. `ends`: those that ended alike since the last frame, as `N` will say it.
-    """
-
-    __slots__ = (
-        "bytes_in", "bytes_out", "charged", "ends", "epoch", "exchanges", "minute", "ms", "opened", "passed", "template", "weighed",
-    )  # fmt: skip
-
-    def __init__(self, template: Template) -> None:
-        self.template, self.minute, self.epoch = template, -1, -1
-        self.opened = (template.tid, -1)  # what `Tally.open` holds for each of its calls
-        self.charged = self.passed = self.ms = self.bytes_in = self.bytes_out = 0
-        self.exchanges: dict[int, int] = {}  # status class -> those that ended
-        self.weighed: dict[str, int] = {}
-        self.ends: Ends | None = None
-
-
-class Ends:
-    """Exchanges that ended alike."""
-
-    __slots__ = ("bytes_in", "bytes_out", "minute", "ms", "running", "status_class", "weights", "xids")
-
-    def __init__(self, running: Running, weights: Weights, minute: int, status_class: int) -> None:
-        self.running, self.weights, self.minute, self.status_class = running, weights, minute, status_class
-        self.xids: list[int] = []
-        self.ms = self.bytes_in = self.bytes_out = 0
-
-    def weighed(self) -> dict[str, int]:
-        """Bytes are weighed one by one or all together: it comes to the same."""
-        weighed = {}
-        for meter, inwards, outwards in self.weights:
-            units = (self.bytes_in if inwards else 0) + (self.bytes_out if outwards else 0)
-            if units:
-                weighed[meter] = units
-        return weighed
-
-
 def _add(into: dict[str, int], key: str, quantity: int) -> None:
     into[key] = into.get(key, 0) + quantity
 
@@ -271,6 +228,8 @@ class Tally:
         template = running.template
         sums, rows = self._bucket(template), template.rows(running.minute)
         ledger = sums.ledger
+        if running.paid:
+            running.spread()
         if running.charged:
             self._charge(template, sums, sums.charged.setdefault(running.epoch, {}), rows, running.charged)
             running.charged = 0

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.recorder import Recorder, records
-from gateway.tally import Batch, Tally, Template, Weights, replay
+from gateway.running import Weights
+from gateway.tally import Batch, Tally, Template, replay
 from metering.model.clock import FrozenClock
 from metering.store import journal as journals
 
