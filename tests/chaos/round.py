@@ -60,6 +60,7 @@ async def injected(world: World, fault: Fault) -> Outcome:
     outcome = _outcome(world, fault, load, close(accounts, load.named, fault.may_lose))
     if streams is not None:
         outcome.broken += await streams.faults(killed=fault.kills)
+    outcome.broken += await world.reconciled()
     return outcome
 
 

@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from aggregator.overage import cut_overage
+from billing.stripe.client import SANDBOX_KEY, StripeApi
+from billing.stripe.deliver import deliver_due
 from config.files import read_set
 from config.load import load_good
 from config.settings import Settings
@@ -30,21 +34,25 @@ from tests.e2e.exactly import Crowd
 from weighbridge.embedded import PostgresServer, ValkeyServer, start_postgres, start_valkey
 from weighbridge.flushing import flush, living
 from weighbridge.probes import json_of
+from weighbridge.reconcile.look import Scope
+from weighbridge.reconcile.report import reconcile
 
 from . import streams
+from .between import Between
 from .books import Account
 from .load import Load
 from .streams import StreamingService, Streams
 
-WORKERS, GRACE, DRAIN_SECONDS = 2, 40, 4
+WORKERS, GRACE, DRAIN_SECONDS, IDLE_SECONDS = 2, 40, 4, 3
 _PATIENCE_SECONDS = 90.0
 _STORE_SECONDS = 2.0
 GATEWAY = (
-    """
+    f"""
 upstreams:
-  app: {targets: ["http://127.0.0.1:9000"]}
+  app: {{targets: ["http://127.0.0.1:9000"]}}
 defaults:
-  charge: {api: 1}
+  charge: {{api: 1}}
+  timeouts: {{idle: {IDLE_SECONDS}s}}
 routes:
 """
     + streams.ROUTES
@@ -60,6 +68,10 @@ plans:
   open: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: open}}]}}
   closed: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: closed}}]}}
   grace: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: {{grace: {GRACE}}}}}]}}
+  paid:
+    price: {{usd: '10'}}
+    quotas: [{{meter: api, limit: 20, mode: overage, on_store_failure: open}}]
+    prices: {{api: {{each: '0.001'}}}}
   {streams.PLAN}: {{price: {{usd: '0'}}, quotas: [{streams.QUOTA}]}}
 """
 _ENVIRON = {"WEIGHBRIDGE_WORKERS": str(WORKERS), "WEIGHBRIDGE_STORE_DEADLINE_MS": "50", "WEIGHBRIDGE_FLUSH_INTERVAL": "2"} | {
@@ -75,6 +87,7 @@ class World:
     postgres: PostgresServer
     valkey: ValkeyServer
     folder: Path
+    between: Between
 
     @property
     def rng(self) -> random.Random:
@@ -85,7 +98,7 @@ class World:
 
     async def load(self) -> Load:
         """New customers of every plan and their clients, not started yet."""
-        return Load(self.bench, {plan: await self.bench.customers(plan, 2) for plan in ("open", "closed", "grace")})
+        return Load(self.bench, {plan: await self.bench.customers(plan, 2) for plan in ("open", "closed", "grace", "paid")})
 
     async def streams(self) -> Streams:
         """Long exchanges of a new customer, not started yet."""
@@ -96,7 +109,7 @@ class World:
         """Ask again until it holds. A store that is away, or a ledger, counts as no."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            with contextlib.suppress(RedisError, OSError, WeighbridgeError, TimeoutError):
+            with contextlib.suppress(RedisError, OSError, WeighbridgeError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 if await condition():
                     return
             assert time.monotonic() < deadline, f"not within {_PATIENCE_SECONDS:.0f} s: {what}"
@@ -137,6 +150,39 @@ class World:
             await asyncio.sleep(0.3)
         return found
 
+    async def told(self) -> None:
+        """Stripe is told everything that it has to be told by now."""
+        await self.until(self._nothing_pending, "everything that Stripe must hear is delivered")
+
+    async def _nothing_pending(self) -> bool:
+        return await self.cut_and_delivered() == 0
+
+    async def cut_and_delivered(self) -> int:
+        """Cut overages and deliver what is due, once; returns how many rows wait."""
+        await cut_overage(self.bench.pool, SystemClock(), self.bench.config.meters)
+        async with self._stripe() as stripe:
+            return (await deliver_due(self.bench.pool, stripe, SystemClock())).pending
+
+    async def reconciled(self) -> list[str]:
+        """A sentence for each difference between counters, journals, ledger, outbox and Stripe's summary; for what is unseen, too."""
+        await self.cut_and_delivered()  # rows that a deliverer had in hand when it died are leased for minutes: they are on their way
+        settings, clock = self.bench.settings, SystemClock()
+        scope = Scope(
+            org_ids=None, folders=[self.bench.house.data_dir / "journal"], meters=self.bench.config.meters, now_ms=clock.now_ms(),
+            report_seconds=settings.report_interval_seconds,
+        )  # fmt: skip
+        async with self._stripe() as stripe:
+            report = await reconcile(self.bench.pool, self.bench.store, stripe, scope, clock)
+        return [*(f"reconcile: {difference.sentence}" for difference in report.differences), *report.unseen]
+
+    @contextlib.asynccontextmanager
+    async def _stripe(self) -> AsyncIterator[StripeApi]:
+        api = StripeApi(api_key=SANDBOX_KEY, api_base=self.bench.house.ready["stripe"], timeout_seconds=5)
+        try:
+            yield api
+        finally:
+            await api.close()
+
     async def _account(self, load: Load, customer: Customer, refusals: Collection[int]) -> Account:
         answers = load.of(customer)
         charged, returned = await self.bench.house.ledger(customer.org)
@@ -160,25 +206,26 @@ class World:
 
 
 @contextlib.contextmanager
-def _booted(folder: Path, **environ: str) -> Iterator[tuple[PostgresServer, ValkeyServer, StreamingService, House]]:
+def _booted(folder: Path, **environ: str) -> Iterator[tuple[PostgresServer, ValkeyServer, Between, StreamingService, House]]:
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
         postgres = start_postgres(folder / "postgres", durable=False)
         stack.callback(postgres.stop)
+        between = stack.enter_context(Between(postgres.url, folder / "between"))
         valkey = start_valkey(folder / "valkey")
         stack.callback(valkey.stop)
         service = stack.enter_context(StreamingService())
-        environ = {**_ENVIRON, "DATABASE_URL": postgres.url, "REDIS_URL": valkey.url, "UPSTREAM": service.url, **environ}
-        yield postgres, valkey, service, stack.enter_context(housed_in(folder / "house", GATEWAY, METERS, PLANS, **environ))
+        environ = {**_ENVIRON, "DATABASE_URL": between.url, "REDIS_URL": valkey.url, "UPSTREAM": service.url, **environ}
+        yield postgres, valkey, between, service, stack.enter_context(housed_in(folder / "house", GATEWAY, METERS, PLANS, **environ))
 
 
 @contextlib.asynccontextmanager
 async def world(folder: Path, seed: int, **environ: str) -> AsyncIterator[World]:
     """A running house in an empty folder. Enter it from the main thread: its servers die with the thread that starts them."""
-    with _booted(folder, **environ) as (postgres, valkey, service, house):
+    with _booted(folder, **environ) as (postgres, valkey, between, service, house):
         settings, config = Settings.load(house.environ), load_good(read_set(house.config_dir))
         pool = await open_pool(postgres.url, application="chaos", max_size=2)
         async with Redis.from_url(valkey.url, socket_timeout=_STORE_SECONDS, socket_connect_timeout=_STORE_SECONDS) as store:
             bench = Bench(house, service, Crowd(house.gateway, 1), store, pool, settings, config, random.Random(seed))
-            yield World(bench, postgres, valkey, folder)
+            yield World(bench, postgres, valkey, folder, between)
         await pool.close()

@@ -2,9 +2,9 @@
 
 from tests.chaos.fault import Fault
 
-from . import gateway, store
+from . import aggregator, gateway, postgres, store, stripe, upstream
 
-_FAMILIES = (gateway, store)
+_FAMILIES = (gateway, store, postgres, aggregator, stripe, upstream)
 
 
 def families() -> dict[str, list[Fault]]:
