@@ -89,6 +89,7 @@ async def test_a_dead_hosts_calls_are_counted_once_however_often_its_journals_ar
     assert sorted(path.name for path in (tmp_path / "lost").iterdir()) == before  # nothing of it was touched
 
 
+@pytest.mark.long
 async def test_two_who_hand_in_the_same_journals_at_once_count_them_once(system: Lost, tmp_path: Path) -> None:
     await system.serve(20, ended=12)
     await system.die(tmp_path / "lost")
@@ -97,6 +98,7 @@ async def test_two_who_hand_in_the_same_journals_at_once_count_them_once(system:
     assert await system.books() == (12, 12)
 
 
+@pytest.mark.long
 async def test_what_the_host_had_shipped_before_it_died_is_not_counted_again(system: Lost, tmp_path: Path) -> None:
     await system.serve(10, ended=10)
     await system.rest()
@@ -108,6 +110,7 @@ async def test_what_the_host_had_shipped_before_it_died_is_not_counted_again(sys
     assert await system.books() == (15, 15)
 
 
+@pytest.mark.long
 async def test_a_store_that_forgot_the_worker_is_told_what_postgres_has_of_it(system: Lost, tmp_path: Path) -> None:
     await system.serve(10, ended=10)
     await system.die(tmp_path / "lost")
@@ -128,6 +131,7 @@ async def test_a_torn_last_record_is_dropped_and_told(system: Lost, tmp_path: Pa
     assert await system.books() == (10, 10)
 
 
+@pytest.mark.long
 async def test_a_living_workers_journal_is_left_to_its_gateway(system: Lost, tmp_path: Path) -> None:
     await system.serve(1, ended=1)
     with pytest.raises(JournalInUse, match="w1, w2 lives"):

@@ -94,6 +94,7 @@ class CutAfterCommit(_Cut):
 
     name = "connection to Postgres cut after COMMIT, before its answer, three times"
     moment = "after"
+    quick = True
 
 
 class DiskFull(PostgresFault):

@@ -55,6 +55,33 @@ async def test_only_what_is_beyond_the_quota_is_cut_and_only_once(house: Any) ->
     assert await outbox(house) == [("api", 20), ("api", 5)]
 
 
+@pytest.mark.parametrize("seconds", [-3600.0, 3600.0], ids=["set back an hour", "an hour missed"])
+async def test_a_clock_that_jumps_reports_each_unit_once(house: Any, seconds: float) -> None:
+    await house.subscribe(plan())
+    await use(house, 120, seq=1)
+    await cut(house)
+    house.clock.advance(seconds)
+    minutes = {house.field(minute=house.minute + n): 1 for n in range(60)}  # an hour that nobody flushed
+    await house.settle(minutes, seq=2)
+    await house.flush()
+    await cut(house)
+    await cut(house)
+    assert await outbox(house) == [("api", 20), ("api", 60)]
+    stamps = [int(json.loads(r["payload"])["timestamp"]) for r in await house.pool.fetch("SELECT payload FROM billing.outbox")]
+    assert all(house.period_start // 1000 <= stamp for stamp in stamps)
+    assert await house.used() == {"usage_events": 180, "usage_hourly": 180, "usage_period": 180}
+
+
+async def test_a_clock_set_back_into_an_ended_period_cuts_nothing_again(house: Any) -> None:
+    await house.subscribe(plan())
+    await use(house, 120, seq=1)
+    house.clock.advance(30 * 86_400)
+    assert (await cut(house)).rows == 1
+    house.clock.advance(-30 * 86_400)
+    assert (await cut(house)).rows == 0
+    assert await outbox(house) == [("api", 20)]
+
+
 async def test_a_row_says_all_that_delivery_needs(house: Any) -> None:
     await house.subscribe(plan())
     await use(house, 120, seq=1)

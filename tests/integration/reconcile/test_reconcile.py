@@ -119,17 +119,6 @@ async def test_at_rest_everything_is_equal_from_the_counter_to_stripes_summary(r
     assert books.reported == books.outbox == told.summary > 0
 
 
-async def test_what_is_on_its_way_is_told_place_by_place(rig: Rig) -> None:
-    await at_rest(rig)
-    await rig.calls_made(10)
-    await rig.settled()
-    report = await rig.reconciled()
-    (books,) = report.books.values()
-    assert places(report) == []
-    assert books.settled == books.shipped > 0
-    assert books.counter == books.charged == books.flushed + books.settled
-
-
 TAKEN: list[tuple[Place, str]] = [
     (Place.EVENTS, "UPDATE billing.usage_events SET quantity = quantity - {0} WHERE id = (SELECT min(id) FROM billing.usage_events)"),
     (Place.HOURS, "UPDATE billing.usage_hourly SET quantity = quantity - {0}"),
@@ -151,10 +140,15 @@ async def test_a_unit_taken_from_postgres_is_named_by_table(rig: Rig) -> None:
     assert places(await rig.reconciled()) == []
 
 
-async def test_a_unit_taken_from_the_store_is_named_by_the_journals(rig: Rig) -> None:
+async def test_what_is_on_its_way_is_told_place_by_place_and_a_unit_taken_from_the_store_is_named(rig: Rig) -> None:
     await at_rest(rig)
     await rig.calls_made(10)
     await rig.settled()
+    report = await rig.reconciled()
+    (books,) = report.books.values()
+    assert places(report) == []
+    assert books.settled == books.shipped > 0
+    assert books.counter == books.charged == books.flushed + books.settled
     counter = rig.workers[0].charge.limits[0].counter
     await rig.redis.decr(counter)
     assert places(await rig.reconciled()) == [(Place.COUNTER, 1)]
