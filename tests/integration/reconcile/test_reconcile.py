@@ -255,3 +255,19 @@ async def test_a_store_that_forgot_is_said_to_be_unseen(rig: Rig) -> None:
         await client.delete(keys.epoch(keys.bucket_of(ORG)))
     report = await rig.reconciled()
     assert any("has no epoch" in sentence for sentence in report.unseen)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [11, 12, 13])
+async def test_whatever_broke_before_the_books_agree_at_rest(rig: Rig, seed: int) -> None:
+    """Workers killed, the store emptied, paused and cut off, flushes that die: a walk of the whole protocol ends with no difference."""
+    rig.rng.seed(seed)
+    for _ in range(200):
+        await rig.step()
+    await rig.rest()
+    await rig.told()
+    report = await rig.reconciled()
+    assert (places(report), report.unseen) == ([], [])
+    (books,), (told,) = report.books.values(), report.told.values()
+    assert books.counter == books.charged == books.flushed > FREE
+    assert told.summary == books.reported == books.charged - FREE
