@@ -70,7 +70,12 @@ def word(*words: str) -> Callable[[str], str]:
 
 def url(*schemes: str) -> Callable[[str], str]:
     def read(text: str) -> str:
-        if urlsplit(text).scheme not in schemes:
+        try:
+            parts = urlsplit(text)
+            _ = parts.port
+        except ValueError:  # whose words repeat a piece of it, which may be one of a password
+            raise ValueError("it cannot be read; / # ? @ and : in a user or password are written %2F %23 %3F %40 %3A") from None
+        if parts.scheme not in schemes:
             raise ValueError(f"write a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         return text
 

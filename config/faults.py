@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from metering.model.meter import Meter
 
 from .document import Items, Table, join
+from .secret_words import without_secrets
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,7 +39,7 @@ class Report:
     _silent: bool = False
 
     def at(self, line: int, path: str, message: str) -> None:
-        fault = Fault(self.file, line, path, message)
+        fault = Fault(self.file, line, without_secrets(path), without_secrets(message))
         if fault not in self.faults and not self._silent:
             self.faults.append(fault)
 
@@ -63,7 +64,8 @@ class Report:
         return f"there is no meter `{name}` in meters.yaml{did_you_mean(name, self.meters)}"
 
     def warn(self, where: Table | Items, key: str | int | None, message: str) -> None:
-        warning = Fault(self.file, *place(where, key), message)
+        line, path = place(where, key)
+        warning = Fault(self.file, line, path, without_secrets(message))
         if warning not in self.warnings and not self._silent:
             self.warnings.append(warning)
 

@@ -3,6 +3,7 @@
 Plain slotted data, frozen, cheap to import. config/gateway_file.py makes it from gateway.yaml.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -145,9 +146,12 @@ class Upstream:
     host: HostHeader = "preserve"
 
 
+NAMED = re.compile(r"\$\{([A-Z_][A-Z0-9_]{0,127})\}")  # a variable in a header towards the service
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderEdit:
-    """Header lines to set (replacing what came under that name), and names to remove."""
+    """Header lines to set (replacing what came under that name), and names to remove. A value may name variables: ${NAME}."""
 
     add: Mapping[str, str] = field(default_factory=dict)
     remove: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from pydantic import Field, PlainValidator, StrictBool, WithJsonSchema, WrapVali
 
 from .document import Table
 from .faults import Report, unavailable
-from .gateway import Cost, FromHeader, Messages, Settled, Weighed
+from .gateway import NAMED, Cost, FromHeader, Messages, Settled, Weighed
 from .identity import IdentityShape, ScopeWord
 from .limits import ConcurrencyWord, RateShape, RatesWord
 from .paths import check_template
@@ -131,8 +131,22 @@ class TimeoutsShape(Shape):
     total: SecondsWord = Field(None, description="For the whole exchange; none lets streams live. Default none.")
 
 
+_CREDENTIAL = re.compile(r"(?:proxy-)?authorization|cookie|.*(?:key|token|secret|password)", re.IGNORECASE)
+
+
+def _misplaced_secret(path: str, name: str, value: str) -> str | None:
+    """A sentence for a credential that stands in the file itself, or is to be told to clients."""
+    if path.endswith("response_headers"):
+        return "clients read this: only request_headers take ${NAME} from the environment" if NAMED.search(value) else None
+    if "${" in NAMED.sub("", value):
+        return "write ${NAME} for a variable of the gateway's environment: capitals, digits and _"
+    if _CREDENTIAL.fullmatch(name) and not NAMED.search(value):
+        return f"`{name}` is a credential, which stands in no file; name the variable that holds it: ${{SERVICE_TOKEN}}"
+    return None
+
+
 class HeadersShape(Shape):
-    """Header lines to set and to take away."""
+    """Header lines to set and to take away. Towards the service ${NAME} is what the gateway's environment says, or the file NAME_FILE."""
 
     add: dict[HeaderName, _text(_header_value)] = Field(default_factory=dict, description="Set, in place of what came.")  # type: ignore[valid-type]
     remove: list[HeaderName] = Field(default_factory=list)
@@ -144,6 +158,10 @@ class HeadersShape(Shape):
             for name in names if isinstance(names, dict | list) else ():
                 if isinstance(name, str) and name.lower() in _FRAMING:
                     report.fault(table, word, f"`{name}` belongs to the connection, which the gateway keeps; leave it out")
+        added = table.get("add")
+        for name, value in added.items() if isinstance(added, dict) else ():
+            if said := _misplaced_secret(table.path, name, str(value)):
+                report.fault(added if isinstance(added, Table) else table, name if isinstance(added, Table) else "add", said)
 
 
 class TenantShape(Shape):

@@ -41,6 +41,7 @@ from .limits import make_concurrency
 from .paths import segments_of, shape_of
 from .quotas import make_quotas
 from .route_limits import check_callers, check_tenants, open_charge, route_rates
+from .secret_words import found_in
 from .settle import MOST_UNITS, SettleShape, make_settled
 from .shape import read_shape
 from .units import BYTE, base_units
@@ -87,10 +88,15 @@ def gateway_of(files: FileSet) -> GatewayConfig:
     return parsed.config
 
 
+_INSTEAD = "secrets come from the environment, or from the file that a variable with _FILE behind its name names"
+
+
 def load(files: FileSet, name: str, report: Report) -> Any:
     """The value of one file; UNREAD where there is none, with the reason in the report or the set."""
     if name not in files.texts:
         return UNREAD
+    for line, kind in found_in(files.texts[name]):
+        report.at(line, "", f"this looks like {kind}, which stands in no file, not even in a comment: {_INSTEAD}")
     try:
         value, skipped = read(files.texts[name])
     except Unreadable as error:

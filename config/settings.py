@@ -29,6 +29,7 @@ from .environment import (
     whole,
     word,
 )
+from .secret_files import SUFFIX, SecretUnreadable, secret_of
 
 STRIPE_API = "https://api.stripe.com"
 _LIVE_KEY = re.compile(r"(sk|rk)_live_")
@@ -164,12 +165,12 @@ def _text_of(env_file: Path) -> str:
 
 
 def read_settings(environ: Mapping[str, str], env_text: str = "", env_name: str = ".env", *, bills: bool = True) -> Settings:
-    """Pure: settings from the environment and the text of `.env`."""
+    """Settings from the environment and the text of `.env`; no file is read but those that NAME_FILE names."""
     faults: list[str] = []
     written = {**dotenv(env_text, env_name, faults), **environ}
     values: dict[str, Any] = {}
     for name, setting in SETTINGS.items():
-        text = written.get(name, "").strip()
+        text = _given(written, name, setting, faults)
         if text:
             try:
                 values[setting.name] = setting.metadata["read"](text)
@@ -183,6 +184,17 @@ def read_settings(environ: Mapping[str, str], env_text: str = "", env_name: str 
     if faults := _contradictions(settings, bills=bills):
         raise _refused(faults)
     return settings
+
+
+def _given(written: Mapping[str, str], name: str, setting: Any, faults: list[str]) -> str:
+    """What stands for a setting; a secret may stand in a file."""
+    if not setting.metadata["secret"]:
+        return written.get(name, "").strip()
+    try:
+        return secret_of(written, name) or ""
+    except SecretUnreadable as error:
+        faults.append(str(error))
+        return ""
 
 
 def _refused(faults: list[str]) -> SettingsFaulty:
@@ -214,7 +226,7 @@ def _completed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(written: Mapping[str, str]) -> tuple[str, ...]:
-    known = {*SETTINGS, *_ALIASES}
+    known = {*SETTINGS, *_ALIASES, *(name + SUFFIX for name, setting in SETTINGS.items() if setting.metadata["secret"])}
     found = []
     for name in sorted(written):
         if name.startswith(("BILLING_", "STRIPE_", "WEIGHBRIDGE_")) and name not in known:

@@ -19,7 +19,9 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import REGISTRY
 
+from config import secret_files
 from config.files import FileSet
+from config.filled import filled
 from config.gateway import GatewayConfig, JwtIdentity, Upstream, with_targets
 from config.gateway_read import gateway_of
 from config.settings import Settings
@@ -125,7 +127,7 @@ class Worker:
 
     def _world(self, config: GatewayConfig, version: str) -> World:
         """Raises ConfigFaulty where a secret that it names is missing."""
-        tokens = self._tokens_for(config)
+        config, tokens = filled(config, self._secrets), self._tokens_for(config)
         trusted = [str(network) for network in self._settings.trusted_proxies]
         credentials = Credentials(config.identity)
         relay = Relay(
@@ -312,7 +314,7 @@ def _tell(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
 async def run_worker(start: Start, environ: Mapping[str, str]) -> None:
     """Run one worker until it is told to stop."""
     began = time.monotonic()
-    worker = Worker(start, Settings.load(environ, bills=False), environ.get)
+    worker = Worker(start, Settings.load(environ, bills=False), secret_files.reader(environ))
     log.info("worker %s starts (%.0f ms to load)", worker.name, (time.monotonic() - began) * 1000)
     with contextlib.suppress(asyncio.CancelledError):
         await worker.run()

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from billing.stripe import installation
 from config.load import Configuration
+from config.secret_files import instead
 from config.settings import Settings
 from metering.model import keys
 from metering.model.clock import Clock
@@ -82,9 +83,7 @@ class House:
     def environ(self) -> dict[str, str]:
         """What every child gets."""
         settings, ports = self.settings, self.ports
-        return {
-            "WEIGHBRIDGE_REPORT_INTERVAL": _DEMO_REPORT_SECONDS,
-            **self._given,
+        own = {
             "DATABASE_URL": self.stores.database_url or "",
             "REDIS_URL": self.stores.redis_url or "",
             "WEIGHBRIDGE_DATA_DIR": str(settings.data_dir),
@@ -96,6 +95,7 @@ class House:
             "UPSTREAM": settings.upstream or f"http://127.0.0.1:{ports.sample}",
             **self.stripe_environ,
         }
+        return instead({"WEIGHBRIDGE_REPORT_INTERVAL": _DEMO_REPORT_SECONDS, **self._given}, own)
 
     def described(self) -> dict[str, Any]:
         """The ready file."""

@@ -124,7 +124,7 @@ def _check_url(url: str) -> None:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as exc:
-        raise DatabaseUrlFaulty(f"DATABASE_URL cannot be read: {exc}. Expected postgresql://user:password@host:5432/database.") from exc
+        raise DatabaseUrlFaulty("DATABASE_URL cannot be read. Expected postgresql://user:password@host:5432/database.") from exc
     if parts.scheme not in _SCHEMES:
         raise DatabaseUrlFaulty(
             f"DATABASE_URL starts with {parts.scheme or 'nothing'!r}; expected postgresql://user:password@host:5432/database."

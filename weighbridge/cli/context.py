@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from billing.wiring import Billing
 from config.environment import dotenv
 from config.load import Configuration
+from config.secret_files import instead
 from config.settings import Settings
 from metering.model.clock import Clock, SystemClock
 from metering.model.errors import DependencyUnavailable
@@ -76,7 +77,7 @@ class Context:
         }
         if "WEIGHBRIDGE_CONFIG" not in self.environ:
             found["WEIGHBRIDGE_CONFIG"] = self.running["config"]
-        return Settings.load({**self.environ, **found})
+        return Settings.load(instead(self.environ, {name: value for name, value in found.items() if value is not None}))
 
     @property
     def database_url(self) -> str:
