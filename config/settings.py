@@ -90,7 +90,13 @@ class Settings:
 
     config_dir: Path = _a("WEIGHBRIDGE_CONFIG", "Folder of gateway.yaml, meters.yaml, plans.yaml.", Path, Path("config"))  # noqa: RUF009  the default is immutable
     data_dir: Path = _a("WEIGHBRIDGE_DATA_DIR", "Journals, embedded servers, the last good configuration.", Path, Path(".weighbridge"))  # noqa: RUF009  the default is immutable
-    host: str = _a("WEIGHBRIDGE_HOST", "Address to listen on.", str, "127.0.0.1")
+    host: str = _a("WEIGHBRIDGE_HOST", "Address that the gateway listens on.", str, "127.0.0.1")
+    control_host: str = _a(
+        "WEIGHBRIDGE_CONTROL_HOST", "Address that control listens on: this machine alone, unless told.", str, "127.0.0.1"
+    )
+    metrics_host: str = _a(
+        "WEIGHBRIDGE_METRICS_HOST", "Address of the metrics page and the probes: this machine alone, unless told.", str, "127.0.0.1"
+    )
     port: int = _a("WEIGHBRIDGE_PORT", "The gateway's port; 0 takes a free one.", _PORT, 8080)
     control_port: int = _a("WEIGHBRIDGE_CONTROL_PORT", "The control server's port.", _PORT, 8081)
     metrics_port: int = _a("WEIGHBRIDGE_METRICS_PORT", "The metrics page's port.", _PORT, 9090)

@@ -15,6 +15,9 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from metering.model.errors import WeighbridgeError
+from metering.model.outward import Forbidden, Reach
+
+from .outgoing import guarded
 
 log = logging.getLogger("weighbridge.gateway")
 
@@ -41,10 +44,11 @@ Fetch = Callable[[str], Awaitable[bytes]]
 
 
 async def fetch_over_http(url: str) -> bytes:
-    """At most LARGEST_BYTES within FETCH_SECONDS; redirects are not followed. Raises Unreadable, OSError, aiohttp.ClientError."""
+    """At most LARGEST_BYTES within FETCH_SECONDS, from where the operator's own files may lead (gateway/outgoing.py); redirects are not
+    followed. Raises Unreadable, Forbidden, OSError, aiohttp.ClientError."""
     async with (
         asyncio.timeout(FETCH_SECONDS),
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(connector=guarded(url, Reach.OPERATOR)) as session,
         session.get(url, allow_redirects=False, headers={"Accept": "application/json"}) as response,
     ):
         if response.status != 200:
@@ -153,7 +157,7 @@ class KeySet:
     async def _refresh(self) -> None:
         try:
             keys = read_keys(await self._fetch(self.url))
-        except (Unreadable, OSError, TimeoutError, aiohttp.ClientError) as exc:
+        except (Unreadable, Forbidden, OSError, TimeoutError, aiohttp.ClientError) as exc:
             if not self._failing:
                 log.error("the keys at %s cannot be fetched (%s); %s", self.url, exc or type(exc).__name__, self._meanwhile())
             self._failing = True

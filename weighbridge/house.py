@@ -53,21 +53,21 @@ class House:
         self.children: dict[str, Child] = {}
 
     # --- where things are -------------------------------------------------------------------------------------------
-    def _url(self, port: int, path: str = "") -> str:
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.settings.host, self.settings.host)
-        return f"http://{host}:{port}{path}"
+    def _url(self, host: str, port: int, path: str = "") -> str:
+        reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+        return f"http://{reached}:{port}{path}"
 
     @property
     def gateway_url(self) -> str:
-        return self._url(self.ports.gateway)
+        return self._url(self.settings.host, self.ports.gateway)
 
     @property
     def control_url(self) -> str:
-        return self._url(self.ports.control)
+        return self._url(self.settings.control_host, self.ports.control)
 
     @property
     def metrics_url(self) -> str:
-        return self._url(self.ports.metrics, "/metrics")
+        return self._url(self.settings.metrics_host, self.ports.metrics, "/metrics")
 
     @property
     def speaks_to_stripe(self) -> bool:
@@ -219,7 +219,7 @@ class House:
 
     async def gateway_state(self) -> dict[str, Any] | None:
         """What the supervisor's /readyz says, or None while it does not answer."""
-        return await json_of(self._url(self.ports.metrics, "/readyz"))
+        return await json_of(self._url(self.settings.metrics_host, self.ports.metrics, "/readyz"))
 
     async def _buckets_open(self) -> bool:
         """Whether recovery has opened every bucket, so that the first call is decided by its quota and not by a rule."""

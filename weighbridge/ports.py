@@ -13,7 +13,8 @@ _VARIABLES = {"gateway": "--port or WEIGHBRIDGE_PORT", "control": "WEIGHBRIDGE_C
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """All but the gateway's are on loopback or the host that the settings name."""
+    """Each on its own host: WEIGHBRIDGE_HOST, _CONTROL_HOST, _METRICS_HOST; the last two, the sample and the sandbox are on loopback,
+    unless the settings say otherwise."""
 
     gateway: int
     control: int
@@ -25,20 +26,19 @@ class Ports:
 def choose(settings: Settings, environ: Mapping[str, str]) -> Ports:
     """Raises PortTaken with the setting that names another. A second system on a port of its own (`--port 8090`) gets free
     ports for what was not chosen; the first keeps the ports that the documents show."""
-    host = settings.host
-    _check(host, settings.port, "gateway")
+    _check(settings.host, settings.port, "gateway")
     own = settings.port != 8080
 
-    def port(role: str, value: int, variable: str) -> int:
+    def port(role: str, host: str, value: int, variable: str) -> int:
         if own and variable not in environ:
             return free_port(host, 0 if settings.port == 0 else value)
         _check(host, value, role)
         return value or free_port(host)
 
     return Ports(
-        gateway=settings.port or free_port(host),
-        control=port("control", settings.control_port, "WEIGHBRIDGE_CONTROL_PORT"),
-        metrics=port("metrics", settings.metrics_port, "WEIGHBRIDGE_METRICS_PORT"),
+        gateway=settings.port or free_port(settings.host),
+        control=port("control", settings.control_host, settings.control_port, "WEIGHBRIDGE_CONTROL_PORT"),
+        metrics=port("metrics", settings.metrics_host, settings.metrics_port, "WEIGHBRIDGE_METRICS_PORT"),
         sample=free_port("127.0.0.1", 0 if settings.port == 0 else _SAMPLE),
         sandbox=free_port("127.0.0.1"),
     )

@@ -66,7 +66,7 @@ class Supervisor:
         self._alone = settings.database_url is None and self._accepted.config.orgs is not None
         name = f"supervisor-{os.uname().nodename}-{os.getpid()}-{self._clock.now_ms():x}"
         self._adopter = Adopter(self._redis_url, settings.data_dir / "journal", self._clock, name)
-        check_free(settings.host, settings.metrics_port)
+        check_free(settings.metrics_host, settings.metrics_port)
         sockets = listen(settings.host, settings.port, settings.workers)
         await self._check_store()
         page = MetricsPage(self._metrics_dir, self._readiness)
@@ -76,7 +76,7 @@ class Supervisor:
         )  # fmt: skip
         self._listen_to_signals()
         try:
-            await page.start(settings.host, settings.metrics_port)
+            await page.start(settings.metrics_host, settings.metrics_port)
             await self._start_background()
             await self._workers.start()
             await self._until_stopped()

@@ -173,7 +173,7 @@ class Control:
             await runner.cleanup()
 
     async def _listen(self, runner: web.AppRunner) -> None:
-        host, port = self._settings.host, self._settings.control_port
+        host, port = self._settings.control_host, self._settings.control_port
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as exc:
