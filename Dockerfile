@@ -11,9 +11,9 @@ RUN python -m venv /opt/weighbridge
 ENV PATH=/opt/weighbridge/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 # The dependencies change seldom and have a layer of their own.
+COPY requirements/core.lock ./
+RUN pip install --only-binary :all: --require-hashes -r core.lock
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
-    && pip install --only-binary :all: -r requirements.txt
 COPY LICENSE README.md ./
 COPY metering ./metering
 COPY billing ./billing

@@ -10,17 +10,20 @@
 # make exact  limits held to the last unit by real workers under load, killed ones too: EXACT_ROUNDS (12) rounds, half a minute each
 # make chaos  a house under load, broken in many ways; CHAOS='--only store --rounds 3 --seed 7' passes options (docs/reliability.md)
 # make profile     where a worker under load spends its time
+# make lock     the pinned dependencies in requirements/ anew, from pyproject.toml and what the index has now
+# make audit    known vulnerabilities of the pinned dependencies, as the advisory service of the package index has them
 # Needs Python >= 3.11 and a package index; PYTHON=… names another interpreter.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXACT_ROUNDS ?= 12
+LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" --quiet
 # Those that put stand-ins into the place of compiled classes or their methods are not among them: machine code takes the real ones.
 NATIVE_TESTS := tests/integration/gateway tests/integration/rules tests/e2e tests/fuzz
 export UPSTREAM FUZZ_SECONDS
 
-.PHONY: up test test-long test-native lint native bench bench-gate fuzz exact chaos profile clean-venv
+.PHONY: up test test-long test-native lint native bench bench-gate fuzz exact chaos profile lock audit clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -62,6 +65,16 @@ chaos: $(VENV)/installed-dev
 
 profile: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.benchmarks.profile $(PROFILE)
+
+lock: $(VENV)/installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile pyproject.toml $(LOCK) --upgrade --output-file requirements/core.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra embedded $(LOCK) --upgrade --output-file requirements/embedded.lock
+	@$(BIN)/python -m pytest -q tests/unit/test_lock.py
+
+audit: $(VENV)/installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(BIN)/python -m pip_audit --disable-pip --require-hashes --requirement requirements/embedded.lock
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

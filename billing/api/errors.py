@@ -50,5 +50,5 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPNotFound:
         return answer(NoSuchPath())
     except Exception:
-        log.exception("nobody foresaw this, answering %s", request.path)
+        log.exception("nobody foresaw this, answering %s", request.raw_path)  # as it came: a line break in it is %0A
         return answer(WeighbridgeError())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,22 @@ async def test_access_alone_keeps_organizations_apart_where_the_database_would_n
     caller = await access.caller(acme.api_key)
     with pytest.raises(NotFound):
         await access.organization(caller, bolt.org.id)
+
+
+async def test_no_request_writes_a_line_of_its_own_into_the_log(sold: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    acme = await sold.billing.orgs.create("Acme", plan="free")
+    parts = replace(parts_of(sold), usage=broken)
+    odd = "/api/quota/api%0d%0aERROR%20root%1b%5b2J%e2%80%a8"
+    async with TestServer(application(parts)) as server:
+        for line in (f"GET {odd} HTTP/1.1", "GET /api/quota/a\x1b[2J HTTP/1.1", "GET /\rERROR HTTP/1.1", "BAD\x00 / HTTP/1.1"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(f"{line}\r\nHost: a\r\nX-API-Key: {acme.api_key}\r\nConnection: close\r\n\r\n".encode())
+            answer = await reader.read()
+            assert answer.startswith((b"HTTP/1.1 500", b"HTTP/1.0 400", b"HTTP/1.1 400"))
+            writer.close()
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("nobody foresaw this" in message for message in messages)
+    assert [message for message in messages if not message.isprintable() or acme.api_key in message] == []
