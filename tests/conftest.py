@@ -84,7 +84,8 @@ def _template(postgres_url: str) -> str:
     return "template_migrated"
 
 
-def _fresh(postgres_url: str, template: str) -> Iterator[str]:
+def fresh(postgres_url: str, template: str) -> Iterator[str]:
+    """The URL of a database of its own, dropped behind the test."""
     name = f"test_{next(_numbers)}"
     run(_execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
     yield in_database(postgres_url, name)
@@ -93,12 +94,12 @@ def _fresh(postgres_url: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def database(postgres_url: str, _template: str) -> Iterator[str]:
-    yield from _fresh(postgres_url, _template)
+    yield from fresh(postgres_url, _template)
 
 
 @pytest.fixture
 def empty_database(postgres_url: str) -> Iterator[str]:
-    yield from _fresh(postgres_url, "template1")
+    yield from fresh(postgres_url, "template1")
 
 
 @pytest.fixture

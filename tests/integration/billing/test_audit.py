@@ -168,30 +168,27 @@ FORBIDDEN = [
 ]
 
 
-@pytest.mark.parametrize("role", [SERVICE, "weighbridge_app"])
-async def test_no_role_changes_deletes_or_forges_an_entry(audited: Desk, role: str) -> None:
+async def test_no_role_changes_deletes_or_forges_an_entry(audited: Desk) -> None:
     before = len(await log(audited))
     async with audited.pool.acquire() as connection:
-        await connection.execute(f"SET ROLE {role}")
         # What the login itself may do is left aside: it is a superuser here, and the roles are what processes work in.
-        for statement in FORBIDDEN[:-1]:
+        for role, statement in ((r, s) for r in ("weighbridge_app", SERVICE) for s in FORBIDDEN[:-1]):
+            await connection.execute(f"SET ROLE {role}")
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 async with connection.transaction():
                     await connection.execute(statement)
-        await connection.execute(f"SET ROLE {SERVICE}")
     assert len(await log(audited)) == before
 
 
-@pytest.mark.parametrize("replica", [False, True])
-@pytest.mark.parametrize("statement", FORBIDDEN[:3])
-async def test_not_even_a_superuser_changes_one_in_passing(audited: Desk, database: str, statement: str, replica: bool) -> None:
-    root = await asyncpg.connect(database)
-    if replica:
-        await root.execute(FORBIDDEN[-1])
-    with pytest.raises(asyncpg.RaiseError, match="append-only"):
-        await root.execute(statement)
+async def test_not_even_a_superuser_changes_one_in_passing(audited: Desk, database: str) -> None:
+    root, before = await asyncpg.connect(database), await log(audited)
+    for _ in range(2):
+        for statement in FORBIDDEN[:3]:
+            with pytest.raises(asyncpg.RaiseError, match="append-only"):
+                await root.execute(statement)
+        await root.execute(FORBIDDEN[-1])  # and as replication would
     await root.close()
-    assert len(await log(audited)) > 0
+    assert await log(audited) == before
 
 
 async def test_an_organization_is_shown_its_own_entries_and_a_deleted_one_by_its_id(audited: Desk) -> None:

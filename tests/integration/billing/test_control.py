@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def settings(database: str, redis: str, folder: Path, tmp_path: Path) -> Settings:
     environ = {
         "DATABASE_URL": database, "REDIS_URL": redis, "WEIGHBRIDGE_CONFIG": str(folder), "WEIGHBRIDGE_DATA_DIR": str(tmp_path / "data"),
-        "WEIGHBRIDGE_CONTROL_PORT": "0",
+        "WEIGHBRIDGE_CONTROL_PORT": "0", "WEIGHBRIDGE_HOST": "0.0.0.0",
     }  # fmt: skip
     return Settings.load(environ, None)
 
@@ -64,6 +64,7 @@ async def test_the_shipped_files_are_applied_at_start(settings: Settings) -> Non
     async with running(settings) as control:
         plans = {row.spec.name: row.managed_by for row in await control.billing.plans.all()}
         status, ready = await get(control.url + "/readyz")
+        assert control.url.startswith("http://127.0.0.1:")  # wherever the gateway listens
     assert plans == dict.fromkeys(("free", "starter", "pro", "enterprise"), "file")
     assert (status, ready["ready"], ready["config"]["faults"]) == (200, True, [])
 

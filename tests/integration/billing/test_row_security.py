@@ -5,7 +5,7 @@ Each test works over two organizations with a row in every table that belongs to
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 from billing.store.books import PostgresBooks
 from metering.store import migrate
 from metering.store.postgres import SERVICE, open_pool
-from tests.conftest import in_database
+from tests.conftest import fresh, in_database, run
 from weighbridge.embedded import start_postgres
 
 APP = "weighbridge_app"
@@ -97,13 +97,26 @@ INSERT INTO billing.plan_versions (plan, version, spec, managed_by, created_at) 
 """
 
 
-@pytest.fixture
-async def server(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """As its superuser, in a database with two organizations."""
-    connection = await asyncpg.connect(database)
+async def _furnish(url: str) -> None:
+    connection = await asyncpg.connect(url)
     await connection.execute(PLAN)
     for org in (A, B):
         await furnish(connection, org)
+    await connection.close()
+
+
+@pytest.fixture(scope="module")
+def furnished(postgres_url: str, _template: str) -> Iterator[str]:
+    """One database with two organizations for all tests that leave their rows as they are."""
+    for url in fresh(postgres_url, _template):
+        run(_furnish(url))
+        yield url
+
+
+@pytest.fixture
+async def server(furnished: str) -> AsyncIterator[asyncpg.Connection]:
+    """As its superuser."""
+    connection = await asyncpg.connect(furnished)
     yield connection
     await connection.close()
 
@@ -161,8 +174,11 @@ async def test_bound_to_nobody_the_role_for_requests_sees_nobody(server: asyncpg
 
 async def test_every_table_with_an_organization_has_a_policy_and_forces_it(server: asyncpg.Connection) -> None:
     assert [row["relname"] for row in await server.fetch(_UNHELD)] == []
+    transaction = server.transaction()
+    await transaction.start()
     await server.execute("CREATE TABLE billing.careless (org_id uuid)")
     assert [row["relname"] for row in await server.fetch(_UNHELD)] == ["careless"]
+    await transaction.rollback()
 
 
 async def test_every_view_reads_with_the_rights_of_who_asks(server: asyncpg.Connection) -> None:
@@ -188,29 +204,29 @@ async def test_a_row_that_waits_in_the_default_partition_is_moved_for_who_may_no
     assert await server.fetchval("SELECT count(*) FROM billing.usage_events_default") == 0
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "INSERT INTO billing.quotas (org_id, meter, time_window, mode, reason, managed_by, created_at)"
-        " VALUES ('bbbbbbbb-0000-4000-8000-00000000000b', 'x', 'hour', 'hard', 'r', 'api', now())",
-        "UPDATE billing.quotas SET limit_units = 9",
-        "DELETE FROM billing.api_keys",
-        "TRUNCATE billing.usage_hourly",
-        "DELETE FROM billing.plans",
-    ],
-)
-async def test_the_role_for_requests_changes_nothing(server: asyncpg.Connection, statement: str) -> None:
+CHANGES = [
+    "INSERT INTO billing.quotas (org_id, meter, time_window, mode, reason, managed_by, created_at)"
+    " VALUES ('bbbbbbbb-0000-4000-8000-00000000000b', 'x', 'hour', 'hard', 'r', 'api', now())",
+    "UPDATE billing.quotas SET limit_units = 9",
+    "DELETE FROM billing.api_keys",
+    "TRUNCATE billing.usage_hourly",
+    "DELETE FROM billing.plans",
+]
+
+
+async def test_the_role_for_requests_changes_nothing(server: asyncpg.Connection) -> None:
     async with server.transaction():
         await server.execute("SELECT billing.bind($1)", A)
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            async with server.transaction():
-                await server.execute(statement)
+        for statement in CHANGES:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with server.transaction():
+                    await server.execute(statement)
 
 
 async def test_the_service_sees_everybody_and_keeps_its_role_from_one_use_of_a_connection_to_the_next(
-    server: asyncpg.Connection, database: str
+    server: asyncpg.Connection, furnished: str
 ) -> None:
-    pool = await open_pool(database, application="test", max_size=1, role=SERVICE)
+    pool = await open_pool(furnished, application="test", max_size=1, role=SERVICE)
     for _ in range(2):
         async with pool.acquire() as connection:
             assert await connection.fetchval("SELECT current_user") == SERVICE
@@ -272,10 +288,15 @@ async def test_an_owner_who_may_create_roles_makes_them_and_works_in_them(tmp_pa
 
 
 async def held(connection: asyncpg.Connection) -> None:
-    """Two organizations, and bound to one the other does not exist."""
+    """With two organizations, `parted`."""
     await connection.execute(PLAN)
     for org in (A, B):
         await furnish(connection, org)
+    await parted(connection)
+
+
+async def parted(connection: asyncpg.Connection) -> None:
+    """Bound to one organization the other does not exist."""
     seen = await all_there_is(connection, A)
     assert [s.name for s in seen if of(s.rows, B)] == []
     async with connection.transaction():
@@ -283,14 +304,14 @@ async def held(connection: asyncpg.Connection) -> None:
         assert await connection.fetchval("SELECT current_user") == APP
 
 
-async def test_a_login_that_owns_nothing_works_in_the_roles_and_changes_no_table(postgres_url: str, database: str) -> None:
+async def test_a_login_that_owns_nothing_works_in_the_roles_and_changes_no_table(postgres_url: str, furnished: str) -> None:
     name, server = f"runtime_{uuid.uuid4().hex[:8]}", await asyncpg.connect(postgres_url)
     await server.execute(f"CREATE ROLE {name} LOGIN IN ROLE {APP}, {SERVICE}")
-    url = database.replace("://weighbridge@", f"://{name}@")
+    url = furnished.replace("://weighbridge@", f"://{name}@")
     assert await migrate.migrate(url) == []
     pool = await open_pool(url, application="test", max_size=1, role=SERVICE)
     async with pool.acquire() as connection:
-        await held(connection)
+        await parted(connection)
         for statement in ("ALTER TABLE billing.quotas DISABLE ROW LEVEL SECURITY", "DROP POLICY of_bound_org ON billing.quotas"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
