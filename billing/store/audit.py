@@ -1,11 +1,12 @@
 """The audit log in Postgres, read only. The SQL is in audit.sql."""
 
+import json
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
 
 from billing.services.ports import AuditEntry
-from billing.store.rows import from_jsonb
 from metering.model.clock import to_datetime, to_ms
 from metering.store.postgres import Queries
 
@@ -37,5 +38,6 @@ def _entry(row: asyncpg.Record) -> AuditEntry:
 
 
 def _facts(text: str | None) -> dict[str, Any] | None:
-    facts: dict[str, Any] | None = None if text is None else from_jsonb(text)
+    """Amounts as they are, to the last digit."""
+    facts: dict[str, Any] | None = None if text is None else json.loads(text, parse_float=Decimal)
     return facts

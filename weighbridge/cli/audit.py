@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from billing.services.ports import AuditEntry
@@ -77,5 +78,5 @@ def change(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) ->
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = str(value) if isinstance(value, str | Decimal) else json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     return text if len(text) <= 60 else text[:59] + "…"

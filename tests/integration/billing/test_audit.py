@@ -85,7 +85,7 @@ async def test_a_plan_and_who_it_moves_are_shown(audited: Desk) -> None:
     changed = next(e for e in entries if e.subject == "plan pro version 2")
     assert (changed.before or {})["price"] != (changed.after or {})["price"]
     assert {e.subject for e in entries if e.action == "plan.changed"} == {"plan pro version 2", "plan free"}  # free was archived
-    assert (by["subscription.changed"].slug, by["subscription.changed"].before) == ("acme", {"plan_version": 1, "amount": 49.00})
+    assert (by["subscription.changed"].slug, by["subscription.changed"].before) == ("acme", {"plan_version": 1, "amount": Decimal("49.00")})
     assert (by["config.applied"].after, by["config.applied"].org_id) == ({"version": "v2"}, None)
 
 

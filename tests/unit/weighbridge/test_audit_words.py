@@ -1,5 +1,7 @@
 """How the audit log is asked for and printed."""
 
+from decimal import Decimal
+
 import pytest
 
 from metering.model.errors import BadInput
@@ -28,6 +30,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 def test_a_change_says_from_what_to_what() -> None:
     assert change({"limit": 1, "mode": "hard"}, {"limit": 2, "mode": "soft"}) == "limit 1 → 2, mode hard → soft"
+    assert change({"amount": Decimal("49.10")}, {"amount": Decimal("59.00")}) == "amount 49.10 → 59.00"
     assert change(None, {"meter": "api", "until": None, "terms": {}}) == "meter api"
     assert change({"x": "y" * 90}, None) == "x " + "y" * 59 + "…"
 
