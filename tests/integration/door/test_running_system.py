@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 from datetime import UTC, datetime
@@ -177,6 +178,20 @@ def test_a_restart_replaces_every_process_and_drops_no_call(system) -> None:
     assert done.returncode == 0, done.stderr
     assert callers.failures == []
     assert set(callers.statuses) == {200}
+
+
+def test_a_journal_is_refused_while_its_worker_lives_and_adds_nothing_to_what_has_arrived(system, tmp_path: Path) -> None:
+    made = system.cli_json("org", "create", "Rescued", "--plan", "pro")
+    assert [_status(system, "/hello", made["api_key"]) for _ in range(5)] == [200] * 5
+    shutil.copytree(system.data / "journal", tmp_path / "journal")
+    refused = system.cli("journal", "replay", str(tmp_path / "journal"))
+    assert (refused.returncode, "its own gateway ships its journal" in refused.stderr) == (1, True)
+    assert system.cli("restart").returncode == 0
+    system.cli_json("flush")
+    handed = system.cli_json("journal", "replay", str(tmp_path / "journal"))
+    assert handed["journals"]
+    (books,) = [one for one in system.cli_json("reconcile", "--org", made["slug"])["books"] if one["meter"] == "api"]
+    assert (books["charged"], books["counter"]) == (5, 5)
 
 
 def test_a_second_up_on_the_same_data_is_refused_by_name(system) -> None:
