@@ -25,6 +25,10 @@ BEGIN
         END IF;
     END LOOP;
 
+    -- The flush works in a temporary table. Everybody may make one, unless an administrator took that back.
+    IF (SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()) THEN
+        EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO weighbridge_service', current_database());
+    END IF;
     GRANT USAGE ON SCHEMA billing TO weighbridge_app, weighbridge_service;
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA billing TO weighbridge_service;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing TO weighbridge_service;

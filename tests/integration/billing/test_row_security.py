@@ -334,3 +334,15 @@ async def test_an_owner_who_is_given_the_roles_works_in_them_from_the_next_start
         await held(connection)
     await pool.close()
     await server.close()
+
+
+async def test_the_service_has_its_temporary_tables_where_not_everybody_may_have_any(plain: str, postgres_url: str) -> None:
+    name, server = plain.partition("://")[2].partition("@")[0], await asyncpg.connect(postgres_url)
+    await server.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC; GRANT {APP}, {SERVICE} TO {name}")
+    await server.close()
+    await migrate.migrate(plain)
+    pool = await open_pool(plain, application="test", max_size=1, role=SERVICE)
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SELECT current_user") == SERVICE
+        await connection.execute("CREATE TEMP TABLE flush_usage (id int)")
+    await pool.close()
