@@ -3,7 +3,7 @@
 `make chaos` is run.py. What each file is for:
 
     world.py   the house: Postgres, Valkey, `weighbridge up` with two workers, a service; and when it is well again, and at rest
-    load.py    who calls meanwhile, and what each saw
+    load.py    who calls meanwhile, what each saw, and who may have so many calls in flight
     streams.py server-sent events and WebSockets beside them
     books.py   what must hold afterwards: nothing lost, nothing doubled
     fault.py   what a fault is: the interface

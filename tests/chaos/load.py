@@ -13,6 +13,8 @@ from tests.e2e.bench import Bench, Customer
 from tests.e2e.exactly import Answer, Ask, Crowd
 
 CONNECTIONS, PAUSE_SECONDS = 32, 0.05
+SEATED, SEATS = "seats", 4  # a plan whose customers ask for more calls at once than they may have in flight
+_SEAT, _PATHS = "/seat/slow", ("/x", "/x", "/x", "/slow")
 _SERVED = 5  # answers in turn after which a customer counts as served
 _PATIENCE_SECONDS = 90.0
 _names = itertools.count(1)
@@ -39,10 +41,18 @@ class Load:
         await self._task
 
     def _asks(self) -> Iterator[Ask]:
+        crowd = [*self.everybody, *self.customers[SEATED] * 2]
         while not self._stopping:
-            customer = self._bench.rng.choice(self.everybody)
-            path = self._bench.rng.choice(("/x", "/x", "/x", "/slow"))
-            yield Ask(path, customer.keys[0], customer.id, name=f"c{next(_names)}")
+            customer = self._bench.rng.choice(crowd)
+            yield self._ask(customer, _SEAT if customer in self.customers[SEATED] else self._bench.rng.choice(_PATHS))
+
+    def _ask(self, customer: Customer, path: str) -> Ask:
+        return Ask(path, customer.keys[0], customer.id, name=f"c{next(_names)}")
+
+    async def seats_are_free(self) -> bool:
+        """Whether as many calls at once as there are slots all pass."""
+        found = [await self.crowd.make([self._ask(customer, _SEAT) for _ in range(SEATS)]) for customer in self.customers[SEATED]]
+        return all(answer.status == 200 for answers in found for answer in answers)
 
     async def until_served(self) -> None:
         """Until every customer was served several times in turn, in calls that begin now. Raises AssertionError with who is not."""
@@ -56,7 +66,8 @@ class Load:
 
     def _served(self, customer: Customer, since: float) -> bool:
         last = [a.status for a in self.of(customer, lambda a: a.begun > since)][-_SERVED:]
-        return last == [200] * _SERVED
+        passed, seated = last.count(200), customer in self.customers[SEATED]
+        return len(last) == _SERVED and (passed > 0 and passed + last.count(429) == _SERVED if seated else passed == _SERVED)
 
     # --- what was seen ------------------------------------------------------------------------------------------------
     def of(self, customer: Customer, such: Callable[[Answer], bool] = lambda _: True) -> list[Answer]:
@@ -76,6 +87,10 @@ class Load:
     def failed(self) -> list[Answer]:
         """Of calls that reached the service, and whose connection broke before they were answered."""
         return [a for a in self.crowd.answers if a.status == 0 and self.named[a.ask.name]]
+
+    def most_seated(self) -> int:
+        """The most calls in flight that the service saw of a customer with slots."""
+        return max(self._bench.service.most[customer.id] for customer in self.customers[SEATED])
 
     def longest_wait_ms(self) -> float:
         """Of calls that the service answers at once."""

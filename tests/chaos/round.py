@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .books import Verdict, close
 from .fault import Fault
-from .load import Load
+from .load import SEATED, SEATS, Load
 from .streams import Streams
 from .world import World
 
@@ -86,13 +86,16 @@ async def _break(world: World, fault: Fault, load: Load, streams: Streams | None
 
 def _outcome(world: World, fault: Fault, load: Load, verdict: Verdict) -> Outcome:
     meanwhile, broken = [a for a in load.meanwhile() if a.status or load.named[a.ask.name]], verdict.broken
-    statuses = Counter(a.status for a in load.crowd.answers)
-    strange = {status: count for status, count in statuses.items() if status not in fault.refused | {200}}
+    statuses = Counter((a.status, a.ask.whose) for a in load.crowd.answers)
+    seated = {customer.id for customer in load.customers[SEATED]}
+    strange = {key: n for key, n in statuses.items() if key[0] not in fault.refused | {200} | ({429} if key[1] in seated else set())}
     if strange:
         broken.append(f"clients got {strange}")
     longest = load.longest_wait_ms()
     if longest > fault.waits_ms:
         broken.append(f"a call waited {longest:.0f} ms, and {fault.waits_ms:.0f} at most may one")
+    if load.most_seated() > SEATS:
+        broken.append(f"{load.most_seated()} calls were in flight at once where {SEATS} may be")
     broken += fault.holds(world, load)
     return Outcome(
         1, len(meanwhile), verdict.lost, verdict.doubled, verdict.given_back, longest, Counter(a.status for a in meanwhile), broken

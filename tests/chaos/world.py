@@ -40,7 +40,7 @@ from weighbridge.reconcile.report import reconcile
 from . import streams
 from .between import Between
 from .books import Account
-from .load import Load
+from .load import SEATED, SEATS, Load
 from .streams import StreamingService, Streams
 
 WORKERS, GRACE, DRAIN_SECONDS, IDLE_SECONDS = 2, 40, 4, 3
@@ -56,8 +56,9 @@ defaults:
 routes:
 """
     + streams.ROUTES
-    + """
-  - {path: /*}
+    + f"""
+  - {{path: /seat/*, concurrency: {SEATS}, on_store_failure: closed}}
+  - {{path: /*}}
 """
 )
 METERS = "meters:\n  api: {unit: request}\n" + streams.METERS
@@ -68,6 +69,7 @@ plans:
   open: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: open}}]}}
   closed: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: closed}}]}}
   grace: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: {{grace: {GRACE}}}}}]}}
+  seats: {{price: {{usd: '0'}}, quotas: [{{meter: api, limit: 1_000_000, on_store_failure: closed}}]}}
   paid:
     price: {{usd: '10'}}
     quotas: [{{meter: api, limit: 20, mode: overage, on_store_failure: open}}]
@@ -98,7 +100,8 @@ class World:
 
     async def load(self) -> Load:
         """New customers of every plan and their clients, not started yet."""
-        return Load(self.bench, {plan: await self.bench.customers(plan, 2) for plan in ("open", "closed", "grace", "paid")})
+        several = {plan: await self.bench.customers(plan, 2) for plan in ("open", "closed", "grace", "paid")}
+        return Load(self.bench, several | {SEATED: await self.bench.customers(SEATED)})
 
     async def streams(self) -> Streams:
         """Long exchanges of a new customer, not started yet."""
@@ -139,6 +142,7 @@ class World:
 
         Raises AssertionError where journals or live hashes never come to their end. Books that never agree are told as they are.
         """
+        await self.until(load.seats_are_free, "every slot is free again")
         await self.until(self._nothing_left, "everything is flushed and every dead worker's journal is let go")
         before: dict[str, Account] = {}
         for _ in range(40):

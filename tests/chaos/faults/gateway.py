@@ -17,6 +17,17 @@ _START_MS = 15_000
 _WAITS = "connections made while a worker starts wait for it in its socket, and are not refused: so long as it takes to start"
 
 
+class Calm(Fault):
+    """What the others are to be compared with."""
+
+    name = "nothing, for comparison: 3 s"
+    lasts_seconds = 3.0
+    streams = True
+
+    async def inject(self, world: World) -> None:
+        """Nothing."""
+
+
 class WorkerKilled(Fault):
     """kill -9 of one worker, again and again. The others serve on: a connection breaks only if it was the dead one's."""
 
@@ -203,4 +214,4 @@ def _children(pid: int) -> list[int]:
     return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
 
 
-FAULTS = (WorkerKilled, TornTail, Reloaded, Rolled, Stopped, JournalFull, JournalFullAndKilled)
+FAULTS = (Calm, WorkerKilled, TornTail, Reloaded, Rolled, Stopped, JournalFull, JournalFullAndKilled)

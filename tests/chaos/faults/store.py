@@ -10,22 +10,26 @@ import shutil
 import signal
 
 from tests.chaos.fault import DEADLINE_MS, Fault
+from tests.chaos.faults.gateway import WorkerKilled
 from tests.chaos.load import Load
 from tests.chaos.world import GRACE, World
 from weighbridge.stores import start
 
 _AFTER_SECONDS = 5 * DEADLINE_MS / 1000  # by then every worker has noticed, and what was under way is decided
-_UNAVAILABLE = 503
+_BROKEN, _UNAVAILABLE = 0, 503
 
 
 class StoreFault(Fault):
-    """`decides`: whether the store decides at times while the fault lasts. Where it does not, only what a rule lets pass may."""
+    """`decides`: whether the store decides at times while the fault lasts. Where it does not, only what a rule lets pass may.
+    `knows`: whether every worker knows the customers, so that open quotas let all of their calls pass."""
 
     refused = frozenset({_UNAVAILABLE})
     decides = False
+    knows = True
 
     def holds(self, world: World, load: Load) -> list[str]:
-        broken = [f"{n} calls under an open quota were refused" for n in [sum(a.status != 200 for a in load.of_plan("open"))] if n]
+        refused = sum(a.status == _UNAVAILABLE for a in load.of_plan("open"))
+        broken = [f"{refused} calls under an open quota were refused"] if refused and self.knows else []
         if self.decides:
             return broken
         closed, grace = (load.whilst_broken(plan, _AFTER_SECONDS) for plan in ("closed", "grace"))
@@ -164,9 +168,38 @@ class Stale(StoreFault):
         await start(world.valkey)
 
 
+class KilledWhileAway(Away):
+    """A worker dies while there is no store to tell: what it had let pass is shipped by who adopts its journal, when the store is back."""
+
+    name = "store killed, and a worker while it is away"
+    refused = frozenset({_UNAVAILABLE, _BROKEN})
+    waits_ms, waits, loses = WorkerKilled.waits_ms, WorkerKilled.waits, WorkerKilled.loses
+    quick = knows = False
+
+    async def inject(self, world: World) -> None:
+        await super().inject(world)
+        await asyncio.sleep(1)
+        os.kill(world.rng.choice(world.workers()), signal.SIGKILL)
+
+
+class KilledAndEmptied(KilledWhileAway):
+    """A worker dies, and with it all that the store has."""
+
+    name = "a worker killed and the store emptied (`FLUSHALL`) in the same moment"
+    lasts_seconds = 0.0
+    decides = True
+
+    async def inject(self, world: World) -> None:
+        os.kill(world.rng.choice(world.workers()), signal.SIGKILL)
+        await world.bench.store.flushall()
+
+    async def undo(self, world: World) -> None:
+        """Nothing."""
+
+
 def kill(world: World) -> None:
     world.valkey.process.kill()
     world.valkey.process.wait()
 
 
-FAULTS = (Away, Hanging, Stutters, Paused, Full, ReadOnly, Flushed, Emptied, Stale)
+FAULTS = (Away, Hanging, Stutters, Paused, Full, ReadOnly, Flushed, Emptied, Stale, KilledWhileAway, KilledAndEmptied)
