@@ -15,9 +15,14 @@ from metering.model.errors import WeighbridgeError
 from . import compiled
 
 
+def _descriptors(text: str) -> dict[int, int]:
+    return {int(slot): int(descriptor) for slot, _, descriptor in (pair.partition(":") for pair in text.split(",") if pair)}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway", description="One gateway worker.")
     parser.add_argument("--socket-fd", type=int, required=True)
+    parser.add_argument("--other-fds", type=_descriptors, default={}, help="the other slots' sockets: slot:descriptor, between commas")
     parser.add_argument("--control-fd", type=int)
     parser.add_argument("--slot", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)

@@ -12,11 +12,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
 from prometheus_client import REGISTRY
 
 from config import secret_files
@@ -41,6 +40,7 @@ from .failure import Grace
 from .handler import Handler, Policy, World
 from .identity import Identities
 from .jwks import KeySets
+from .listeners import Listeners
 from .metrics import GatewayMetrics
 from .pulse import Pulse
 from .recorder import Recorder, grace_used
@@ -68,6 +68,7 @@ class Start:
     workers: int
     data_dir: Path
     config: Path
+    other_fds: Mapping[int, int] = field(default_factory=dict)  # slot -> descriptor
 
 
 def read_config(path: Path, upstream: str | None) -> tuple[GatewayConfig, str]:
@@ -203,11 +204,11 @@ class Worker:
         await self._first_contact()
         runner = GatewayRunner(self._server, shutdown_timeout=self._settings.drain_seconds)
         await runner.setup()
-        listener = socket.socket(fileno=self._start.socket_fd)
-        listener.setblocking(False)
-        await web.SockSite(runner, listener).start()
-        self._tasks.append(loop.create_task(self._obey()))
+        listeners = Listeners(runner, self._start.socket_fd, self._start.other_fds)
+        await listeners.open()
+        self._tasks.append(loop.create_task(self._obey(listeners)))
         await self._until_stopped()
+        await listeners.leave()
         await runner.cleanup()
         await self._end()
 
@@ -275,7 +276,7 @@ class Worker:
                 self._metrics.upstream_healthy.labels(name, url).set(1)
 
     # --- the supervisor --------------------------------------------------------------------------------------------
-    async def _obey(self) -> None:
+    async def _obey(self, listeners: Listeners) -> None:
         """One JSON object a line: what the supervisor wants, and what came of it."""
         if self._start.control_fd is None:
             await asyncio.Event().wait()
@@ -286,6 +287,8 @@ class Worker:
             order = json.loads(line)
             if order["op"] == "config":
                 _tell(writer, self._reconfigure(Path(order["path"])))
+            elif order["op"] == "cover" and not self._stopping.is_set():
+                await listeners.cover(order["slots"])
             elif order["op"] == "drain":
                 self._stopping.set()
         self._stopping.set()  # the supervisor is gone

@@ -1,6 +1,7 @@
 """The gateway's workers: one process a slot, each on the slot's own listening socket, replaced when it dies or is told to go.
 
-The socket outlives its worker, so a connection that arrives between two workers waits in its backlog.
+The socket outlives its worker; a connection that arrives between two workers is accepted by those of other slots, or, where there is
+none, waits in its backlog.
 The control channel is a socket pair with one JSON object a line (gateway/__main__.py holds the other end).
 """
 
@@ -162,12 +163,14 @@ class Workers:
     async def _spawn(self, slot: int) -> Worker:
         ours, theirs = socket.socketpair()
         listener, config = self._sockets[slot], self._config
+        others = {other: each.fileno() for other, each in enumerate(self._sockets) if other != slot}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", "--socket-fd", str(listener.fileno()), "--control-fd", str(theirs.fileno()),
+            "--other-fds", ",".join(f"{other}:{descriptor}" for other, descriptor in others.items()),
             "--slot", str(slot), "--workers", str(len(self._sockets)), "--data-dir", str(self._launch.data_dir),
             "--config", str(config),
             env=dict(self._launch.environ), stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
-            pass_fds=(listener.fileno(), theirs.fileno()), preexec_fn=before_exec(death_signal=signal.SIGTERM),
+            pass_fds=(listener.fileno(), theirs.fileno(), *others.values()), preexec_fn=before_exec(death_signal=signal.SIGTERM),
         )  # fmt: skip
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -194,6 +197,7 @@ class Workers:
                     worker.name = message["worker"]
                     self._ever_ready = True
                     worker.ready.set()
+                    self._share()
                 elif message.get("op") == "config":
                     worker.replies.put_nowait(message)
 
@@ -202,6 +206,7 @@ class Workers:
         worker.gone.set()
         self._alive.discard(worker)
         worker.writer.close()
+        self._share()
         await self._on_death(worker.process.pid, worker.name)
         if worker.retired or self._draining:
             return
@@ -213,6 +218,14 @@ class Workers:
             self.failed.set_exception(WorkersFail(f"the gateway's workers end at once (exit code {code}); their output says why"))
             return
         await self._replace(worker, failures)
+
+    def _share(self) -> None:
+        """Who serves takes the connections of slots that have nobody who does: a new worker takes seconds to start, or never does."""
+        serving = [w for w in self.living() if w.ready.is_set() and not w.retired]
+        away = sorted(set(range(len(self._slots))) - {worker.slot for worker in serving})
+        for worker in serving:
+            if not self._draining:
+                self._keep(worker.tell({"op": "cover", "slots": away}))
 
     async def _replace(self, worker: Worker, failures: int) -> None:
         """Tried until it succeeds: a machine without a process or a descriptor to spare may have one a moment later."""

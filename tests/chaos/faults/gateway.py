@@ -14,7 +14,7 @@ from tests.chaos.world import DRAIN_SECONDS, World
 
 _BROKEN, _UNAVAILABLE = 0, 503
 _START_MS = 15_000
-_WAITS = "connections made while a worker starts wait for it in its socket, and are not refused: so long as it takes to start"
+_WAITS = "connections that are made before the first worker serves wait for it, and are not refused: for as long as it takes to start"
 
 
 class Calm(Fault):
@@ -37,8 +37,6 @@ class WorkerKilled(Fault):
         "a call that ended in its worker's last tenth of a second may have been answered and given back, as its end was not written yet; "
         "the client gains, nobody is billed twice"
     )
-    waits_ms = _START_MS
-    waits = _WAITS
     quick = True
     streams, kills = True, 2
 
@@ -161,7 +159,6 @@ class JournalFullAndKilled(JournalFull):
 
     name = "the same, and a worker killed meanwhile"
     refused = frozenset({_UNAVAILABLE, _BROKEN})
-    waits_ms, waits = _START_MS, _WAITS
     loses = (
         "what `open` and `grace` let pass while the journal could not be written is in memory only: a worker killed before it can "
         "write takes it along; quotas that are `closed` lose none of it"

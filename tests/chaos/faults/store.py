@@ -173,7 +173,7 @@ class KilledWhileAway(Away):
 
     name = "store killed, and a worker while it is away"
     refused = frozenset({_UNAVAILABLE, _BROKEN})
-    waits_ms, waits, loses = WorkerKilled.waits_ms, WorkerKilled.waits, WorkerKilled.loses
+    loses = WorkerKilled.loses
     quick = knows = False
 
     async def inject(self, world: World) -> None:

@@ -31,19 +31,22 @@ use(given["--config"])
 tell(op="ready", worker="w" + str(os.getpid()), pid=os.getpid())
 for line in control:
     order = json.loads(line)
-    use(order["path"])
-    tell(op="config", ok=True)
+    if order["op"] == "cover":
+        open(given["--data-dir"] + "/covered-" + str(os.getpid()), "a").write(str(order["slots"]) + "\\n")
+    else:
+        use(order["path"])
+        tell(op="config", ok=True)
 """
 
 
 class House:
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, slots: int = 1) -> None:
         stub = folder / "stub"
         stub.write_text(STUB.format(python=sys.executable))
         stub.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(stub))
         monkeypatch.setattr(module, "_BACK_OFF_SECONDS", (0.02,))
-        self.folder, self.sockets = folder, listen("127.0.0.1", 0, 1)
+        self.folder, self.sockets = folder, listen("127.0.0.1", 0, slots)
         self.starts_within(0)
         launch = Launch(data_dir=folder, environ=dict(os.environ), drain_seconds=0)
         self.workers = Workers(launch, self.sockets, Path("one"), SystemClock(), on_death=self._on_death, on_restart=lambda: None)
@@ -117,3 +120,26 @@ async def test_a_dead_worker_is_replaced_although_no_process_can_be_made_for_a_w
     os.kill(old, signal.SIGKILL)
     await house.workers.living()[0].gone.wait()
     assert await house.ready() != old
+
+
+async def test_a_living_worker_is_told_which_slots_are_away_and_when_they_are_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path, monkeypatch, slots=2)
+    await house.workers.start()
+    await house.ready()
+    other, dead = house.workers.living()
+    told = tmp_path / f"covered-{other.process.pid}"
+
+    def last() -> str:
+        return told.read_text().splitlines()[-1] if told.exists() else ""
+
+    async with asyncio.timeout(20):
+        while last() != "[]":
+            await asyncio.sleep(0.01)
+        house.starts_within(0.3)
+        os.kill(dead.process.pid, signal.SIGKILL)
+        while last() != "[1]":
+            await asyncio.sleep(0.01)
+        await house.ready()
+        while last() != "[]":
+            await asyncio.sleep(0.01)
+        await house.workers.drain()
