@@ -23,8 +23,8 @@ HOT = (
     "gateway.flow", "gateway.frames", "gateway.gate", "gateway.handler", "gateway.hands", "gateway.headers", "gateway.health",
     "gateway.http1", "gateway.identity", "gateway.kept", "gateway.limits", "gateway.looks", "gateway.loops", "gateway.memory",
     "gateway.metrics", "gateway.outcome", "gateway.recorder", "gateway.relay", "gateway.reply", "gateway.request", "gateway.reserve",
-    "gateway.responses", "gateway.routing", "gateway.running", "gateway.seats", "gateway.server_clock", "gateway.service",
-    "gateway.shapes", "gateway.sluice", "gateway.standing", "gateway.tally", "gateway.target", "gateway.tenants", "gateway.transfer",
+    "gateway.responses", "gateway.routing", "gateway.running", "gateway.seats", "gateway.server_clock", "gateway.service", "gateway.shapes",
+    "gateway.shipper", "gateway.sluice", "gateway.standing", "gateway.tally", "gateway.target", "gateway.tenants", "gateway.transfer",
     "gateway.tunnel", "gateway.units", "gateway.upstream", "gateway.wire", "config.gateway", "metering.store.journal",
     "metering.store.redis.link",
 )  # fmt: skip

@@ -16,6 +16,7 @@ class BucketEpoch:
         self.tag: str | None = None
         self.epoch = 0  # as the tag has it
         self.open = False
+        self.value = b""  # of its epoch key
 
     def learned(self, tag: str | None, open_: bool) -> None:
         self.tag, self.open = tag, open_
@@ -45,8 +46,9 @@ class Epochs:
             state.open = False
 
     def ask(self, buckets: Iterable[int]) -> None:
-        for bucket in buckets:
-            self._link.call(pack(("GET", keys.epoch(bucket))), partial(self._answered, bucket))
+        asked = list(buckets)
+        if asked:
+            self._link.call(pack(("MGET", *[keys.epoch(bucket) for bucket in asked])), partial(self._answered, asked))
 
     def ask_unready(self) -> None:
         """Look again at the buckets that were not open."""
@@ -56,9 +58,10 @@ class Epochs:
     def all_open(self) -> bool:
         return all(s.open for s in self._states)
 
-    def _answered(self, bucket: int, reply: Any) -> None:
+    def _answered(self, asked: list[int], reply: Any) -> None:
         if not isinstance(reply, Exception):
-            self.learn(bucket, reply or b"")
+            for bucket, value in zip(asked, reply, strict=True):
+                self.learn(bucket, value or b"")
 
     def tag_of(self, value: bytes) -> str | None:
         """The tag in an epoch key's value, if it is this server's."""
@@ -70,6 +73,9 @@ class Epochs:
     def learn(self, bucket: int, value: bytes) -> None:
         """The bucket's epoch key as the store holds it now. One that is held hears of it each time: it has to ask again."""
         state = self._states[bucket]
+        if state.open and value == state.value and not state.held:
+            return
+        state.value = value
         before, was_open, tag = state.tag, state.open, self.tag_of(value)
         state.learned(tag, tag is not None and not value.endswith(b" wait"))
         if state.tag != before or not state.open or not was_open or state.held:

@@ -72,8 +72,8 @@ class Shipper:
             self._recorder.rotate_if_large()
         except OSError:
             return  # what is not on disk stays buffered
-        for bucket in list(self._lanes):
-            if bucket in of or bucket in urgent:
+        for bucket in {*of, *urgent} if urgent else of:
+            if bucket in self._lanes:
                 self._next(bucket)
 
     def cut_now(self) -> dict[int, int]:
@@ -233,12 +233,16 @@ class Shipper:
         return lane.acked >= lane.target
 
     def _pack(self, batch: Batch, tag: str) -> bytes:
-        moves = batch.sums.counter_moves(int(tag.split(" ", 1)[0]))
-        bucket, ledger = batch.bucket, {field: q for field, q in batch.sums.ledger.items() if q}
-        names = (keys.epoch(bucket), keys.marks(bucket), keys.live(bucket), *moves)
-        arguments: list[str | int] = [tag, self._recorder.worker, batch.seq, len(ledger)]
-        for field, quantity in ledger.items():
-            arguments += [field, quantity]
+        bucket, sums = batch.bucket, batch.sums
+        moves = sums.counter_moves(int(tag.split(" ", 1)[0]))
+        fields: list[str] = []
+        quantities: list[int] = []
+        for field, quantity in sums.ledger.items():
+            if quantity:
+                fields.append(field)
+                quantities.append(quantity)
+        words: list[Any] = ["EVALSHA", SETTLE.sha, 3 + len(moves), keys.epoch(bucket), keys.marks(bucket), keys.live(bucket), *moves]
+        words += [tag, self._recorder.worker, batch.seq, len(fields), *fields, *quantities]
         for counter, delta in moves.items():
-            arguments += [delta, batch.sums.expires[counter]]
-        return pack(("EVALSHA", SETTLE.sha, len(names), *names, *arguments))
+            words += (delta, sums.expires[counter])
+        return pack(tuple(words))

@@ -71,9 +71,7 @@ class House:
         """One batch of a worker, by the gateway's own script."""
         bucket, moves = keys.bucket_of(org), counters or {}
         names = [keys.epoch(bucket), keys.marks(bucket), keys.live(bucket), *moves]
-        arguments: list[Any] = [await self.tag(bucket), worker, seq, len(fields)]
-        for pair in fields.items():
-            arguments += pair
+        arguments: list[Any] = [await self.tag(bucket), worker, seq, len(fields), *fields, *fields.values()]
         for delta in moves.values():
             arguments += [delta, NOW_MS * 2]
         return await self.redis.eval(SETTLE.body, len(names), *names, *arguments)

@@ -288,7 +288,7 @@ class Walk:
 
     async def script_settle(self, tag: str, worker: str, seq: int, charged: int, returned: int, moves: int) -> tuple[Any, ...]:
         names = (keys.epoch(self.bucket), keys.marks(self.bucket), keys.live(self.bucket), self.counter)
-        fields = (self.field, charged, self.field.replace("|api|", "|^api|"), returned)
+        fields = (self.field, self.field.replace("|api|", "|^api|"), charged, returned)
         from_store = loader.load("gateway", "settle")
         reply = await self.redis.eval(from_store.body, 4, *names, tag, worker, seq, 2, *fields, moves, FAR_MS)
         return (reply[0].decode(), int(reply[1]) if reply[0] == b"mark" else None)

@@ -186,9 +186,7 @@ def test_a_call_beyond_a_throttle_is_charged_to_the_slower_quota_too_and_one_tha
 
 def settle(store: Redis, seq: int, ledger: dict[str, int], moves: dict[str, int], worker: str = "w", tag: str = TAG) -> list:
     names = [keys.epoch(BUCKET), keys.marks(BUCKET), keys.live(BUCKET), *moves]
-    flat: list[str | int] = [tag, worker, seq, len(ledger)]
-    for field, quantity in ledger.items():
-        flat += [field, quantity]
+    flat: list[str | int] = [tag, worker, seq, len(ledger), *ledger, *ledger.values()]
     for delta in moves.values():
         flat += [delta, int(time.time() * 1000) + HOUR_MS]
     return store.eval(SETTLE.body.decode(), len(names), *names, *flat)
