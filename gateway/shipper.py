@@ -16,9 +16,11 @@ from .epochs import BucketEpoch
 from .recorder import Recorder
 from .scripts import SETTLE
 from .tally import Batch
+from .wire import packed
 
 log = logging.getLogger("weighbridge.gateway")
 EVERY_BUCKET = range(keys.BUCKETS)
+SHA = SETTLE.sha.decode()
 KEPT_ROWS = 100_000  # ledger rows kept in memory for a replay; beyond, a replay reads the journal
 
 
@@ -177,7 +179,7 @@ class Shipper:
         """A settle of no batch (seq 0) tells the mark, and only under this epoch."""
         lane.tag, lane.acked, lane.target, lane.sending = tag, None, None, True
         names = (keys.epoch(bucket), keys.marks(bucket), keys.live(bucket))
-        command = pack(("EVALSHA", SETTLE.sha, len(names), *names, tag, self._recorder.worker, 0, 0))
+        command = packed(["EVALSHA", SHA, str(len(names)), *names, tag, self._recorder.worker, "0", "0"])
         self._link.call(command, partial(self._settled, bucket, lane, tag))
 
     def _reload(self, bucket: int, lane: _Lane, above: int) -> Batch | None:
@@ -236,13 +238,14 @@ class Shipper:
         bucket, sums = batch.bucket, batch.sums
         moves = sums.counter_moves(int(tag.split(" ", 1)[0]))
         fields: list[str] = []
-        quantities: list[int] = []
+        quantities: list[str] = []
         for field, quantity in sums.ledger.items():
             if quantity:
                 fields.append(field)
-                quantities.append(quantity)
-        words: list[Any] = ["EVALSHA", SETTLE.sha, 3 + len(moves), keys.epoch(bucket), keys.marks(bucket), keys.live(bucket), *moves]
-        words += [tag, self._recorder.worker, batch.seq, len(fields), *fields, *quantities]
+                quantities.append(str(quantity))
+        words = ["EVALSHA", SHA, str(3 + len(moves)), keys.epoch(bucket), keys.marks(bucket), keys.live(bucket), *moves]
+        words += [tag, self._recorder.worker, str(batch.seq), str(len(fields)), *fields, *quantities]
         for counter, delta in moves.items():
-            words += (delta, sums.expires[counter])
-        return pack(tuple(words))
+            words.append(str(delta))
+            words.append(str(sums.expires[counter]))
+        return packed(words)

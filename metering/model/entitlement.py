@@ -4,7 +4,7 @@ Control (or, for a gateway alone, its supervisor) compiles it and writes it to R
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from sys import intern
@@ -53,18 +53,26 @@ class Entitlement:
 
     def quotas_at(self, now_ms: int) -> tuple[Quota, ...]:
         """The quotas in force, overrides applied in order."""
+        if not self.overrides:
+            return self.quotas
         return reduce(replace_quotas, (o.quotas for o in self.overrides if o.stands(now_ms)), self.quotas)
 
     def rates_at(self, now_ms: int) -> tuple[Rate, ...]:
         """The rates in force, overrides applied in order."""
+        if not self.overrides:
+            return self.rates
         return reduce(replace_rates, (o.rates for o in self.overrides if o.stands(now_ms)), self.rates)
 
     def concurrency_at(self, now_ms: int) -> tuple[Concurrency, ...]:
         """How many calls may be in flight, overrides applied in order."""
+        if not self.overrides:
+            return self.concurrency
         return reduce(replace_concurrency, (o.concurrency for o in self.overrides if o.stands(now_ms)), self.concurrency)
 
     def changes_at(self, now_ms: int) -> int | None:
         """The next instant at which an override ends, or None."""
+        if not self.overrides:
+            return None
         return min((o.until_ms for o in self.overrides if o.until_ms is not None and o.until_ms > now_ms), default=None)
 
 
@@ -169,24 +177,28 @@ def to_json(e: Entitlement) -> dict[str, Any]:
     }  # fmt: skip
 
 
-_equal: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+_equal: dict[tuple[Callable[[Any], Any], str], tuple[Any, ...]] = {}
 
 
-def _shared(limits: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Organizations of one plan have equal limits: they are held once."""
+def _shared(read: Callable[[Any], Any], limits: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:
+    """Organizations of one plan have equal limits: they are read and held once."""
     if not limits:
         return ()
-    if len(_equal) >= _MOST_EQUAL:
-        _equal.clear()
-    return _equal.setdefault(limits, limits)
+    name = (read, repr(limits))
+    known = _equal.get(name)
+    if known is None:
+        if len(_equal) >= _MOST_EQUAL:
+            _equal.clear()
+        known = _equal[name] = tuple(read(each) for each in limits)
+    return known
 
 
 def from_json(d: dict[str, Any]) -> Entitlement:
     """What was written before there were rates reads as having none."""
     return Entitlement(
         org_id=d["org"], slug=d["slug"], name=d["name"], version=d["v"], plan=intern(d["plan"]), plan_version=d["plan_version"],
-        anchor_ms=d["anchor_ms"], refused=d.get("refused"), quotas=_shared(tuple(_quota_from_json(q) for q in d["quotas"])),
+        anchor_ms=d["anchor_ms"], refused=d.get("refused"), quotas=_shared(_quota_from_json, d["quotas"]),
         overrides=tuple(_override_from_json(o) for o in d["overrides"]),
-        rates=_shared(tuple(_rate_from_json(r) for r in d.get("rates", ()))),
-        concurrency=_shared(tuple(_concurrency_from_json(c) for c in d.get("concurrency", ()))),
+        rates=_shared(_rate_from_json, d.get("rates", ())),
+        concurrency=_shared(_concurrency_from_json, d.get("concurrency", ())),
     )  # fmt: skip

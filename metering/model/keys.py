@@ -36,6 +36,7 @@ from functools import lru_cache
 from .quota import Per, Window
 
 BUCKETS = 256
+ORGANIZATION = "o"  # the scope of what all calls of an organization add up to
 CHANGED, ASKED, WORKERS, ROUTES = "wb:changed", "wb:asked", "wb:workers", "wb:routes"
 ALONE, BYPASS = "wb:alone", "wb:bypass"
 COUNTER_LINGERS_MS = 3_600_000  # a counter outlives its window by this, so that late returns still find it
@@ -103,11 +104,13 @@ def scope(*, route_id: int | None, key_id: int | None, tenant: str | None = None
     parts += [f"k{key_id}"] if key_id is not None else []
     parts += [_tenant_part(tenant)] if tenant is not None else []
     parts += [f"a{address_block(address)}"] if address is not None else []
-    return ".".join(parts) or "o"
+    return ".".join(parts) or ORGANIZATION
 
 
 def limit_scope(per: Per, routed: bool, *, route_id: int, key_id: int, tenant: str = "", address: str = "") -> str:
     """The scope of a limit for a call of this route, key, tenant and address."""
+    if per is Per.ORG and not routed:
+        return ORGANIZATION
     return scope(
         route_id=route_id if routed or per is Per.ROUTE else None,
         key_id=key_id if per is Per.KEY else None,
