@@ -18,11 +18,11 @@ def inject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Fault
     with asyncio.Runner() as runner:
         house = world(tmp_path_factory.mktemp("chaos"), seed=1)
         running = runner.run(house.__aenter__())
-        yield lambda fault: runner.run(injected(running, fault))
+        yield lambda fault: runner.run(injected(running, fault, timed=False))
         runner.run(house.__aexit__(None, None, None))
 
 
 @pytest.mark.parametrize("fault", QUICK, ids=lambda fault: type(fault).__name__)
 def test_nothing_is_lost_and_nothing_doubled_by_the_fault(inject: Callable[[Fault], Outcome], fault: Fault) -> None:
     outcome = inject(fault)
-    assert not outcome.broken, str(outcome)
+    assert not outcome.broken, outcome
