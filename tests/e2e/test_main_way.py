@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import aiohttp
+import pytest
 from redis.asyncio import Redis
 
 from .conftest import House, Org
@@ -47,6 +48,7 @@ async def until_counts_rest(house: House, orgs: list[Org]) -> None:
     raise AssertionError("counters and ledger never agree")
 
 
+@pytest.mark.long
 async def test_ten_thousand_calls_are_charged_or_returned_each_once_and_all_sides_agree(house: House) -> None:
     free = await asyncio.gather(*(house.org(f"Free {i}", "free") for i in range(3)))
     pro = await asyncio.gather(*(house.org(f"Pro {i}", "pro") for i in range(3)))
@@ -168,6 +170,7 @@ async def test_an_emptied_store_under_load_changes_nothing_in_the_final_sums(hou
     await store.aclose()
 
 
+@pytest.mark.long
 async def test_a_killed_aggregator_is_replaced_and_changes_nothing(house: House) -> None:
     org = await house.org("Aggregated", "pro")
     passed = await until_admitted(house, org)  # the test before this one emptied the store

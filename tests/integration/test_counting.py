@@ -117,6 +117,7 @@ class Worker:
         self.killed = True
         self.beating.cancel()
         self.recorder._turn.clear()
+        self.recorder._ends.clear()
         self.recorder._journal._buffer.clear()
         self.recorder.close()
         await self.link.close()
@@ -341,10 +342,12 @@ async def test_whatever_breaks_both_quotas_of_a_throttle_hold_what_the_journals_
     system = System(redis, pool, tmp_path / "journal", random.Random(seed), CLOSED, limits=THROTTLED, forgets=forgets)
     slower = system.workers[0].charge.limits[1].counter
     try:
-        for _ in range(250):
+        for step in range(1_000):
             await system.step()
             if not forgets:
                 assert await system.counter() <= LIMIT
+            if step >= 250 and witness.moved(slower):  # on a busy machine rules decide about more of the calls, and the main quota lasts
+                break
         await system.rest()
         assert await system.ledger() == witness.charged()
         assert await system.counter() == await system.ledger()

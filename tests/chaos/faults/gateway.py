@@ -132,7 +132,6 @@ class JournalFull(Fault):
     name = "journal cannot be written (`RLIMIT_FSIZE`) for 3 s"
     refused = takes_back = frozenset({_UNAVAILABLE})
     lasts_seconds = 3.0
-    quick = True
 
     async def inject(self, world: World) -> None:
         for pid in self.processes(world):

@@ -46,7 +46,6 @@ class Away(StoreFault):
 
     name = "store killed, 3 s later started over its append-only file"
     lasts_seconds = 3.0
-    quick = True
 
     async def inject(self, world: World) -> None:
         kill(world)
@@ -101,7 +100,6 @@ class Full(StoreFault):
 
     name = "store out of memory (`maxmemory`, `noeviction`) for 3 s"
     lasts_seconds = 3.0
-    quick = True
 
     async def inject(self, world: World) -> None:
         await world.bench.store.config_set("maxmemory", "1mb")

@@ -123,6 +123,7 @@ class Door:
         """As kill -9 leaves it: what was not written is gone, connections are reset, nobody settles."""
         self.killed = True
         self.recorder._turn.clear()
+        self.recorder._ends.clear()
         self.recorder._journal._buffer.clear()
         self.recorder.close()
         self.recorder._journal._fd = -1

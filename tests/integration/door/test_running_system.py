@@ -8,6 +8,8 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 
 def _status(system, path: str, key: str) -> int:
     return int(system.call(path, key)[0])
@@ -172,6 +174,7 @@ def test_a_changed_file_acts_and_a_faulty_one_changes_nothing(system) -> None:
     assert set(callers.statuses) == {200}
 
 
+@pytest.mark.long
 def test_a_restart_replaces_every_process_and_drops_no_call(system) -> None:
     with Callers(system, "/hello", system.key("demo-pro")) as callers:
         done = system.cli("restart")
@@ -180,6 +183,7 @@ def test_a_restart_replaces_every_process_and_drops_no_call(system) -> None:
     assert set(callers.statuses) == {200}
 
 
+@pytest.mark.long
 def test_a_journal_is_refused_while_its_worker_lives_and_adds_nothing_to_what_has_arrived(system, tmp_path: Path) -> None:
     made = system.cli_json("org", "create", "Rescued", "--plan", "pro")
     assert [_status(system, "/hello", made["api_key"]) for _ in range(5)] == [200] * 5

@@ -6,6 +6,7 @@ SENTENCE = "holds ids of the Stripe sandbox, and STRIPE_API_KEY is a key of test
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.long
 def test_up_with_a_key_on_the_sandboxs_data_ends_with_a_sentence_and_changes_nothing(home) -> None:
     assert home.start().interrupt() == 0
     plans = home.config / "plans.yaml"

@@ -131,6 +131,7 @@ TAKEN: list[tuple[Place, str]] = [
 ]
 
 
+@pytest.mark.long
 async def test_a_unit_taken_from_postgres_is_named_by_table(rig: Rig) -> None:
     await at_rest(rig)
     await rig.pool.execute("ALTER TABLE billing.usage_events DISABLE TRIGGER usage_events_append_only")

@@ -76,6 +76,7 @@ def test_a_successor_gives_back_just_what_the_journal_proves_unused(tmp_path: Pa
     r.flush()
     r.used(xid, BLOCK.tid, minute, 50)  # never on disk, so never sent
     r._turn.clear()
+    r._ends.clear()
     r._journal._buffer.clear()
     r.close()
     heir = opened(tmp_path)
