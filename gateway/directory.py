@@ -347,6 +347,8 @@ class Directory:
         if caller is not None:
             caller.valid = False
             caller.org.callers.discard(caller)
+            if caller.org.latest_of is caller:  # else each keeps the other in memory, long after both were let go
+                caller.org.latest = caller.org.latest_of = None
 
     def _drop_org(self, org_id: str) -> None:
         org = self._orgs.pop(org_id, None)

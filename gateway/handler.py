@@ -112,7 +112,8 @@ class Handler:
         if found is None or not found.holds(now_ms):
             found = make_charge(org.entitlement, route, method, caller.key, now_ms, bypasses=self.bypasses, names=self._tenants)
             org.charges[name] = found
-        org.latest, org.latest_of, org.latest_method = found, caller, method
+        if caller.valid:  # see Directory._drop_caller
+            org.latest, org.latest_of, org.latest_method = found, caller, method
         return found
 
     def nobodys_charge(self, call: Call, route: Route) -> Charge:

@@ -175,6 +175,15 @@ async def test_a_caller_that_was_forgotten_to_make_room_is_not_valid() -> None:
     assert (first.valid, second.valid) == (False, True)
 
 
+async def test_an_organization_keeps_nobody_in_memory_who_was_forgotten_to_make_room() -> None:
+    desk = Desk(most=1)
+    desk.store.publish(KEY, SECOND)
+    first = await desk.ask(KEY)
+    first.org.latest_of = first  # as Handler.charge_of leaves it
+    await desk.ask(SECOND)
+    assert (first.org.latest, first.org.latest_of) == (None, None)
+
+
 async def test_a_refreshed_caller_is_valid_and_the_stale_one_is_not(desk: Desk) -> None:
     desk.store.publish(KEY, SECOND)
     stale, other = await desk.ask(), await desk.ask(SECOND)
