@@ -1,10 +1,12 @@
 """What the use cases need of the world. billing/store keeps the rows, billing/wiring.py tells the gateways."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from billing.model.invoice_item import InvoiceItem
+from billing.model.mail import Mail, MailKind
 from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.outbox import OutboxRow
 from billing.model.plan import PlanSpec
@@ -297,6 +299,30 @@ class OutboxRows(Protocol):
     async def has(self, org_id: str, kind: str) -> bool: ...
 
 
+class InvoiceItemRows(Protocol):
+    async def add(self, items: Sequence[InvoiceItem], now_ms: int) -> None:
+        """An item whose identifier is known already is left out."""
+        ...
+
+    async def waiting(self, org_id: str, currency: str) -> list[InvoiceItem]:
+        """Those that no invoice has taken up, in the order they were written; locked."""
+        ...
+
+    async def take_up(self, item_ids: Sequence[int], invoice_id: str) -> int:
+        """How many of them waited, and now stand on the invoice."""
+        ...
+
+
+class MailRows(Protocol):
+    async def add(self, mails: Sequence[Mail], now_ms: int) -> None:
+        """A mail whose identifier is known already is left out."""
+        ...
+
+    async def drop(self, org_id: str, kinds: Collection[MailKind], now_ms: int) -> int:
+        """How many of these kinds were waiting, and will not go out."""
+        ...
+
+
 class CustomerRows(Protocol):
     async def insert(self, org: Organization, email: str | None, currency: str, now_ms: int) -> None: ...
 
@@ -354,6 +380,10 @@ class Unit(Protocol):
     def customers(self) -> CustomerRows: ...
     @property
     def outbox(self) -> OutboxRows: ...
+    @property
+    def invoice_items(self) -> InvoiceItemRows: ...
+    @property
+    def mails(self) -> MailRows: ...
     @property
     def usage(self) -> UsageRows: ...
     @property

@@ -9,7 +9,9 @@ import asyncpg
 from billing.store.audit import AuditTable
 from billing.store.bypasses import BypassTable
 from billing.store.config_sets import ConfigSetTable
+from billing.store.invoice_items import InvoiceItemTable
 from billing.store.keys import KeyTable
+from billing.store.mails import MailTable
 from billing.store.orgs import OrgTable
 from billing.store.outbox import CustomerTable, OutboxTable
 from billing.store.plans import PlanTable
@@ -37,6 +39,8 @@ class PostgresUnit:
         self.audit = AuditTable(connection)
         self.customers = CustomerTable(connection)
         self.outbox = OutboxTable(connection)
+        self.invoice_items = InvoiceItemTable(connection)
+        self.mails = MailTable(connection)
         self.usage = UsageTable(connection)
         self.config_sets = ConfigSetTable(connection)
 

@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from billing.model.plan import PerUnit, PlanSpec
+from billing.store.books import PostgresBooks
 from billing.wiring import Billing, open_billing
 from metering.model.clock import FrozenClock, to_ms
 from metering.model.meter import Meter
@@ -49,6 +50,10 @@ class Desk:
     pool: asyncpg.Pool
     redis: Redis
     clock: FrozenClock
+
+    @property
+    def books(self) -> PostgresBooks:
+        return PostgresBooks(self.pool)
 
     async def outbox(self) -> list[tuple[str, str]]:
         rows = await self.pool.fetch("SELECT kind, identifier FROM billing.outbox ORDER BY id")

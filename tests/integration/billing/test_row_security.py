@@ -62,6 +62,16 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
     )  # fmt: skip
     await connection.execute("INSERT INTO billing.invoice_lines VALUES ($1, 1, 'api', 'd', 1, 1, 1)", f"in_{org.hex}")
     await connection.execute(
+        "INSERT INTO billing.invoice_items"
+        " (org_id, identifier, kind, description, quantity, amount, currency, period_start, period_end, created_at)"
+        " VALUES ($1, $2, 'base', 'd', 1, 1, 'usd', now(), now(), now())", org, org.hex,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO billing.mails (org_id, identifier, kind, due_at, created_at) VALUES ($1, $2, 'trial_ended', now(), now())",
+        org,
+        org.hex,
+    )
+    await connection.execute(
         "INSERT INTO billing.outbox (kind, org_id, customer_key, identifier, payload, created_at)"
         " VALUES ('ensure_customer', $1, 'k', $2, '{}', now())", org, org.hex,
     )  # fmt: skip
@@ -157,7 +167,7 @@ async def test_bound_to_one_organization_no_table_or_view_shows_a_row_of_another
     assert [s.name for s in seen if of(s.rows, B)] == []
     assert {s.name for s in seen if of(s.rows, A)} >= {
         "organizations", "api_keys", "subscriptions", "quotas", "usage_hourly", "usage_events", "usage_current", "invoices",
-        "invoice_lines",
+        "invoice_lines", "invoice_items",
     }  # fmt: skip
 
 
