@@ -25,8 +25,10 @@ __all__ = ["Feature", "Interval", "PerUnit", "PlanSpec", "Price", "Rollout", "fr
 
 
 class Interval(StrEnum):
-    """How often the base price is due. Usage periods are monthly either way."""
+    """How often the base price is due, or every so many of it. Usage periods are monthly either way."""
 
+    DAY = "day"
+    WEEK = "week"
     MONTH = "month"
     YEAR = "year"
 
@@ -61,6 +63,7 @@ class PlanSpec:
     title: str = ""
     price: Mapping[str, Decimal] = field(default_factory=dict)
     interval: Interval = Interval.MONTH
+    interval_count: int = 1
     trial_days: int = 0
     quotas: tuple[Quota, ...] = ()
     rates: tuple[Rate, ...] = ()
@@ -84,6 +87,7 @@ def to_json(spec: PlanSpec) -> dict[str, Any]:
         "title": spec.title,
         "price": {currency: _plain(spec.price[currency]) for currency in sorted(spec.price)},
         "interval": spec.interval.value,
+        **({"interval_count": spec.interval_count} if spec.interval_count != 1 else {}),
         "trial_days": spec.trial_days,
         "quotas": [quota_to_json(q) for q in sorted(spec.quotas, key=lambda q: (q.meter, q.window, q.per))],
         "rates": [rate_to_json(r) for r in sorted(spec.rates, key=lambda r: (r.meter or "", r.per, r.by))],
@@ -103,6 +107,7 @@ def from_json(value: Mapping[str, Any]) -> PlanSpec:
         title=value["title"],
         price={currency: Decimal(amount) for currency, amount in value["price"].items()},
         interval=Interval(value["interval"]),
+        interval_count=value.get("interval_count", 1),
         trial_days=value["trial_days"],
         quotas=tuple(quota_from_json(q) for q in value["quotas"]),
         rates=tuple(rate_from_json(r) for r in value.get("rates", ())),
