@@ -242,7 +242,7 @@ def first_period(cycle: Cycle, start_ms: int) -> Bounds:
     """What a subscription is charged for at its start: up to the next period; dated back where the anchor is in the past, so that a
     subscription taken over from elsewhere goes on in whole periods."""
     found = period_of(cycle, start_ms)
-    return (found if cycle.anchor_ms <= start_ms else (start_ms, found[1]))
+    return found if cycle.anchor_ms <= start_ms else (start_ms, found[1])
 
 
 def sold(spec: PlanSpec, subscription: Subscription) -> PlanSpec:
