@@ -7,8 +7,8 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 
 from metering.model.errors import BadInput
 
-# Enough digits for any product of a quantity (64 bit) and a price (12 decimals), with room for a division.
-EXACT = Context(prec=60)
+# Enough digits for any product of a quantity (64 bit) and a price (12 decimals), with room for a division and a sum of such.
+EXACT = Context(prec=100)
 
 # As Stripe counts them (docs.stripe.com/currencies): ISK and UGX have no minor unit in life, and two digits there.
 _NO_DIGITS = frozenset(["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"])

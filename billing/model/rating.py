@@ -1,21 +1,24 @@
-"""From a cumulative count to money: what is over, in whole report units, at what price.
+"""From a period's use to money: what is beyond the included, in whole report units, at what price; and the line that says so.
 
-Pure. Both sides of the bill use it: aggregator/overage.py cuts what Stripe hears from `overage_report_units`, the usage
-report shows what `rate` says. Stripe hears whole report units (MB for bytes), so we rate whole report units too.
+Pure. Both sides of the bill use it: aggregator/overage.py cuts what Stripe hears from `overage_report_units`, invoices, the usage
+report and `weighbridge plan estimate` show what `rate_period` says. A meter that reports in a larger unit than it counts in
+(MB for bytes) is charged by whole report units, so that Stripe and we come to the same.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
+from billing.model.invoice_item import ItemKind
 from billing.model.money import EXACT, round_amount
-from billing.model.pricing import Price
-from billing.model.pricing.per_unit import decimals
+from billing.model.plan import PlanSpec
+from billing.model.pricing import EventsNeeded, Part, Price, Usage, plain
+from billing.model.pricing.base import STRIPE_DECIMALS, Quantity, decimals, total, usage_of
 from metering.model.errors import BadInput
 from metering.model.meter import Meter, report_units
 from metering.model.quota import Mode, Per, Quota, Window
 
-STRIPE_DECIMALS = 12  # of a minor unit, in `unit_amount_decimal`
+_SHOWN_DECIMALS = Decimal(1).scaleb(-10)
 
 
 class PriceNotExact(BadInput):
@@ -26,21 +29,36 @@ class PriceNotExact(BadInput):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What one meter costs beyond what is included. `amount` is rounded, the only rounding it gets."""
+    """What one meter costs in one period, or what a commitment on it lacks (kind MINIMUM).
+
+    `quantity` is what is charged for, in `unit`, the unit in which the meter is shown; `unit_price` is None where there is more to
+    it than one price. `parts` add up to the amount before it was rounded, the only rounding it gets. `used`, `included` and
+    `overage` are base units: what was used in all, what came first without charge, and what is beyond.
+    """
 
     meter: str
-    overage: int  # base units beyond the included
-    report_units: int  # whole report units of them: what is billed
+    kind: ItemKind
+    description: str
+    quantity: Decimal
+    unit: str
+    unit_price: Decimal | None
     amount: Decimal
+    parts: tuple[Part, ...] = ()
+    report_units: int = 0  # whole report units charged for
+    used: Decimal = Decimal(0)
+    included: int = 0
+    overage: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """An estimate for one period. `base` is None where the price was negotiated."""
+    """An estimate for one period. `base` is None where the price was negotiated; `unrated` are the meters whose price is decided
+    event by event, of which only the sum is known."""
 
     currency: str
     base: Decimal | None
     lines: tuple[Line, ...]
+    unrated: tuple[str, ...] = ()
 
     @property
     def overage(self) -> Decimal:
@@ -78,15 +96,109 @@ def overage_report_units(cumulative: int, included: int, report_size: int) -> in
     return report_units(overage_units(cumulative, included), report_size)
 
 
-def rate(price: Price, meter: Meter, *, cumulative: int, included: int, currency: str) -> Line:
-    """The line of one meter. The amount is rounded half away from zero, once."""
-    units = overage_report_units(cumulative, included, meter.report_size)
+def rate_period(
+    spec: PlanSpec,
+    quotas: Iterable[Quota],
+    used: Mapping[str, Quantity],
+    meters: Mapping[str, Meter],
+    currency: str,
+    *,
+    hours: Decimal | None = None,
+) -> tuple[Line, ...]:
+    """The lines of one usage period, by meter; a true-up follows the line it belongs to.
+
+    `quotas` are those in force at the period's end, `used` is in base units; a meter that is missing there was not used, and may be
+    due all the same. `hours`, the length of the period, is needed where a price is by the hour. Raises EventsNeeded,
+    NoPriceInCurrency.
+    """
+    included = included_units(quotas, spec.prices)
+    lines: list[Line] = []
+    for name in sorted(included):
+        if name in meters:
+            usage = usage_of(used.get(name, 0))
+            if hours is not None and usage.hours is None:
+                usage = Usage(usage.quantity, usage.events, hours)
+            lines += lines_of(spec.prices[name], meters[name], usage, included=included[name], currency=currency)
+    return tuple(lines)
+
+
+def lines_of(price: Price, meter: Meter, usage: Usage, *, included: int, currency: str) -> tuple[Line, ...]:
+    """One meter's line, and its true-up where a commitment lacks something."""
+    price = price.in_currency(currency)
+    line = _line(price, meter, usage, included, currency)
+    lacking = round_amount(price.lacking(line.amount), currency)
+    if not lacking:
+        return (line,)
+    true_up = Line(
+        meter=meter.name,
+        kind=ItemKind.MINIMUM,
+        description=f"{meter.title or meter.name}: what is lacking of the commitment",
+        quantity=Decimal(1),
+        unit="",
+        unit_price=lacking,
+        amount=lacking,
+    )
+    return (line, true_up)
+
+
+def rate(price: Price, meter: Meter, *, cumulative: Quantity, included: int, currency: str) -> Line:
+    """The line of one meter. The amount is rounded half away from zero, once. Raises EventsNeeded, NoPriceInCurrency."""
+    return _line(price.in_currency(currency), meter, usage_of(cumulative), included, currency)
+
+
+def _line(price: Price, meter: Meter, usage: Usage, included: int, currency: str) -> Line:
+    beyond = _beyond(usage, included)
+    charged = _whole_report_units(beyond, meter.report_size)
+    parts = price.parts(charged)
+    title = meter.title or meter.name
     return Line(
         meter=meter.name,
-        overage=overage_units(cumulative, included),
-        report_units=units,
-        amount=round_amount(price.amount(units * meter.report_size), currency),
+        kind=ItemKind.OVERAGE if included else ItemKind.USAGE,
+        description=f"{title} beyond {shown_quantity(Decimal(included), meter)}" if included else title,
+        quantity=display_quantity(charged.quantity, meter),
+        unit=meter.show or meter.unit,
+        unit_price=price.unit_price,
+        amount=round_amount(total(parts), currency),
+        parts=parts,
+        report_units=int(beyond.quantity // meter.report_size),
+        used=usage.quantity,
+        included=included,
+        overage=beyond.quantity,
     )
+
+
+def _beyond(usage: Usage, included: int) -> Usage:
+    """What is left when the first `included` units are taken away; of events, the first ones."""
+    if not included:
+        return usage
+    events = None
+    if usage.events is not None:
+        left, rest = Decimal(included), []
+        for value in usage.events:
+            taken = min(left, value)
+            left -= taken
+            if value > taken:
+                rest.append(value - taken)
+        events = tuple(rest)
+    return Usage(max(Decimal(0), usage.quantity - included), events, usage.hours)
+
+
+def _whole_report_units(usage: Usage, size: int) -> Usage:
+    rest = usage.quantity % size if size > 1 else Decimal(0)
+    return Usage(usage.quantity - rest, usage.events, usage.hours) if rest else usage
+
+
+def display_quantity(quantity: Decimal, meter: Meter) -> Decimal:
+    """In the unit in which the meter is shown; what does not end is shown to ten decimals. For people: nothing is computed from it."""
+    with localcontext(EXACT):
+        shown = quantity / meter.show_size
+        return shown.quantize(_SHOWN_DECIMALS).normalize() if decimals(shown) > 10 else shown.normalize()
+
+
+def shown_quantity(quantity: Decimal, meter: Meter) -> str:
+    """For people: 200,000; 50 GB."""
+    figure = f"{display_quantity(quantity, meter):,f}"
+    return f"{figure} {meter.show}" if meter.show else figure
 
 
 def estimate(
@@ -96,15 +208,22 @@ def estimate(
     used: Mapping[str, int],
     meters: Mapping[str, Meter],
     currency: str,
+    *,
+    hours: Decimal | None = None,
 ) -> Bill:
-    """What this period costs if it ended now."""
+    """What this period costs if it ended now, as far as sums alone tell."""
     included = included_units(quotas, prices)
-    lines = tuple(
-        rate(prices[name], meters[name], cumulative=used.get(name, 0), included=included[name], currency=currency)
-        for name in sorted(included)
-        if name in meters
-    )
-    return Bill(currency=currency, base=base, lines=lines)
+    lines: list[Line] = []
+    unrated = []
+    for name in sorted(included):
+        if name not in meters:
+            continue
+        try:
+            usage = Usage(Decimal(used.get(name, 0)), None, hours)
+            lines += lines_of(prices[name], meters[name], usage, included=included[name], currency=currency)
+        except EventsNeeded:
+            unrated.append(name)
+    return Bill(currency=currency, base=base, lines=tuple(lines), unrated=tuple(unrated))
 
 
 def report_unit_price(price: Price, meter: Meter, minor_digits: int = 2) -> Decimal:
@@ -115,7 +234,7 @@ def report_unit_price(price: Price, meter: Meter, minor_digits: int = 2) -> Deci
     each = price.amount(meter.report_size)
     if decimals(each) > STRIPE_DECIMALS + minor_digits:
         raise PriceNotExact(
-            f"{meter.name}: the price of one {meter.report or meter.unit} would be {EXACT.plus(each):.20f}…, "
+            f"{meter.name}: the price of one {meter.report or meter.unit} would be {plain(each)[:22]}…, "
             f"which does not end. Report in a unit that divides the priced one, such as MB for GB."
         )
     return each.normalize()

@@ -1,17 +1,22 @@
 """Pricing models: one file each, and the registry that finds them by the word the YAML and the database use.
 
-Pure. A model turns a quantity in a meter's base units into an unrounded amount in major currency units; rounding
-happens once a line, in billing/model/rating.py. To add a model: its file, and its line in MODELS.
+Pure. A model turns a period's use of a meter, in base units, into an unrounded amount in major currency units, and into the
+parts that explain it; rounding happens once a line, in billing/model/rating.py. To add a model: its file, and its line in MODELS.
 """
 
 from typing import Any
 
-from billing.model.pricing.base import Price, PricingModel, UnknownPricingModel
+from billing.model.pricing.around import ByCurrency, Commitment, NoPriceInCurrency, PerHour, Spend, models_around
+from billing.model.pricing.base import EventsNeeded, Part, PartKind, Price, PricingModel, RatedHere, UnknownPricingModel, Usage, plain
+from billing.model.pricing.dynamic import DYNAMIC, Dynamic
+from billing.model.pricing.flat import FLAT, Flat
+from billing.model.pricing.graduated import GRADUATED, Graduated
+from billing.model.pricing.graduated_percentage import GRADUATED_PERCENTAGE, GraduatedPercentage
+from billing.model.pricing.package import PACKAGE, Package
 from billing.model.pricing.per_unit import PER_UNIT, PerUnit
-
-MODELS: dict[str, PricingModel] = {
-    PER_UNIT.kind: PER_UNIT,
-}
+from billing.model.pricing.percentage import PERCENTAGE, Percentage
+from billing.model.pricing.tiers import Tier, TiersNotContiguous
+from billing.model.pricing.volume import VOLUME, Volume
 
 
 def price_to_json(price: Price) -> dict[str, Any]:
@@ -27,4 +32,23 @@ def price_from_json(value: dict[str, Any]) -> Price:
     return MODELS[kind].from_json(value)
 
 
-__all__ = ["MODELS", "PerUnit", "Price", "PricingModel", "UnknownPricingModel", "price_from_json", "price_to_json"]
+MODELS: dict[str, PricingModel] = {
+    model.kind: model
+    for model in (
+        PER_UNIT,
+        GRADUATED,
+        VOLUME,
+        PACKAGE,
+        PERCENTAGE,
+        GRADUATED_PERCENTAGE,
+        DYNAMIC,
+        FLAT,
+        *models_around(price_from_json),
+    )
+}
+
+__all__ = [
+    "MODELS", "ByCurrency", "Commitment", "Dynamic", "EventsNeeded", "Flat", "Graduated", "GraduatedPercentage",
+    "NoPriceInCurrency", "Package", "Part", "PartKind", "PerHour", "PerUnit", "Percentage", "Price", "PricingModel", "RatedHere",
+    "Spend", "Tier", "TiersNotContiguous", "UnknownPricingModel", "Usage", "Volume", "plain", "price_from_json", "price_to_json",
+]  # fmt: skip

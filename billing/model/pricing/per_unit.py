@@ -1,18 +1,29 @@
 """Per unit: every unit costs the same. `each: "0.0003"` a request, `each: "0.10"` a GB. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from billing.model.money import EXACT
-from billing.model.pricing.base import PricingModel
-from metering.model.errors import BadInput
+from billing.model.pricing.base import (
+    MOST_DECIMALS,
+    Part,
+    PartKind,
+    Price,
+    PricingModel,
+    Usage,
+    checked,
+    checked_size,
+    decimals,
+    each_report_unit,
+    plain,
+)
 
-MOST_DECIMALS = 12
+__all__ = ["MOST_DECIMALS", "PER_UNIT", "PerUnit", "decimals"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PerUnit:
+class PerUnit(Price):
     """`each` major currency units for every `per_unit_size` base units (10**9 where the price is a GB's)."""
 
     kind: ClassVar[str] = "each"
@@ -21,29 +32,27 @@ class PerUnit:
     per_unit_size: int = 1
 
     def __post_init__(self) -> None:
-        if not self.each.is_finite() or self.each < 0:
-            raise BadInput(f"a price is a number not below zero, not {self.each}")
-        if decimals(self.each) > MOST_DECIMALS:
-            raise BadInput(f"a price has at most {MOST_DECIMALS} decimals; {self.each} has {decimals(self.each)}")
-        if self.per_unit_size < 1:
-            raise BadInput(f"a unit is at least one base unit, not {self.per_unit_size}")
+        checked(self.each)
+        checked_size(self.per_unit_size)
 
-    def amount(self, quantity: int) -> Decimal:
-        """Exact for every size that divides a power of ten; else to 60 digits."""
-        return EXACT.divide(EXACT.multiply(self.each, Decimal(quantity)), Decimal(self.per_unit_size))
+    @property
+    def unit_price(self) -> Decimal:
+        return self.each
+
+    def _parts(self, usage: Usage) -> Iterator[Part]:
+        yield Part(
+            PartKind.UNITS, usage.quantity / self.per_unit_size, self.each, self.each * usage.quantity / self.per_unit_size
+        )
+
+    def at_stripe(self, report_size: int, digits: int) -> dict[str, Any]:
+        return {"each": each_report_unit(self.each, self.per_unit_size, report_size, digits)}
 
     def to_json(self) -> dict[str, Any]:
-        return {"each": format(self.each.normalize(), "f"), "per_unit_size": self.per_unit_size}
+        return {"each": plain(self.each), "per_unit_size": self.per_unit_size}
 
 
 def _from_json(value: dict[str, Any]) -> PerUnit:
     return PerUnit(each=Decimal(value["each"]), per_unit_size=int(value["per_unit_size"]))
-
-
-def decimals(number: Decimal) -> int:
-    """How many digits stand behind the point, trailing zeros not counted."""
-    exponent = number.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 PER_UNIT = PricingModel(PerUnit.kind, _from_json)
