@@ -154,9 +154,7 @@ def _decimal(text: str | None) -> Decimal | None:
 def models_around(inner: Inner) -> tuple[PricingModel, ...]:
     """Their registry lines, given how the prices inside are read."""
     return (
-        PricingModel(
-            Spend.kind, lambda v: Spend(price=inner(v["price"]), minimum=_decimal(v["minimum"]), maximum=_decimal(v["maximum"]))
-        ),
+        PricingModel(Spend.kind, lambda v: Spend(price=inner(v["price"]), minimum=_decimal(v["minimum"]), maximum=_decimal(v["maximum"]))),
         PricingModel(Commitment.kind, lambda v: Commitment(price=inner(v["price"]), commitment=Decimal(v["commitment"]))),
         PricingModel(PerHour.kind, lambda v: PerHour(price=inner(v["price"]))),
         PricingModel(ByCurrency.kind, lambda v: ByCurrency(prices={c: inner(p) for c, p in v["prices"].items()})),

@@ -51,9 +51,7 @@ class Package(Price):
 
 
 def _from_json(value: dict[str, Any]) -> Package:
-    return Package(
-        size=int(value["size"]), each=Decimal(value["each"]), free=int(value["free"]), per_unit_size=int(value["per_unit_size"])
-    )
+    return Package(size=int(value["size"]), each=Decimal(value["each"]), free=int(value["free"]), per_unit_size=int(value["per_unit_size"]))
 
 
 PACKAGE = PricingModel(Package.kind, _from_json)

@@ -40,9 +40,7 @@ class PerUnit(Price):
         return self.each
 
     def _parts(self, usage: Usage) -> Iterator[Part]:
-        yield Part(
-            PartKind.UNITS, usage.quantity / self.per_unit_size, self.each, self.each * usage.quantity / self.per_unit_size
-        )
+        yield Part(PartKind.UNITS, usage.quantity / self.per_unit_size, self.each, self.each * usage.quantity / self.per_unit_size)
 
     def at_stripe(self, report_size: int, digits: int) -> dict[str, Any]:
         return {"each": each_report_unit(self.each, self.per_unit_size, report_size, digits)}

@@ -156,5 +156,5 @@ def test_a_price_names_its_model_and_an_unknown_one_is_refused() -> None:
     price = PerUnit(each=D("0.100"), per_unit_size=GB)
     assert price_to_json(price) == {"model": "each", "each": "0.1", "per_unit_size": GB}
     assert price_from_json(price_to_json(price)) == price
-    with pytest.raises(UnknownPricingModel, match="known: .*each, flat"):
+    with pytest.raises(UnknownPricingModel, match="known: by_currency, commitment"):
         price_from_json({"model": "barter"})

@@ -89,8 +89,8 @@ FLATS = (Tier(to=10, flat=D(10)), Tier(to=20, each=D(2), flat=D(5)), Tier(each=D
 @pytest.mark.parametrize(
     ("model", "quantity", "amount"),
     [
-        (Graduated, 0, "10"), (Graduated, 1, "10"), (Graduated, 10, "10"), (Graduated, 11, "17"), (Graduated, 20, "35"), (Graduated, 21, "36"),
-        (Volume, 0, "10"), (Volume, 10, "10"), (Volume, 11, "27"), (Volume, 21, "21"),
+        (Graduated, 0, "10"), (Graduated, 1, "10"), (Graduated, 10, "10"), (Graduated, 11, "17"), (Graduated, 20, "35"),
+        (Graduated, 21, "36"), (Volume, 0, "10"), (Volume, 10, "10"), (Volume, 11, "27"), (Volume, 21, "21"),
     ],
 )  # fmt: skip
 def test_a_tiers_flat_fee_is_due_once_it_is_reached_and_the_first_always(model: Any, quantity: int, amount: str) -> None:
