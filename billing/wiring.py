@@ -13,6 +13,7 @@ from billing.services.access import Access
 from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
 from billing.services.entitlements import Entitlements
+from billing.services.inbox import Inbox
 from billing.services.keys import Keys
 from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
@@ -45,6 +46,7 @@ class Billing:
     tokens: Tokens
     access: Access
     audit: Audit
+    inbox: Inbox
 
     async def republish(self) -> None:
         """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""
@@ -62,6 +64,8 @@ def open_billing(
     default_plan: str | None = "free",
     bills: bool = True,
     cut: Cut = cut_nothing,
+    webhook_secrets: Sequence[str] = (),
+    stripe_mode: str = "sandbox",
 ) -> Billing:
     """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing. `cut` is
     called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none.
@@ -80,6 +84,7 @@ def open_billing(
         tokens=Tokens(books, clock, entropy=lambda: secrets.token_bytes(24)),
         access=Access(books, clock),
         audit=Audit(books),
+        inbox=Inbox(books, clock, secrets=webhook_secrets, mode=stripe_mode),
     )
 
 

@@ -22,5 +22,13 @@ class ControlMetrics:
             "control_duty_failures_total", "Rounds of a standing duty that failed", ("duty",), namespace=_PREFIX, registry=self.registry
         )
 
+        self.webhooks = Counter(
+            "stripe_webhooks_total", "Requests to /webhooks/stripe: new, duplicate, refused, unavailable", ("outcome",),
+            namespace=_PREFIX, registry=self.registry,
+        )  # fmt: skip
+
+    def webhook_came(self, outcome: str) -> None:
+        self.webhooks.labels(outcome).inc()
+
     def page(self) -> bytes:
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The control server's routes: health, metrics, and an organization's usage and quotas by its API key or a token."""
+"""The control server's routes: health, metrics, Stripe's events, and an organization's usage and quotas by its API key or a token."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ from aiohttp import web
 
 from billing.api.doors import ORG, Doors, Endpoint
 from billing.api.errors import as_json
+from billing.api.webhooks import StripeWebhook
 from billing.model.token import Scope
 from billing.model.usage import UsageReport, head_json, meter_json, report_json
 from billing.services.access import Access
+from billing.services.inbox import Inbox
 from billing.services.usage import Usage
 from metering.model.errors import NotFound
 
@@ -31,6 +33,8 @@ class Parts:
     access: Callable[[], Access]
     readiness: Callable[[], Awaitable[dict[str, Any]]]
     metrics: Callable[[], bytes]
+    inbox: Callable[[], Inbox]
+    webhook_came: Callable[[str], None]  # with what came of it
 
 
 def endpoints(parts: Parts) -> list[Endpoint]:
@@ -44,6 +48,8 @@ def endpoints(parts: Parts) -> list[Endpoint]:
         Endpoint(method="GET", path="/api/v1/billing/quota", handler=handlers.quota, need=Scope.READ),
         Endpoint(method="GET", path="/api/v1/billing/quota/{service}", handler=handlers.one_quota, need=Scope.READ),
         Endpoint(method="GET", path="/api/quota/{service}", handler=handlers.one_quota, need=Scope.READ),  # the guide's short form
+        # Open to everybody: its signature is the credential, over the bytes of the body.
+        Endpoint(method="POST", path="/webhooks/stripe", handler=StripeWebhook(parts.inbox, parts.webhook_came).take, need=None),
     ]
 
 

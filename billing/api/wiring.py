@@ -107,6 +107,8 @@ class Control:
             default_plan=settings.billing_default_plan,
             bills=settings.billing_enabled,
             cut=cutter(self._pool, self._clock, meters, bills=settings.billing_enabled),
+            webhook_secrets=settings.stripe_webhook_secrets,
+            stripe_mode=settings.stripe_mode,
         )
 
     async def _apply(self, offer: Offer) -> Applied:
@@ -157,7 +159,8 @@ class Control:
         if not await self.configuration.first():
             raise ConfigFaulty("\n".join(["the configuration has faults, and there is no last good one:", *self.configuration.faults]))
         parts = Parts(
-            usage=lambda: self.billing.usage, access=lambda: self.billing.access, readiness=self.readiness, metrics=self.metrics.page
+            usage=lambda: self.billing.usage, access=lambda: self.billing.access, readiness=self.readiness, metrics=self.metrics.page,
+            inbox=lambda: self.billing.inbox, webhook_came=self.metrics.webhook_came,
         )  # fmt: skip
         runner = web.AppRunner(application(parts), access_log=None, handle_signals=False, shutdown_timeout=5)
         await runner.setup()

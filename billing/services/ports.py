@@ -9,9 +9,11 @@ from billing.model.invoice_item import InvoiceItem
 from billing.model.mail import Mail, MailKind
 from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.outbox import OutboxRow
+from billing.model.payment import PaymentOutcome
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.model.token import Token
+from billing.services.ports_stripe import InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
 from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement, Override
@@ -298,6 +300,10 @@ class OutboxRows(Protocol):
 
     async def has(self, org_id: str, kind: str) -> bool: ...
 
+    async def waiting(self, org_id: str) -> bool:
+        """Whether something that decides about its subscription was not told to Stripe yet."""
+        ...
+
 
 class InvoiceItemRows(Protocol):
     async def add(self, items: Sequence[InvoiceItem], now_ms: int) -> None:
@@ -327,6 +333,10 @@ class CustomerRows(Protocol):
     async def insert(self, org: Organization, email: str | None, currency: str, now_ms: int) -> None: ...
 
     async def emails(self, org_ids: Sequence[str]) -> dict[str, str]: ...
+
+    async def mirror(self, org_id: str, *, name: str | None, email: str | None) -> None:
+        """As Stripe has them; what it has not stays."""
+        ...
 
 
 class UsageRows(Protocol):
@@ -385,6 +395,14 @@ class Unit(Protocol):
     @property
     def mails(self) -> MailRows: ...
     @property
+    def inbox(self) -> InboxRows: ...
+    @property
+    def stripe_ids(self) -> StripeIdRows: ...
+    @property
+    def payment_methods(self) -> PaymentMethodRows: ...
+    @property
+    def payment_attempts(self) -> PaymentAttemptRows: ...
+    @property
     def usage(self) -> UsageRows: ...
     @property
     def config_sets(self) -> ConfigSetRows: ...
@@ -396,6 +414,19 @@ class Books(Protocol):
     def transaction(self, *, keep: bool = True, org: str | None = None) -> AbstractAsyncContextManager[Unit]:
         """`keep=False` undoes everything at the end: a dry run. With `org` nothing that belongs to another organization exists in
         it, whatever is asked: what answers a request of one organization is read so."""
+        ...
+
+
+class Payments(Protocol):
+    """Who moves money: billing/stripe/payments.py. Without Stripe there is none, and invoices are marked as paid by hand."""
+
+    async def charge(self, org_id: str, invoice_id: str, amount_minor: int, currency: str, attempt: int) -> PaymentOutcome:
+        """Off session, with the default payment method. The same invoice and attempt asked again is the same charge; while one attempt
+        is unknown, another is not begun and that one's outcome is told. Raises NotPayable; what Stripe or a bank says is an outcome."""
+        ...
+
+    async def refund(self, invoice_id: str, amount_minor: int, identifier: str) -> PaymentOutcome:
+        """Part of what was paid, or all of it; equal identifiers are the same refund. Raises NotPayable."""
         ...
 
 

@@ -9,13 +9,16 @@ import asyncpg
 from billing.store.audit import AuditTable
 from billing.store.bypasses import BypassTable
 from billing.store.config_sets import ConfigSetTable
+from billing.store.inbox import InboxTable
 from billing.store.invoice_items import InvoiceItemTable
 from billing.store.keys import KeyTable
 from billing.store.mails import MailTable
 from billing.store.orgs import OrgTable
 from billing.store.outbox import CustomerTable, OutboxTable
+from billing.store.payments import PaymentAttemptTable, PaymentMethodTable
 from billing.store.plans import PlanTable
 from billing.store.quotas import LimitTable, QuotaTable
+from billing.store.stripe_ids import StripeIdTable
 from billing.store.subscriptions import SubscriptionTable
 from billing.store.tokens import TokenTable
 from billing.store.usage import UsageTable
@@ -41,6 +44,10 @@ class PostgresUnit:
         self.outbox = OutboxTable(connection)
         self.invoice_items = InvoiceItemTable(connection)
         self.mails = MailTable(connection)
+        self.inbox = InboxTable(connection)
+        self.stripe_ids = StripeIdTable(connection)
+        self.payment_methods = PaymentMethodTable(connection)
+        self.payment_attempts = PaymentAttemptTable(connection)
         self.usage = UsageTable(connection)
         self.config_sets = ConfigSetTable(connection)
 

@@ -12,6 +12,7 @@ from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "outbox.sql")
 _ADD, _HAS, _INSERT_CUSTOMER, _EMAILS = _SQL["add"], _SQL["has"], _SQL["insert_customer"], _SQL["emails"]
+_WAITING, _MIRROR_CUSTOMER = _SQL["waiting"], _SQL["mirror_customer"]
 
 
 class OutboxTable:
@@ -26,6 +27,9 @@ class OutboxTable:
     async def has(self, org_id: str, kind: str) -> bool:
         return bool(await self._connection.fetchval(_HAS, org_id, kind))
 
+    async def waiting(self, org_id: str) -> bool:
+        return bool(await self._connection.fetchval(_WAITING, org_id))
+
 
 class CustomerTable:
     def __init__(self, connection: asyncpg.Connection) -> None:
@@ -36,3 +40,6 @@ class CustomerTable:
 
     async def emails(self, org_ids: Sequence[str]) -> dict[str, str]:
         return {str(row["org_id"]): row["email"] for row in await self._connection.fetch(_EMAILS, list(org_ids))}
+
+    async def mirror(self, org_id: str, *, name: str | None, email: str | None) -> None:
+        await self._connection.execute(_MIRROR_CUSTOMER, org_id, name, email)

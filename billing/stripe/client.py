@@ -6,7 +6,7 @@ surely not accepted, refused, a duplicate, or perhaps accepted.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +39,8 @@ class StripeCallFailed(WeighbridgeError):
         super().__init__(message)
         self.outcome, self.status, self.error_code, self.param = outcome, status, error_code, param
         self.replayed = False
+        self.decline_code: str | None = None  # the bank's word
+        self.payment_id: str | None = None  # the PaymentIntent that was declined
 
 
 class Resource(StrEnum):
@@ -50,6 +52,14 @@ class Resource(StrEnum):
     SUBSCRIPTION = "subscriptions"
     METER = "billing.meters"
     METER_EVENT = "billing.meter_events"
+    INVOICE = "invoices"
+    PAYMENT_METHOD = "payment_methods"
+    PAYMENT_INTENT = "payment_intents"
+    REFUND = "refunds"
+    CHECKOUT_SESSION = "checkout.sessions"
+    PORTAL_SESSION = "billing_portal.sessions"
+    COUPON = "coupons"
+    EVENT = "events"
 
 
 class StripeApi:
@@ -90,10 +100,31 @@ class StripeApi:
             lambda options: service.update_async(object_id, params=dict(params), options=options), key, params, tries
         )
 
-    async def retrieve(self, resource: Resource, object_id: str) -> dict[str, Any] | None:
-        """The object, or None where there is none or it was deleted."""
+    async def create_once(self, resource: Resource, params: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+        """Create an object under this very idempotency key: other parameters are refused, a stored failure comes back. For money."""
+        service = self._service(resource)
+        return await _called(service.create_async(params=dict(params), options={"idempotency_key": key}))
+
+    async def act(self, resource: Resource, object_id: str, verb: str, params: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+        """What the SDK calls `verb`: attach, detach, pay, cancel; under this very idempotency key."""
+        method = getattr(self._service(resource), f"{verb}_async")
+        return await _called(method(object_id, params=dict(params), options={"idempotency_key": key}))
+
+    async def account(self) -> str | None:
+        """The id of the account that the key belongs to; None where it may not be asked for (a restricted key, an old sandbox)."""
         try:
-            found = await _called(self._service(resource).retrieve_async(object_id))
+            found = await _called(self._client.v1.accounts.retrieve_current_async())
+        except StripeCallFailed as failure:
+            if failure.status in (401, 403, 404):
+                return None
+            raise
+        return str(found["id"])
+
+    async def retrieve(self, resource: Resource, object_id: str, *, expand: Sequence[str] = ()) -> dict[str, Any] | None:
+        """The object, or None where there is none or it was deleted."""
+        params = {"params": {"expand": list(expand)}} if expand else {}
+        try:
+            found = await _called(self._service(resource).retrieve_async(object_id, **params))
         except StripeCallFailed as failure:
             if failure.status == 404:
                 return None
@@ -157,7 +188,16 @@ def _failure(exc: stripe.StripeError) -> StripeCallFailed:
     text = str(exc.user_message or exc) if status is None else f"{status} {exc.user_message or exc.code or type(exc).__name__}"
     failure = StripeCallFailed(" ".join(text.split()), outcome, status=status, error_code=exc.code, param=getattr(exc, "param", None))
     failure.replayed = (exc.headers or {}).get("Idempotent-Replayed", "") == "true"
+    failure.decline_code, failure.payment_id = _decline(exc.json_body)
     return failure
+
+
+def _decline(body: Any) -> tuple[str | None, str | None]:
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return None, None
+    intent = error.get("payment_intent")
+    return error.get("decline_code"), intent.get("id") if isinstance(intent, dict) else None
 
 
 def _outcome(exc: stripe.StripeError) -> Outcome:

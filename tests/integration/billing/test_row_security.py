@@ -76,6 +76,13 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         " VALUES ('ensure_customer', $1, 'k', $2, '{}', now())", org, org.hex,
     )  # fmt: skip
     await connection.execute(
+        "INSERT INTO billing.payment_methods (id, org_id, type, created_at) VALUES ($2, $1, 'card', now())", org, org.hex
+    )
+    await connection.execute(
+        "INSERT INTO billing.payment_attempts (invoice_id, attempt, org_id, amount_minor, currency, begun_at)"
+        " VALUES ($2, 1, $1, 1, 'usd', now())", org, f"in_{org.hex}",
+    )  # fmt: skip
+    await connection.execute(
         "INSERT INTO billing.quotas (org_id, meter, limit_units, time_window, mode, reason, managed_by, created_at)"
         " VALUES ($1, 'api', 1, 'period', 'hard', 'r', 'api', now())", org,
     )  # fmt: skip

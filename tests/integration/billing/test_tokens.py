@@ -27,7 +27,10 @@ async def nothing() -> dict[str, object]:
 
 
 def parts_of(desk: Desk) -> Parts:
-    return Parts(usage=lambda: desk.billing.usage, access=lambda: desk.billing.access, readiness=nothing, metrics=lambda: b"")
+    return Parts(
+        usage=lambda: desk.billing.usage, access=lambda: desk.billing.access, readiness=nothing, metrics=lambda: b"",
+        inbox=lambda: desk.billing.inbox, webhook_came=lambda _outcome: None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ async def test_every_route_that_answers_is_in_the_table_with_what_it_needs(sold:
     table = {(e.method, e.path) for e in endpoints(parts)}
     routes = {(r.method, r.resource.canonical) for r in application(parts).router.routes() if r.resource is not None}
     assert {("GET" if method == "HEAD" else method, path) for method, path in routes} == table
-    assert {e.path for e in endpoints(parts) if e.need is None} == {"/healthz", "/readyz", "/metrics"}
+    assert {e.path for e in endpoints(parts) if e.need is None} == {"/healthz", "/readyz", "/metrics", "/webhooks/stripe"}
 
 
 async def test_a_route_that_declares_nothing_lets_nobody_in(sold: Desk) -> None:

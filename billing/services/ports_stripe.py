@@ -1,0 +1,110 @@
+"""Rows that stand between Stripe and us: its events, its ids, what customers pay with, tries to charge. Part of ports.py."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from billing.model.payment import Payment, PaymentMethod, PaymentOutcome
+from billing.model.webhook import Status, StripeEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxRow:
+    """An event as the inbox holds it. `attempts` counts those that were begun."""
+
+    event_id: str
+    type: str
+    object_id: str
+    status: Status
+    payload: Mapping[str, Any]
+    received_at_ms: int
+    processed_at_ms: int | None
+    attempts: int
+    next_attempt_ms: int | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What the database is stamped with. `account` None: stamped before it was asked for, or of a sandbox without one."""
+
+    mode: str
+    account: str | None
+
+
+class InboxRows(Protocol):
+    async def add(self, events: Sequence[StripeEvent], now_ms: int) -> list[str]:
+        """The ids of those that were not there."""
+        ...
+
+    async def claim(self, now_ms: int, until_ms: int, limit: int, event_id: str | None = None) -> list[InboxRow]:
+        """Those that are due, of each object the first only; nobody else gets them before `until_ms`."""
+        ...
+
+    async def finish(self, row: InboxRow, status: Status, error: str | None, next_ms: int | None, now_ms: int) -> bool:
+        """False where somebody else claimed it in the meantime. Held until the transaction ends."""
+        ...
+
+    async def give_back(self, row: InboxRow, next_ms: int, reason: str) -> None:
+        """The claim led to no attempt: the event waits, and is not a try older."""
+        ...
+
+    async def find(self, event_id: str) -> InboxRow | None: ...
+
+    async def newest(self, limit: int, status: Status | None = None) -> list[InboxRow]: ...
+
+    async def again(self, event_id: str) -> bool:
+        """Due now, as if it had just come; False where there is no such event."""
+        ...
+
+    async def stands(self) -> int | None:
+        """When Stripe made the newest of them."""
+        ...
+
+    async def side(self) -> Side | None: ...
+
+
+class StripeIdRows(Protocol):
+    """Which object at Stripe stands for which thing of ours; the kinds are told in billing/stripe/objects.py."""
+
+    async def of(self, kind: str, key: str) -> str | None: ...
+
+    async def key_of(self, kind: str, stripe_id: str) -> str | None: ...
+
+    async def keep(self, kind: str, key: str, stripe_id: str, now_ms: int) -> None: ...
+
+    async def forget(self, kind: str, key: str) -> None: ...
+
+
+class PaymentMethodRows(Protocol):
+    async def put(self, method: PaymentMethod, now_ms: int) -> None: ...
+
+    async def drop(self, method_id: str) -> str | None:
+        """Whose it was."""
+        ...
+
+    async def of_org(self, org_id: str) -> list[PaymentMethod]:
+        """The default first."""
+        ...
+
+    async def set_default(self, org_id: str, method_id: str | None) -> None: ...
+
+
+class PaymentAttemptRows(Protocol):
+    async def begin(self, payment: Payment) -> Payment:
+        """The try as it stands: this one, or the one of that number that was begun before."""
+        ...
+
+    async def of_invoice(self, invoice_id: str, *, lock: bool = False) -> list[Payment]: ...
+
+    async def by_payment_id(self, payment_id: str) -> Payment | None: ...
+
+    async def settle(self, invoice_id: str, attempt: int, outcome: PaymentOutcome, now_ms: int) -> bool:
+        """False where it was settled before: what is paid stays paid."""
+        ...
+
+    async def unknown(self, begun_before_ms: int, limit: int) -> list[Payment]: ...
+
+    async def refunded(self, invoice_id: str, attempt: int, refunded_minor: int) -> None:
+        """How much of it was given back by now, in all."""
+        ...
