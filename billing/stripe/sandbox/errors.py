@@ -21,6 +21,18 @@ class Refusal(Exception):
         return {"error": error}
 
 
+class Declined(Refusal):
+    """A card that said no. Unlike any other refusal it leaves traces: what was done before it stays done."""
+
+    def __init__(self, message: str, *, code: str, decline_code: str | None, about: dict[str, Any]) -> None:
+        super().__init__(message, code=code, status=402, kind="card_error")
+        self.decline_code, self.about = decline_code, about
+
+    def envelope(self) -> dict[str, Any]:
+        error = super().envelope()["error"] | self.about
+        return {"error": error | ({"decline_code": self.decline_code} if self.decline_code else {})}
+
+
 def unknown_parameter(param: str) -> Refusal:
     return Refusal(f"Received unknown parameter: {param}", param=param, code="parameter_unknown")
 

@@ -1,7 +1,8 @@
 """The sandbox's HTTP side: who asks, what goes wrong on demand, what was answered to this idempotency key before.
 
-Stripe's own paths are under /v1; what belongs to the sandbox is under /_sandbox. All work of one request happens between
-two awaits and in one transaction, so requests are served one after another.
+Stripe's own paths are under /v1; what belongs to the sandbox is under /_sandbox (own.py). All work of one request happens
+between two awaits and in one transaction, so requests are served one after another. What fell due since the last one
+(work.py) is done first; events are sent out beside (deliveries.py).
 """
 
 import asyncio
@@ -9,8 +10,8 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,16 +19,21 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from billing.stripe.sandbox import spec
-from billing.stripe.sandbox.errors import Refusal
+from billing.stripe.sandbox.deliveries import Deliverer
+from billing.stripe.sandbox.errors import Declined, Refusal
 from billing.stripe.sandbox.faults import Fault, Faults, Kind
+from billing.stripe.sandbox.own import OwnSide
 from billing.stripe.sandbox.params import read
 from billing.stripe.sandbox.resources import HANDLERS, Call
+from billing.stripe.sandbox.resources.shown import answer
 from billing.stripe.sandbox.store import Reply, Store, new_id
+from billing.stripe.sandbox.work import catch_up
 from metering.model.clock import Clock, SystemClock
 
 NOTICE = "Weighbridge's Stripe sandbox: no money moves, and this is not Stripe."
 _REPLIES_LAST_SECONDS = 24 * 3600
 _MOST_BODY = 1 << 20
+_TICK_SECONDS = 1.0
 _ERROR = {"error": {"message": "An unknown error occurred (a fault that was asked for).", "type": "api_error"}}
 
 
@@ -37,21 +43,41 @@ class Sandbox:
     def __init__(self, state: Path | None = None, clock: Clock | None = None) -> None:
         self.store = Store(state)
         self.faults = Faults()
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
+        self.deliverer = Deliverer(self.store, lambda: self.now)
         self._spec = spec.load()
         self.app = web.Application(client_max_size=_MOST_BODY)
-        self.app.router.add_get("/_sandbox", self._about)
-        self.app.router.add_get("/healthz", self._about)
-        self.app.router.add_get("/_sandbox/events", self._events)
-        self.app.router.add_get("/_sandbox/requests", self._requests)
-        self.app.router.add_get("/_sandbox/faults", self._list_faults)
-        self.app.router.add_post("/_sandbox/faults", self._add_fault)
-        self.app.router.add_delete("/_sandbox/faults", self._clear_faults)
+        self.app.cleanup_ctx.append(self._beside)
+        OwnSide(self).register(self.app.router)
         self.app.router.add_route("*", "/{path:.*}", self._stripe)
 
     @property
     def now(self) -> int:
-        return self._clock.now_ms() // 1000
+        return self.clock.now_ms() // 1000
+
+    def about(self) -> dict[str, Any]:
+        return {"what": NOTICE, "stripe_spec": self._spec.version, "now": self.now}
+
+    def catch_up(self) -> None:
+        """Do what fell due."""
+        with self.store.transaction():
+            catch_up(self.store, self.now)
+        self.deliverer.wake()
+
+    async def _beside(self, _app: web.Application) -> AsyncIterator[None]:
+        """While the sandbox serves: time passes, and events go out."""
+        tasks = [asyncio.create_task(self._tick()), asyncio.create_task(self.deliverer.run())]
+        yield
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.deliverer.close()
+
+    async def _tick(self) -> None:
+        while True:
+            self.catch_up()
+            await asyncio.sleep(_TICK_SECONDS)
 
     # Stripe's side
 
@@ -87,11 +113,13 @@ class Sandbox:
         if fault is not None and fault.kind is Kind.SERVER_ERROR:
             self._note(request, pairs, key, "500 fault")
             return 500, _ERROR, False
+        self.catch_up()
         with self.store.transaction():
-            status, body = self._answer(request, pairs, fault)
+            status, body = self._answer(request, pairs, fault, key)
             if key is not None:
                 self.store.keep_reply(key, Reply(fingerprint, status, json.dumps(body), self.now))
             self._note(request, pairs, key, str(status) if status == 200 else f"{status} {body['error']['message']}")
+        self.deliverer.wake()
         return status, body, False
 
     def _stored(self, key: str, fingerprint: str) -> Reply | None:
@@ -105,20 +133,30 @@ class Sandbox:
             )
         return reply
 
-    def _answer(self, request: web.Request, pairs: list[tuple[str, str]], fault: Fault | None) -> tuple[int, dict[str, Any]]:
-        """What the operation says. Parameters that break the schema raise, so they are not stored; what it refuses itself is."""
+    def _answer(
+        self, request: web.Request, pairs: list[tuple[str, str]], fault: Fault | None, key: str | None
+    ) -> tuple[int, dict[str, Any]]:
+        """What the operation says. Parameters that break the schema raise, so they are not stored; what it refuses itself is.
+
+        A refusal undoes what the operation did, but for a card that said no: that try is kept, as at Stripe.
+        """
         found = self._spec.match(request.method, request.path)
         if found is None or found[0].id not in HANDLERS:
             raise Refusal(
                 f"Unrecognized request URL ({request.method}: {request.path}), or one that the sandbox does not imitate.", status=404
             )
         operation, path = found
-        call = Call(self.store, path, read(pairs, operation.accepts), self.now, request.path)
+        call = Call(
+            self.store, path, read(pairs, operation.accepts), self.now, request.path, wall=self.now, request_id=new_id("req"), key=key
+        )
         if fault is not None and fault.kind is Kind.STORED_ERROR:
             return 500, _ERROR
         try:
             with self.store.savepoint():
-                body = HANDLERS[operation.id](call)
+                try:
+                    body = answer(call, HANDLERS[operation.id](call))
+                except Declined as declined:
+                    return declined.status, declined.envelope()
         except Refusal as refusal:
             return refusal.status, refusal.envelope()
         return (500, _ERROR) if fault is not None and fault.kind is Kind.STORED_ERROR_AFTER else (200, body)
@@ -152,35 +190,6 @@ class Sandbox:
 
     def _note(self, request: web.Request, pairs: list[tuple[str, str]], key: str | None, outcome: str) -> None:
         self.store.note_request(self.now, request.method, request.path, json.dumps(dict(pairs)), key, outcome)
-
-    # the sandbox's own side
-
-    async def _about(self, _request: web.Request) -> web.Response:
-        return web.json_response({"what": NOTICE, "stripe_spec": self._spec.version, "now": self.now})
-
-    async def _events(self, request: web.Request) -> web.Response:
-        wanted = {name: request.query[name] for name in ("customer", "event_name", "identifier") if name in request.query}
-        events = [asdict(event) for event in self.store.all_events()]
-        return web.json_response({"data": [e for e in events if all(e[name] == value for name, value in wanted.items())]})
-
-    async def _requests(self, _request: web.Request) -> web.Response:
-        return web.json_response({"data": self.store.requests()})
-
-    async def _list_faults(self, _request: web.Request) -> web.Response:
-        return web.json_response({"data": [asdict(fault) for fault in self.faults.waiting]})
-
-    async def _add_fault(self, request: web.Request) -> web.Response:
-        try:
-            given = await request.json()
-            fault = Fault(**(given | {"kind": Kind(given["kind"])}))
-        except (ValueError, TypeError, KeyError) as exc:
-            return web.json_response({"error": f"not a fault: {exc}; kinds: {', '.join(Kind)}"}, status=400)
-        self.faults.waiting.append(fault)
-        return web.json_response(asdict(fault))
-
-    async def _clear_faults(self, _request: web.Request) -> web.Response:
-        self.faults.waiting.clear()
-        return web.json_response({"data": []})
 
 
 def _fingerprint(method: str, path: str, pairs: list[tuple[str, str]]) -> str:

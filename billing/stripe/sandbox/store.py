@@ -1,4 +1,4 @@
-"""Everything the sandbox was told, in one SQLite file (or in memory): objects, meter events, stored replies, requests.
+"""Everything the sandbox was told, in one SQLite file (or in memory): objects, meter events, replies, requests, what is due.
 
 One request is one transaction: its objects and its stored reply appear together, or not at all.
 """
@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (kind, id));
+CREATE INDEX IF NOT EXISTS objects_customer ON objects (kind, json_extract(body, '$.customer'));
+CREATE INDEX IF NOT EXISTS objects_subscription ON objects (kind, json_extract(body, '$.subscription'));
+CREATE INDEX IF NOT EXISTS objects_invoice ON objects (kind, json_extract(body, '$.invoice'));
 CREATE TABLE IF NOT EXISTS meter_events (
     seq INTEGER PRIMARY KEY, event_name TEXT NOT NULL, customer TEXT NOT NULL, identifier TEXT NOT NULL,
     value INTEGER NOT NULL, timestamp INTEGER NOT NULL, received INTEGER NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0);
@@ -25,6 +28,15 @@ CREATE TABLE IF NOT EXISTS replies (
 CREATE TABLE IF NOT EXISTS requests (
     seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, params TEXT NOT NULL,
     idempotency_key TEXT, outcome TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS deliveries (
+    seq INTEGER PRIMARY KEY, event TEXT NOT NULL, endpoint TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'pending',
+    attempts INTEGER NOT NULL DEFAULT 0, due INTEGER NOT NULL, answer TEXT);
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due, seq) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS deliveries_event ON deliveries (event);
+CREATE TABLE IF NOT EXISTS agenda (
+    seq INTEGER PRIMARY KEY, clock TEXT NOT NULL, due INTEGER NOT NULL, work TEXT NOT NULL, id TEXT NOT NULL, UNIQUE (work, id));
+CREATE INDEX IF NOT EXISTS agenda_due ON agenda (clock, due, seq);
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _ALPHABET = string.ascii_letters + string.digits
 _REQUESTS_KEPT = 10_000
@@ -41,6 +53,19 @@ class MeterEvent:
     timestamp: int
     received: int
     cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event on its way to one endpoint. `due` is when it is tried next, in Unix seconds."""
+
+    seq: int
+    event: str
+    endpoint: str
+    state: str
+    attempts: int
+    due: int
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +127,12 @@ class Store:
     def newest_first(self, kind: str) -> list[dict[str, Any]]:
         return [json.loads(row[0]) for row in self._db.execute("SELECT body FROM objects WHERE kind = ? ORDER BY seq DESC", (kind,))]
 
+    def of(self, kind: str, owner: Literal["customer", "subscription", "invoice"], owner_id: str) -> list[dict[str, Any]]:
+        """Those that belong to one customer, subscription or invoice; newest first."""
+        where = {name: f"json_extract(body, '$.{name}')" for name in ("customer", "subscription", "invoice")}[owner]
+        sql = f"SELECT body FROM objects WHERE kind = ? AND {where} = ? ORDER BY seq DESC"  # noqa: S608  one of three constants
+        return [json.loads(row[0]) for row in self._db.execute(sql, (kind, owner_id))]
+
     # meter events
 
     def add_event(self, event: MeterEvent) -> None:
@@ -140,6 +171,61 @@ class Store:
             )
             for name, customer, identifier, value, at, got, gone in rows
         ]
+
+    # deliveries of events
+
+    def queue_delivery(self, event: str, endpoint: str, due: int) -> None:
+        self._db.execute("INSERT INTO deliveries (event, endpoint, due) VALUES (?, ?, ?)", (event, endpoint, due))
+
+    def undelivered(self, event: str) -> int:
+        """How many endpoints have not taken this event yet."""
+        sql = "SELECT count(*) FROM deliveries WHERE event = ? AND state != 'delivered'"
+        return int(self._db.execute(sql, (event,)).fetchone()[0])
+
+    def deliveries(self, *, due_by: int | None = None) -> list[Delivery]:
+        """All of them, or those still to be tried at this instant; oldest first."""
+        columns = "seq, event, endpoint, state, attempts, due, answer"
+        where, values = ("", ()) if due_by is None else ("WHERE state = 'pending' AND due <= ?", (due_by,))
+        rows = self._db.execute(f"SELECT {columns} FROM deliveries {where} ORDER BY seq", values)  # noqa: S608  constants of this file
+        names = columns.split(", ")
+        return [Delivery(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def note_delivery(self, seq: int, *, state: str, due: int, answer: str) -> None:
+        sql = "UPDATE deliveries SET state = ?, due = ?, answer = ?, attempts = attempts + 1 WHERE seq = ?"
+        self._db.execute(sql, (state, due, answer, seq))
+
+    def drop_deliveries(self, endpoint: str) -> None:
+        self._db.execute("DELETE FROM deliveries WHERE endpoint = ? AND state != 'delivered'", (endpoint,))
+
+    # what falls due
+
+    def plan(self, work: str, object_id: str, due: int | None, clock: str | None) -> None:
+        """This work on this object is due then, and no longer at another time; None takes it off the agenda."""
+        self._db.execute("DELETE FROM agenda WHERE work = ? AND id = ?", (work, object_id))
+        if due is not None:
+            self._db.execute("INSERT INTO agenda (clock, due, work, id) VALUES (?, ?, ?, ?)", (clock or "", due, work, object_id))
+
+    def next_due(self, clock: str | None, by: int) -> tuple[int, str, str] | None:
+        """The first (due, work, id) of a clock (None: the sandbox's own), taken off the agenda, if it is due by then."""
+        sql = "SELECT seq, due, work, id FROM agenda WHERE clock = ? AND due <= ? ORDER BY due, seq LIMIT 1"
+        row = self._db.execute(sql, (clock or "", by)).fetchone()
+        if row is None:
+            return None
+        self._db.execute("DELETE FROM agenda WHERE seq = ?", (row[0],))
+        return row[1], row[2], row[3]
+
+    def agenda(self) -> list[dict[str, Any]]:
+        rows = self._db.execute("SELECT clock, due, work, id FROM agenda ORDER BY due, seq")
+        return [{"clock": clock or None, "due": due, "work": work, "id": name} for clock, due, work, name in rows]
+
+    # settings of the sandbox itself
+
+    def setting(self, name: str, default: Any) -> Any:
+        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return json.loads(row[0]) if row else default
+
+    def set(self, name: str, value: Any) -> None:
+        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
 
     # replies and requests
 

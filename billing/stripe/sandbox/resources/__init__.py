@@ -1,6 +1,36 @@
 """One file for each of Stripe's resources; importing this package registers them all."""
 
-from billing.stripe.sandbox.resources import customers, meter_events, meters, prices, products, subscriptions
+from billing.stripe.sandbox.resources import (
+    charges,
+    customers,
+    events,
+    meter_events,
+    meters,
+    payment_intents,
+    payment_methods,
+    prices,
+    products,
+    refunds,
+    setup_intents,
+    subscriptions,
+    webhook_endpoints,
+)
 from billing.stripe.sandbox.resources.base import HANDLERS, Call
 
-__all__ = ["HANDLERS", "Call", "customers", "meter_events", "meters", "prices", "products", "subscriptions"]
+__all__ = [
+    "HANDLERS",
+    "Call",
+    "charges",
+    "customers",
+    "events",
+    "meter_events",
+    "meters",
+    "payment_intents",
+    "payment_methods",
+    "prices",
+    "products",
+    "refunds",
+    "setup_intents",
+    "subscriptions",
+    "webhook_endpoints",
+]

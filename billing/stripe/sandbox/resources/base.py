@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from billing.stripe.sandbox.errors import Refusal, no_such, not_imitated
@@ -16,25 +16,30 @@ _PAGING = frozenset({"limit", "starting_after", "ending_before"})
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that passed Stripe's schema. `now` is in Unix seconds."""
+    """One request that passed Stripe's schema, or a piece of work that fell due (then without path and parameters).
+
+    `now` is the time of the customer concerned, which a test clock may have moved; `wall` is the sandbox's own. Unix seconds.
+    """
 
     store: Store
     path: Mapping[str, str]
     params: Mapping[str, Any]
     now: int
-    url: str
+    url: str = ""
+    wall: int = 0
+    request_id: str | None = None
+    key: str | None = None
 
-    def expands(self, name: str) -> bool:
-        return name in self.params.get("expand", ())
+    def of(self, owner: Mapping[str, Any]) -> "Call":
+        """This call at the time that `owner` (anything with a test_clock) lives in."""
+        clock = self.store.get("test_helpers.test_clock", owner["test_clock"]) if owner.get("test_clock") else None
+        return replace(self, now=clock["frozen_time"]) if clock else self
 
-    def only(self, imitated: Collection[str], *, expandable: Collection[str] = ()) -> None:
+    def only(self, imitated: Collection[str]) -> None:
         """Refuse parameters that Stripe knows and the sandbox would silently drop."""
         for name in self.params:
             if name != "expand" and name not in imitated:
                 raise not_imitated(f"the parameter {name} of this request", name)
-        for name in self.params.get("expand", ()):
-            if name not in expandable:
-                raise not_imitated(f"expanding {name}", "expand")
 
 
 Handler = Callable[[Call], Body]
@@ -59,9 +64,9 @@ def fetch(call: Call, kind: str, object_id: str, *, noun: str, param: str, statu
     return found
 
 
-def page(call: Call, objects: Iterable[Body], *, filters: Collection[str] = (), expandable: Collection[str] = ()) -> Body:
+def page(call: Call, objects: Iterable[Body], *, filters: Collection[str] = ()) -> Body:
     """One page of `objects` (newest first), as Stripe's lists are paged."""
-    call.only({*_PAGING, *filters}, expandable=expandable)
+    call.only({*_PAGING, *filters})
     limit = call.params.get("limit", _PAGE_DEFAULT)
     if not 1 <= limit <= _PAGE_MOST:
         raise Refusal(f"Invalid limit: must be between 1 and {_PAGE_MOST}", param="limit")

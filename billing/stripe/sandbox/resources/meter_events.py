@@ -7,8 +7,8 @@ import re
 
 from billing.stripe.sandbox.errors import Refusal
 from billing.stripe.sandbox.resources.base import Body, Call, handles
-from billing.stripe.sandbox.resources.customers import live_customer
 from billing.stripe.sandbox.resources.meters import active_meter
+from billing.stripe.sandbox.resources.owners import live_customer
 from billing.stripe.sandbox.store import MeterEvent, new_id
 
 _DAY = 86400

@@ -5,7 +5,7 @@ from typing import Any
 
 from billing.stripe.sandbox.errors import Refusal
 from billing.stripe.sandbox.resources.base import Body, Call, fetch, handles, page
-from billing.stripe.sandbox.resources.customers import live_customer
+from billing.stripe.sandbox.resources.owners import live_customer
 from billing.stripe.sandbox.store import MeterEvent, new_id
 
 _GROUPS = {"hour": 3600, "day": 86400}

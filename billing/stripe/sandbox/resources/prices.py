@@ -5,7 +5,9 @@ from typing import Any
 
 from billing.stripe.sandbox.errors import Refusal
 from billing.stripe.sandbox.resources.base import Body, Call, created_within, currency, fetch, given_text, handles, metadata, page
+from billing.stripe.sandbox.resources.events import change, keep
 from billing.stripe.sandbox.resources.products import live_product
+from billing.stripe.sandbox.resources.shown import part
 from billing.stripe.sandbox.store import new_id
 
 _MOST_DECIMALS = 12
@@ -14,14 +16,16 @@ _TAKES = {"active", "billing_scheme", "currency", "lookup_key", "metadata", "nic
 _TAKES |= {"tiers", "tiers_mode", "transfer_lookup_key", "transform_quantity", *_AMOUNTS}
 
 
-def shown(price: Body, *, tiers: bool = False) -> Body:
-    """As answered: the tiers only where they were asked for by `expand`."""
-    return price if tiers else {name: value for name, value in price.items() if name != "tiers"}
+@part("price", "tiers")
+def _shown_tiers(_call: Call, price: Body) -> list[Body] | None:
+    """The tiers stand in a price only where they are asked for."""
+    tiers: list[Body] | None = price["_tiers"]
+    return tiers
 
 
 @handles("PostPrices")
 def create(call: Call) -> Body:
-    call.only(_TAKES, expandable=("tiers",))
+    call.only(_TAKES)
     if "product" not in call.params:
         raise Refusal(
             "You must specify either `product` or `product_data` when creating a price.", param="product", code="parameter_missing"
@@ -45,8 +49,7 @@ def create(call: Call) -> Body:
         "type": "recurring" if recurring else "one_time",
         **_charged(call),
     }
-    call.store.insert("price", price)
-    return shown(price, tiers=call.expands("tiers"))
+    return keep(call, price, "price.created")
 
 
 def _recurring(call: Call) -> Body | None:
@@ -81,9 +84,9 @@ def _charged(call: Call) -> Body:
     if tiered:
         if transform:
             raise Refusal("You cannot specify transform_quantity with tiers.", param="transform_quantity")
-        amounts: Body = {"unit_amount": None, "unit_amount_decimal": None, "tiers": _tiers(call.params["tiers"])}
+        amounts: Body = {"unit_amount": None, "unit_amount_decimal": None, "_tiers": _tiers(call.params["tiers"])}
     else:
-        amounts = _amount(call.params, "unit_amount", param="")
+        amounts = {**_amount(call.params, "unit_amount", param=""), "_tiers": None}
         if amounts["unit_amount_decimal"] is None:
             raise Refusal("One of unit_amount, unit_amount_decimal or tiers is needed.", param="unit_amount", code="parameter_missing")
     return {"billing_scheme": scheme, "tiers_mode": call.params.get("tiers_mode"), "transform_quantity": transform, **amounts}
@@ -142,23 +145,22 @@ def _lookup_key(call: Call, own: str | None = None) -> str | None:
 
 @handles("GetPricesPrice")
 def retrieve(call: Call) -> Body:
-    call.only((), expandable=("tiers",))
-    return shown(fetch(call, "price", call.path["price"], noun="price", param="id", status=404), tiers=call.expands("tiers"))
+    call.only(())
+    return fetch(call, "price", call.path["price"], noun="price", param="id", status=404)
 
 
 @handles("PostPricesPrice")
 def update(call: Call) -> Body:
-    call.only({"active", "lookup_key", "metadata", "nickname", "transfer_lookup_key"}, expandable=("tiers",))
+    call.only({"active", "lookup_key", "metadata", "nickname", "transfer_lookup_key"})
     price = fetch(call, "price", call.path["price"], noun="price", param="id", status=404)
-    price |= {
+    new = price | {
         "active": call.params.get("active", price["active"]),
         "metadata": metadata(call.params.get("metadata"), price["metadata"]),
         "nickname": given_text(call, "nickname", price["nickname"]),
     }
     if "lookup_key" in call.params:
-        price["lookup_key"] = _lookup_key(call, price["id"])
-    call.store.replace("price", price)
-    return shown(price, tiers=call.expands("tiers"))
+        new["lookup_key"] = _lookup_key(call, price["id"])
+    return change(call, price, new, "price.updated")
 
 
 @handles("GetPrices")
@@ -166,11 +168,11 @@ def index(call: Call) -> Body:
     wanted = {name: call.params[name] for name in ("active", "product", "currency", "type") if name in call.params}
     keys, recurring = call.params.get("lookup_keys"), call.params.get("recurring", {})
     found = [
-        shown(price, tiers=call.expands("data.tiers"))
+        price
         for price in call.store.newest_first("price")
         if all(price[name] == value for name, value in wanted.items())
         and (keys is None or price["lookup_key"] in keys)
         and all((price["recurring"] or {}).get(name) == value for name, value in recurring.items())
         and created_within(price, call.params.get("created"))
     ]
-    return page(call, found, filters=(*wanted, "lookup_keys", "recurring", "created"), expandable=("data.tiers",))
+    return page(call, found, filters=(*wanted, "lookup_keys", "recurring", "created"))

@@ -2,6 +2,7 @@
 
 from billing.stripe.sandbox.errors import Refusal, no_such
 from billing.stripe.sandbox.resources.base import Body, Call, created_within, fetch, given_text, handles, metadata, page
+from billing.stripe.sandbox.resources.events import change, emit, keep
 from billing.stripe.sandbox.store import new_id
 
 _TEXTS = ("description", "unit_label", "statement_descriptor", "url")
@@ -39,8 +40,7 @@ def create(call: Call) -> Body:
         "updated": call.now,
         **{name: given_text(call, name) for name in _TEXTS},
     }
-    call.store.insert("product", product)
-    return product
+    return keep(call, product, "product.created")
 
 
 def live_product(call: Call, product_id: str, *, param: str, status: int = 400) -> Body:
@@ -60,15 +60,14 @@ def retrieve(call: Call) -> Body:
 def update(call: Call) -> Body:
     call.only(_TAKES)
     product = live_product(call, call.path["id"], param="id", status=404)
-    product |= {name: given_text(call, name, product[name]) for name in _TEXTS}
-    product |= {
+    new = product | {name: given_text(call, name, product[name]) for name in _TEXTS}
+    new |= {
         "name": _named(call, product["name"]),
         "active": call.params.get("active", product["active"]),
         "metadata": metadata(call.params.get("metadata"), product["metadata"]),
         "updated": call.now,
     }
-    call.store.replace("product", product)
-    return product
+    return change(call, product, new, "product.updated")
 
 
 @handles("DeleteProductsId")
@@ -78,6 +77,7 @@ def delete(call: Call) -> Body:
         raise Refusal("This product cannot be deleted because it has one or more user-created prices.")
     gone = {"id": product["id"], "object": "product", "deleted": True}
     call.store.replace("product", gone)
+    emit(call, "product.deleted", product)
     return gone
 
 

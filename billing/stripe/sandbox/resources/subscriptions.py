@@ -9,9 +9,9 @@ from typing import Any
 
 from billing.stripe.sandbox.errors import Refusal, missing_parameter
 from billing.stripe.sandbox.resources.base import Body, Call, created_within, fetch, given_text, handles, metadata, page
-from billing.stripe.sandbox.resources.customers import live_customer
+from billing.stripe.sandbox.resources.customers import WHEN_DELETED
 from billing.stripe.sandbox.resources.cycles import Anchor, boundary, next_match, period
-from billing.stripe.sandbox.resources.prices import shown
+from billing.stripe.sandbox.resources.owners import live_customer
 from billing.stripe.sandbox.store import new_id
 
 _CREATE = {"customer", "items", "metadata", "description", "collection_method", "days_until_due", "proration_behavior", "payment_behavior"}
@@ -205,7 +205,7 @@ def _items(call: Call, subscription_id: str) -> list[Body]:
 
 
 def _shown_item(call: Call, subscription: Body, item: Body) -> Body:
-    price = shown(fetch(call, "price", item["price"], noun="price", param="price"))
+    price = fetch(call, "price", item["price"], noun="price", param="price")
     start, end = _item_period(subscription, price["recurring"], call.now)
     body = {name: value for name, value in item.items() if name != "position"}
     return body | {"price": price, "current_period_start": start, "current_period_end": end}
@@ -303,6 +303,15 @@ def cancel(call: Call) -> Body:
     subscription |= {"status": "canceled", "canceled_at": call.now, "ended_at": call.now}
     call.store.replace("subscription", subscription)
     return _answer(call, subscription)
+
+
+def _end_with_customer(call: Call, customer: Body) -> None:
+    for subscription in call.store.of("subscription", "customer", customer["id"]):
+        if subscription["ended_at"] is None:
+            call.store.replace("subscription", subscription | {"status": "canceled", "ended_at": call.now, "canceled_at": call.now})
+
+
+WHEN_DELETED.append(_end_with_customer)
 
 
 @handles("GetSubscriptions")

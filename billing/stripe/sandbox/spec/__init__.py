@@ -39,6 +39,10 @@ class Spec:
                 return operation, found.groupdict()
         return None
 
+    def blank(self, name: str) -> dict[str, Any]:
+        """Every property of a schema that may be null, as null."""
+        return {field: None for field, schema in self.schemas[name]["properties"].items() if schema.get("nullable")}
+
     def by_id(self, operation_id: str) -> Operation:
         return next(o for o in self.operations if o.id == operation_id)
 
