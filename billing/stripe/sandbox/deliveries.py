@@ -126,7 +126,7 @@ class Deliverer:
 
     async def _sent(self, endpoint: Body, payload: bytes, mishap: Mishap | None) -> tuple[bool, str]:
         """Whether the endpoint answered 2xx, and what it said."""
-        secret = "whsec_of_nobody" if mishap is Mishap.BAD_SIGNATURE else endpoint["_secret"]  # noqa: S105  wrong on purpose
+        secret = "whsec_of_nobody" if mishap is Mishap.BAD_SIGNATURE else endpoint["_secret"]
         stamp = self.now() + (_SKEW.get(mishap, 0) if mishap else 0)
         headers = {
             "Content-Type": "application/json; charset=utf-8",

@@ -2,23 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from billing.stripe.sandbox.cards import DECLINES
 from billing.stripe.sandbox.deliveries import Mishap, wish_of
 from billing.stripe.sandbox.faults import Fault, Kind
+from billing.stripe.sandbox.own_settings import SETTINGS, setting
 
 if TYPE_CHECKING:
     from billing.stripe.sandbox.server import Sandbox
 
 Answer = Callable[[web.Request], Awaitable[web.Response]]
-SETTINGS: dict[str, Any] = {
-    "retry_days": [3, 5, 7],  # after each failed try of an automatic invoice, days until the next
-    "after_retries": "cancel",  # what becomes of the subscription then: cancel, unpaid, or past_due (nothing)
-    "draft_seconds": 3600,  # how long a renewal's invoice stays a draft
-}
 
 
 class OwnSide:
@@ -93,7 +89,7 @@ class OwnSide:
         return web.json_response({"data": []})
 
     async def _settings(self, _request: web.Request) -> web.Response:
-        return web.json_response({name: self._sandbox.store.setting(name, value) for name, value in SETTINGS.items()})
+        return web.json_response({name: setting(self._sandbox.store, name) for name in SETTINGS})
 
     async def _set(self, request: web.Request) -> web.Response:
         given = await request.json()

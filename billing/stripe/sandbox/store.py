@@ -190,6 +190,13 @@ class Store:
         names = columns.split(", ")
         return [Delivery(**dict(zip(names, row, strict=True))) for row in rows]
 
+    def refused(self, event_type: str, object_id: str) -> bool:
+        """Whether some endpoint was told of this event of this object, and did not take it."""
+        sql = """SELECT 1 FROM deliveries d JOIN objects e ON e.kind = 'event' AND e.id = d.event
+                 WHERE d.state != 'delivered' AND d.attempts > 0
+                   AND json_extract(e.body, '$.type') = ? AND json_extract(e.body, '$.data.object.id') = ?"""
+        return self._db.execute(sql, (event_type, object_id)).fetchone() is not None
+
     def note_delivery(self, seq: int, *, state: str, due: int, answer: str) -> None:
         sql = "UPDATE deliveries SET state = ?, due = ?, answer = ?, attempts = attempts + 1 WHERE seq = ?"
         self._db.execute(sql, (state, due, answer, seq))

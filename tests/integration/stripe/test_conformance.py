@@ -82,11 +82,69 @@ async def test_every_operation_answers_as_stripe_describes(running, clock) -> No
     await ask("GetSubscriptions", {"customer": customer["id"]})
     await ask("GetSubscriptionItems", {"subscription": subscription["id"]})
     await ask("DeleteSubscriptionsSubscriptionExposedId", {"invoice_now": "true"}, **name)
+    await payments(ask, customer["id"])
+    await what_happened(ask)
     other = await ask("PostProducts", {"name": "Gone"})
     await ask("DeleteProductsId", id=other["id"])
     await ask("DeleteCustomersCustomer", customer=customer["id"])
     await ask("GetCustomersCustomer", customer=customer["id"])
     assert ask.called == set(HANDLERS) == {operation.id for operation in spec.load().operations}
+
+
+async def payments(ask: Checked, customer: str) -> None:
+    token = {"type": "card", "card[token]": "tok_visa", "billing_details[email]": "a@acme.test"}
+    method = await ask("PostPaymentMethods", token)
+    await ask("PostPaymentMethodsPaymentMethodAttach", {"customer": customer}, payment_method=method["id"])
+    await ask("PostPaymentMethodsPaymentMethod", {"billing_details[name]": "A"}, payment_method=method["id"])
+    await ask("GetPaymentMethodsPaymentMethod", payment_method=method["id"])
+    await ask("GetPaymentMethods", {"customer": customer})
+    await ask("GetCustomersCustomerPaymentMethods", customer=customer)
+    await ask("GetCustomersCustomerPaymentMethodsPaymentMethod", customer=customer, payment_method=method["id"])
+    await ask("PostCustomersCustomer", {"invoice_settings[default_payment_method]": method["id"]}, customer=customer)
+    amount = {"amount": "500", "currency": "usd", "customer": customer}
+    intent = await ask("PostPaymentIntents", amount | {"automatic_payment_methods[enabled]": "true"})
+    await ask("PostPaymentIntentsIntent", {"description": "x"}, intent=intent["id"])
+    asked = {"payment_method": method["id"], "off_session": "true"}
+    paid = await ask("PostPaymentIntentsIntentConfirm", asked, intent=intent["id"])
+    await ask("GetPaymentIntentsIntent", intent=intent["id"])
+    await ask("GetPaymentIntents", {"customer": customer})
+    waits = await ask("PostPaymentIntents", amount | {"payment_method": "pm_card_authenticationRequired", "confirm": "true"})
+    await ask("PostPaymentIntentsIntentCancel", {"cancellation_reason": "abandoned"}, intent=waits["id"])
+    await ask("GetChargesCharge", charge=paid["latest_charge"])
+    await ask("GetCharges")
+    refund = await ask("PostRefunds", {"payment_intent": paid["id"], "amount": "1", "reason": "duplicate"})
+    await ask("PostRefundsRefund", {"metadata[a]": "1"}, refund=refund["id"])
+    await ask("GetRefundsRefund", refund=refund["id"])
+    await ask("GetRefunds")
+    await ask("PostPaymentMethodsPaymentMethodDetach", payment_method=method["id"])
+    setup = await ask("PostSetupIntents", {"customer": customer})
+    await ask("PostSetupIntentsIntent", {"description": "x"}, intent=setup["id"])
+    await ask("PostSetupIntentsIntentConfirm", {"payment_method": "pm_card_amex"}, intent=setup["id"])
+    await ask("GetSetupIntentsIntent", intent=setup["id"])
+    await ask("GetSetupIntents", {"customer": customer})
+    other = await ask("PostSetupIntents", {"customer": customer})
+    await ask("PostSetupIntentsIntentCancel", intent=other["id"])
+
+
+async def what_happened(ask: Checked) -> None:
+    endpoint = await ask("PostWebhookEndpoints", {"url": "http://127.0.0.1:9/hook", "enabled_events[]": "*"})
+    name = {"webhook_endpoint": endpoint["id"]}
+    await ask("PostWebhookEndpointsWebhookEndpoint", {"disabled": "true"}, **name)
+    await ask("GetWebhookEndpointsWebhookEndpoint", **name)
+    await ask("GetWebhookEndpoints")
+    await ask("DeleteWebhookEndpointsWebhookEndpoint", **name)
+    events = (await ask("GetEvents", {"limit": "100"}))["data"]
+    await ask("GetEventsId", id=events[0]["id"])
+    for event in events:
+        fits_its_schema(event["data"]["object"])
+
+
+def fits_its_schema(body: Mapping[str, Any]) -> None:
+    """What an event tells of is the object as Stripe describes it."""
+    schemas = as_json_schema(spec.load().schemas)
+    schema = {"$ref": f"#/components/schemas/{body['object']}", "components": {"schemas": schemas}}
+    faults = [f"{body['object']}: {fault.json_path}: {fault.message}" for fault in Draft202012Validator(schema).iter_errors(body)]
+    assert not faults, faults
 
 
 @pytest.mark.parametrize("path", ["/v1/customers/cus_x", "/v1/nothing", "/v1/prices?limit=0"])

@@ -32,8 +32,9 @@ def emit(call: Call, event: str, body: Body, *, before: Mapping[str, Any] | None
     data: Body = {"object": public(shown(call, body))}
     if before is not None:
         data["previous_attributes"] = {key: value for key, value in before.items() if data["object"].get(key) != value}
+    event_id = new_id("evt")
     made = {
-        "id": new_id("evt"),
+        "id": event_id,
         "object": "event",
         "api_version": spec.load().version,
         "created": call.wall,
@@ -47,7 +48,7 @@ def emit(call: Call, event: str, body: Body, *, before: Mapping[str, Any] | None
     for endpoint in call.store.newest_first("webhook_endpoint"):
         wanted = endpoint["enabled_events"]
         if endpoint["status"] == "enabled" and not endpoint.get("deleted") and ("*" in wanted or event in wanted):
-            call.store.queue_delivery(made["id"], endpoint["id"], call.wall)
+            call.store.queue_delivery(event_id, endpoint["id"], call.wall)
 
 
 @shows("event")

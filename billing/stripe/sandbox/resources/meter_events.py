@@ -24,9 +24,8 @@ def create(call: Call) -> Body:
     meter = active_meter(call, name)
     if meter is None:
         raise Refusal(f"No active meter found for event name {name}.", param="event_name", code="no_meter_found", status=400)
-    timestamp = _timestamp(call)
     customer = _mapped(payload, meter["customer_mapping"]["event_payload_key"])
-    live_customer(call, customer, param="payload[stripe_customer_id]")
+    timestamp = _timestamp(call.of(live_customer(call, customer, param="payload[stripe_customer_id]")))
     value = _value(_mapped(payload, meter["value_settings"]["event_payload_key"]))
     identifier = call.params.get("identifier") or new_id("mev")
     if call.store.event_received_after(identifier, call.now - _DAY):

@@ -106,6 +106,13 @@ def summaries(call: Call) -> Body:
     return page(call, found, filters=("customer", "start_time", "end_time", "value_grouping_window"))
 
 
+def used(call: Call, meter_id: str, customer: str, start: int, end: int) -> int:
+    """What a meter counted for a customer in [start, end)."""
+    meter = fetch(call, "meter", meter_id, noun="billing meter", param="meter")
+    events = call.store.events_between(meter["event_name"], customer, start, end)
+    return max(0, aggregated(meter["default_aggregation"]["formula"], [event.value for event in events]))
+
+
 def _aligned(start: int, end: int, grid: int) -> None:
     for name, instant in (("start_time", start), ("end_time", end)):
         if instant % grid:
@@ -118,7 +125,7 @@ def _summary(meter: Body, customer: str, start: int, end: int, events: Sequence[
     return {
         "id": f"mtrusg_test_{meter['id'][-8:]}{customer[-8:]}{start}",  # derived: a cursor must stay valid between two requests
         "object": "billing.meter_event_summary",
-        "aggregated_value": float(_aggregated(meter["default_aggregation"]["formula"], [e.value for e in events])),
+        "aggregated_value": float(aggregated(meter["default_aggregation"]["formula"], [e.value for e in events])),
         "end_time": end,
         "livemode": False,
         "meter": meter["id"],
@@ -126,7 +133,7 @@ def _summary(meter: Body, customer: str, start: int, end: int, events: Sequence[
     }
 
 
-def _aggregated(formula: Any, values: Sequence[int]) -> int:
+def aggregated(formula: Any, values: Sequence[int]) -> int:
     if formula == "count":
         return len(values)
     if formula == "last":

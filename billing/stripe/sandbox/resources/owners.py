@@ -17,8 +17,7 @@ def method_of(call: Call, customer_id: str, method_id: str, *, param: str) -> Bo
     method = fetch(call, "payment_method", method_id, noun="PaymentMethod", param=param)
     if method["customer"] != customer_id:
         raise Refusal(
-            f"The customer does not have a payment method with the ID {method_id}. "
-            "The payment method must be attached to the customer.",
+            f"The customer does not have a payment method with the ID {method_id}. The payment method must be attached to the customer.",
             param=param,
             code="resource_missing",
         )

@@ -58,6 +58,12 @@ def new_intent(call: Call, amount: int, money: str, customer: str | None, **more
     )
 
 
+def asks_owner(intent: Body) -> Body:
+    """The next action of an intent whose card wants its owner: a page of the sandbox stands in for the bank's."""
+    sdk = {"type": "three_d_secure_redirect", "stripe_js": f"/_sandbox/pay/{intent['id']}"}
+    return {"type": "use_stripe_sdk", "use_stripe_sdk": sdk}
+
+
 def decline_of(call: Call, method: Body) -> str | None:
     """Why this card says no right now, None if it does not. A switch that was set for some times is used up by one."""
     switched = method["_fails"]
@@ -75,8 +81,9 @@ def attempt(call: Call, intent: Body, method: Body, *, off_session: bool, authen
     if CARDS[method["_token"]].authenticates and not authenticated:
         if off_session and "_invoice" not in intent:
             return _failed(call, intent, tried, method, "authentication_required")
-        action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": f"/_sandbox/pay/{intent['id']}"}}
-        return change(call, intent, tried | {"status": "requires_action", "next_action": action}, "payment_intent.requires_action")
+        return change(
+            call, intent, tried | {"status": "requires_action", "next_action": asks_owner(intent)}, "payment_intent.requires_action"
+        )
     reason = decline_of(call, method)
     if reason:
         return _failed(call, intent, tried, method, reason)
@@ -102,7 +109,8 @@ def _failed(call: Call, intent: Body, tried: Body, method: Body, decline_code: s
         "message": sentence,
         "payment_method": public(shown(call, method)),
     }
-    failed = tried | {"status": "requires_payment_method", "payment_method": None, "latest_charge": charge["id"], "last_payment_error": error}
+    failed = tried | {"status": "requires_payment_method", "payment_method": None, "latest_charge": charge["id"]}
+    failed["last_payment_error"] = error
     return change(call, intent, failed, "payment_intent.payment_failed")
 
 

@@ -113,9 +113,8 @@ def update(call: Call) -> Body:
 def attached(call: Call, method: Body, customer: Body) -> Body:
     """Save a card to a customer. Raises Declined where the card is one that is refused at once."""
     if method["customer"] not in (None, customer["id"]):
-        raise Refusal(
-            "The payment method you provided has already been attached to a customer.", param="payment_method", code="resource_already_exists"
-        )
+        sentence = "The payment method you provided has already been attached to a customer."
+        raise Refusal(sentence, param="payment_method", code="resource_already_exists")
     if method.get("_detached"):
         raise Refusal("This PaymentMethod was detached from a Customer, and may not be used again.", param="payment_method")
     card = CARDS[method["_token"]]

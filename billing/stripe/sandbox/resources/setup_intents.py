@@ -6,6 +6,7 @@ from billing.stripe.sandbox.errors import Refusal
 from billing.stripe.sandbox.resources.base import Body, Call, created_within, fetch, given_text, handles, metadata, page
 from billing.stripe.sandbox.resources.events import change, keep
 from billing.stripe.sandbox.resources.owners import live_customer
+from billing.stripe.sandbox.resources.payment_intents import asks_owner
 from billing.stripe.sandbox.resources.payment_methods import attached, declined, usable
 from billing.stripe.sandbox.resources.shown import public, shown
 from billing.stripe.sandbox.store import new_id
@@ -48,8 +49,9 @@ def set_up(call: Call, intent: Body, method: Body, *, authenticated: bool = Fals
         failed = tried | {"payment_method": None, "status": "requires_payment_method", "last_setup_error": error}
         return change(call, intent, failed, "setup_intent.setup_failed")
     if card.authenticates and not authenticated:
-        action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": f"/_sandbox/pay/{intent['id']}"}}
-        return change(call, intent, tried | {"status": "requires_action", "next_action": action}, "setup_intent.requires_action")
+        return change(
+            call, intent, tried | {"status": "requires_action", "next_action": asks_owner(intent)}, "setup_intent.requires_action"
+        )
     if intent["customer"]:
         attached(call, method, live_customer(call, intent["customer"]))
     return change(call, intent, tried | {"status": "succeeded"}, "setup_intent.succeeded")
@@ -97,7 +99,8 @@ def _stored(call: Call) -> tuple[Call, Body]:
 
 def _open(intent: Body, doing: str) -> None:
     if intent["status"] in _ENDED:
-        raise Refusal(f"You cannot {doing} this SetupIntent because it has a status of {intent['status']}.", code="setup_intent_unexpected_state")
+        sentence = f"You cannot {doing} this SetupIntent because it has a status of {intent['status']}."
+        raise Refusal(sentence, code="setup_intent_unexpected_state")
 
 
 @handles("GetSetupIntentsIntent")

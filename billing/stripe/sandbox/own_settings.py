@@ -1,0 +1,15 @@
+"""What can be set about the sandbox itself (POST /_sandbox/settings), and what holds if nobody did."""
+
+from typing import Any
+
+from billing.stripe.sandbox.store import Store
+
+SETTINGS: dict[str, Any] = {
+    "retry_days": [3, 5, 7],  # after each failed try of an automatic invoice, days until the next
+    "after_retries": "cancel",  # what becomes of the subscription then: cancel, unpaid, or past_due (nothing)
+    "draft_seconds": 3600,  # how long a renewal's invoice stays a draft
+}
+
+
+def setting(store: Store, name: str) -> Any:
+    return store.setting(name, SETTINGS[name])
