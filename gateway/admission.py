@@ -123,39 +123,63 @@ class Admission:
     def _send(self) -> None:
         """Once a turn: every bucket with something to ask or to say, all in one write."""
         states, self._to_send = self._to_send, []
-        up, turn, n = self.epochs.server is not None, list[_Call](), self._n + 1
-        for state in states:
+        for state in states:  # before anything can fail: a bucket that keeps the mark is never woken again
             state.to_send = False
+        if self.epochs.server is None:
+            return
+        turn, n = list[_Call](), self._n + 1
+        for state in states:
             tag = state.tag
-            if not up or tag is None or state.under_way is not None:
+            if tag is None or state.under_way is not None:
                 continue
-            if state.unresolved is not None:
-                self._send_resolve(state, state.unresolved)
-                continue
-            if state.seats is not None and state.seats.due:
-                self._link.call(state.seats.statement(tag, self._recorder.worker), partial(self._said, state))
-            if state.waiting and state.open:
-                groups = take(state.waiting, wire.CALLS_A_SCRIPT, wire.KEYS_A_SCRIPT)
-                if groups:
-                    state.under_way = call = _Call(state, tag, n, groups)
-                    turn.append(call)
+            try:
+                if state.unresolved is not None:
+                    self._send_resolve(state, state.unresolved)
+                    continue
+                if state.seats is not None and state.seats.due:
+                    self._link.call(state.seats.statement(tag, self._recorder.worker), partial(self._said, state))
+                if state.waiting and state.open:
+                    groups = take(state.waiting, wire.CALLS_A_SCRIPT, wire.KEYS_A_SCRIPT)
+                    if groups:
+                        call = _Call(state, tag, n, groups)
+                        turn.append(call)
+                        state.under_way = call
+            except Exception as exc:  # noqa: BLE001  told to the loop, which logs it; the other buckets are asked
+                state.under_way = None
+                self._tell(exc)
+                self._drain_waiting(state)
         if turn:
             self._n = n  # one for all of them: in each bucket it is higher than any before
             self._ask_store(turn)
 
     def _ask_store(self, turn: Turn) -> None:
-        name = self._recorder.name
-        for call in turn:
-            for charge, _ in call.groups:
-                if charge.counted:
-                    for template in charge.templates:
-                        name(template)
-        if not self._names_written():  # a successor must be able to read what the tickets of these calls stand for
+        if not self._explained(turn):
             for call in turn:
                 self._decide_unwritten(call)
             return
         for script in _scripts(turn):
-            self._link.call(self._pack(script), partial(self._admitted, script))
+            try:
+                self._link.call(self._pack(script), partial(self._admitted, script))
+            except Exception as exc:  # noqa: BLE001  as above; whether it was sent before that, the store will say
+                self._tell(exc)
+                self._unread(script)
+
+    def _explained(self, turn: Turn) -> bool:
+        """Whether a successor can read what the tickets of these calls stand for."""
+        name = self._recorder.name
+        try:
+            for call in turn:
+                for charge, _ in call.groups:
+                    if charge.counted:
+                        for template in charge.templates:
+                            name(template)
+        except Exception as exc:  # noqa: BLE001  as above
+            self._tell(exc)
+            return False
+        return self._names_written()
+
+    def _tell(self, exc: Exception) -> None:
+        self._loop.call_exception_handler({"message": "asking the store failed", "exception": exc})
 
     def _pack(self, turn: Turn) -> bytes:
         """One script for all of these."""
@@ -195,18 +219,39 @@ class Admission:
                 self._give_up(call.state, call)
                 self._go_on(call.state)
             return
-        at, minute = 0, self._recorder.minute()
+        at, minute, reading = 0, self._recorder.minute(), turn[0]
+        try:
+            for reading in turn:
+                state = reading.state
+                state.under_way = None
+                first = reply[at]
+                if type(first) is bytes:
+                    self._not_charged(reading, first)
+                    at += 1
+                else:
+                    at = self._grant(reading, reply, at, minute)
+                if state.waiting or state.seats is not None:
+                    self._go_on(state)
+        except Exception:
+            self._unread(turn, reading)
+            raise  # to the link, which tells the loop
+
+    def _unread(self, turn: Turn, failed: _Call | None = None) -> None:
+        """A fault of ours in the middle of an answer, or before there could be one: nobody shall wait for ever.
+
+        What was not read of an answer is asked after. Where some of the call in which it `failed` were granted something, they go on, and
+        what it charged for the others stays charged: rather too much than too little.
+        """
+        told = {id(asker) for asker, _ in self._decided}
         for call in turn:
             state = call.state
-            state.under_way = None
-            first = reply[at]
-            if type(first) is bytes:
-                self._not_charged(call, first)
-                at += 1
-            else:
-                at = self._grant(call, reply, at, minute)
-            if state.waiting or state.seats is not None:
+            if call is failed and any(id(asker) in told for _, askers in call.groups for asker in askers):
+                for charge, askers in call.groups:
+                    self._by_rule(state, charge, [asker for asker in askers if id(asker) not in told], None)
                 self._go_on(state)
+            elif call is failed or state.under_way is call:
+                state.under_way = None
+                self._give_up(state, call)
 
     def _not_charged(self, call: _Call, text: bytes) -> None:
         """The bucket is not ready, or the call was given up meanwhile."""

@@ -288,6 +288,10 @@ class Directory:
             for each in (Kind.KEY, Kind.CERTIFICATE):
                 self._drop_caller(_name(each, name))
                 self._unknown.pop(_name(each, name), None)
+        self.answered(kind, name)
+
+    def answered(self, kind: str, name: str) -> None:
+        """Whoever asked control about this finds it in the store by now, or never."""
         event = self._answers.get(f"{kind.removeprefix('no')} {name}")
         if event is not None:
             event.set()

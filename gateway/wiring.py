@@ -32,7 +32,7 @@ from metering.store.redis.link import Link, Server
 from . import compiled, pseudonym, responses, scripts
 from .admission import Admission
 from .bypasses import Bypasses
-from .channel import listen
+from .channel import Ear, listen
 from .credentials import Credentials
 from .directory import Directory
 from .downstream import DownstreamServer
@@ -110,9 +110,11 @@ class Worker:
         self._directory = Directory(
             self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic, most=settings.remembered_organizations
         )
+        self._ear = Ear(self._directory, self._admission)
         self._bypasses = Bypasses(self._link, lambda: self._handler.forget_charges())
         self._key_sets = KeySets(self.clock.monotonic)
         self._tokens: Tokens | None = None
+        self._token_secrets: tuple[str | None, ...] = ()
         config, version = read_config(start.config, settings.upstream)
         self._via = pseudonym.via(start.data_dir / "gateway")
         self._pool = self._upstream_pool(config)
@@ -127,16 +129,16 @@ class Worker:
         self._server = DownstreamServer(self._handler, config.limits, SystemClock(), self._rejected, responses.plain_error)
 
     def _world(self, config: GatewayConfig, version: str) -> World:
-        """Raises ConfigFaulty where a secret that it names is missing."""
-        config, tokens = filled(config, self._secrets), self._tokens_for(config)
+        """Raises ConfigFaulty where a secret that it names is missing; then nothing has changed."""
+        config = filled(config, self._secrets)
         trusted = [str(network) for network in self._settings.trusted_proxies]
         credentials = Credentials(config.identity)
         relay = Relay(
             self._pool, SystemClock(), trusted_proxies=trusted, credential_headers=credentials.headers,
             proxied_headers=credentials.proxied, via=self._via,
         )  # fmt: skip
+        identities = Identities(config, self._directory, relay.trusted, self._tokens_for(config))
         self._metrics.config_version.set(int(version[:12], 16))
-        identities = Identities(config, self._directory, relay.trusted, tokens)
         return World(config=config, router=Router(config), relay=relay, identities=identities, version=version)
 
     def _upstream_pool(self, config: GatewayConfig) -> UpstreamPool:
@@ -157,10 +159,12 @@ class Worker:
         self._metrics.upstream_ejections.add(1, upstream)
 
     def _tokens_for(self, config: GatewayConfig) -> Tokens | None:
-        """Those of before where nothing changed: what was verified stays verified."""
+        """Those of before where nothing changed, no secret either: what was verified stays verified."""
         ways = tuple(way for way in config.identity if isinstance(way, JwtIdentity))
-        if self._tokens is None or self._tokens.ways != ways:
+        held = tuple(self._secrets(way.secret_env) for way in ways if way.secret_env)
+        if self._tokens is None or self._tokens.ways != ways or self._token_secrets != held:
             self._tokens = open_tokens(ways, self._secrets, self._key_sets, self._directory)
+            self._token_secrets = held
         return self._tokens if ways else None
 
     def _rejected(self, reason: str) -> None:
@@ -181,6 +185,7 @@ class Worker:
 
     def _epoch_changed(self, bucket: int) -> None:
         self._shipper.epoch_changed(bucket)
+        self._ear.look()
 
     def _synced(self, bucket: int) -> None:
         self.pulse.synced(self._admission.buckets[bucket], self._shipper.replayed(bucket))
@@ -196,7 +201,7 @@ class Worker:
         self._link.start()
         for work in (
             self.pulse.run(),
-            listen(self._redis_url, self._heard, self._directory.forget_all),
+            listen(self._redis_url, self._heard, self._ear.gap),
             self._measure(),
             self._pool.probe(),
         ):
@@ -248,7 +253,7 @@ class Worker:
         elif kind == "bypass":
             self._bypasses.ask()
         else:
-            self._directory.heard(kind, name)
+            self._ear.heard(kind, name)
 
     async def _measure(self) -> None:
         """Gauges that nobody counts by the call."""
@@ -295,16 +300,20 @@ class Worker:
         await asyncio.Event().wait()
 
     def _reconfigure(self, path: Path) -> dict[str, Any]:
-        """Take a new configuration for the calls to come; those under way keep theirs."""
+        """Take a new configuration for the calls to come; those under way keep theirs. One that cannot be taken changes nothing."""
+        before = self._handler.world.config.upstreams
         try:
             config, version = read_config(path, self._settings.upstream)
-            self._tokens_for(config)
-            before = self._handler.world.config.upstreams
             self._pool.update(config.upstreams)
+            try:
+                world = self._world(config, version)
+            except Exception:
+                self._pool.update(before)
+                raise
         except (ConfigFaulty, OSError, ValueError) as exc:
             return {"op": "config", "ok": False, "error": str(exc)}
         self._forget_health(before, config)
-        self._handler.world = self._world(config, version)
+        self._handler.world = world
         self._server.limits = config.limits
         self._directory.forget_charges()
         return {"op": "config", "ok": True, "version": version}

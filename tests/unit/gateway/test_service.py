@@ -123,6 +123,7 @@ RESPONSES = {
     "an odd name": HEAD + b"A(b: c\r\n\r\nhello",
     "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK,
     "early hints alone": b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n",
+    "early hints whose reason is no text": b"HTTP/1.1 103 \xc3\xa9\r\n" + b"Link: x\r\n" * 6 + b"\r\n" + OK,  # as many fields as behind it
     "100": b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
     "101": b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\nContent-Length: 5\r\n\r\nhello",
     "no HTTP": b"SSH-2.0\r\n\r\n",
