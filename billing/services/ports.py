@@ -13,6 +13,16 @@ from billing.model.payment import PaymentOutcome
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.model.token import Token
+from billing.services.ports_invoice import (
+    BalanceRows,
+    CloseRows,
+    CreditNoteRows,
+    EvidenceRows,
+    InvoiceRows,
+    InvoiceSettingsRow,
+    InvoicingRows,
+    ReceiptRows,
+)
 from billing.services.ports_stripe import InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
 from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
@@ -392,6 +402,22 @@ class Unit(Protocol):
     def outbox(self) -> OutboxRows: ...
     @property
     def invoice_items(self) -> InvoiceItemRows: ...
+    @property
+    def invoices(self) -> InvoiceRows: ...
+    @property
+    def credit_notes(self) -> CreditNoteRows: ...
+    @property
+    def receipts(self) -> ReceiptRows: ...
+    @property
+    def balances(self) -> BalanceRows: ...
+    @property
+    def invoice_settings(self) -> InvoiceSettingsRow: ...
+    @property
+    def invoicing(self) -> InvoicingRows: ...
+    @property
+    def evidence(self) -> EvidenceRows: ...
+    @property
+    def months(self) -> CloseRows: ...
     @property
     def mails(self) -> MailRows: ...
     @property

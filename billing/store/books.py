@@ -9,10 +9,14 @@ import asyncpg
 from billing.store.audit import AuditTable
 from billing.store.bypasses import BypassTable
 from billing.store.config_sets import ConfigSetTable
+from billing.store.credit_notes import BalanceTable, CreditNoteTable, ReceiptTable
 from billing.store.inbox import InboxTable
 from billing.store.invoice_items import InvoiceItemTable
+from billing.store.invoices import InvoiceTable
+from billing.store.invoicing import EvidenceTable, InvoiceSettingsTable, InvoicingTable
 from billing.store.keys import KeyTable
 from billing.store.mails import MailTable
+from billing.store.months import MonthTable
 from billing.store.orgs import OrgTable
 from billing.store.outbox import CustomerTable, OutboxTable
 from billing.store.payments import PaymentAttemptTable, PaymentMethodTable
@@ -43,6 +47,14 @@ class PostgresUnit:
         self.customers = CustomerTable(connection)
         self.outbox = OutboxTable(connection)
         self.invoice_items = InvoiceItemTable(connection)
+        self.invoices = InvoiceTable(connection)
+        self.credit_notes = CreditNoteTable(connection)
+        self.receipts = ReceiptTable(connection)
+        self.balances = BalanceTable(connection)
+        self.invoice_settings = InvoiceSettingsTable(connection)
+        self.invoicing = InvoicingTable(connection)
+        self.evidence = EvidenceTable(connection)
+        self.months = MonthTable(connection)
         self.mails = MailTable(connection)
         self.inbox = InboxTable(connection)
         self.stripe_ids = StripeIdTable(connection)

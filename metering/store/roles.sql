@@ -39,6 +39,7 @@ BEGIN
         billing.organizations, billing.customers, billing.subscriptions, billing.quotas, billing.override_limits, billing.api_keys,
         billing.api_tokens, billing.bypasses, billing.invoices, billing.invoice_lines, billing.invoice_items, billing.tenants,
         billing.payment_methods, billing.payment_attempts, billing.traffic_hourly,
+        billing.credit_notes, billing.credit_note_lines, billing.receipts, billing.balance_entries,
         billing.usage_events, billing.usage_hourly, billing.usage_daily, billing.usage_period, billing.usage_current,
         billing.plans, billing.plan_versions, billing.routes, billing.audit_log
         TO weighbridge_app;

@@ -61,6 +61,23 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         " VALUES ($2, $1, 'open', 'usd', 1, 1, now(), now(), now())", org, f"in_{org.hex}",
     )  # fmt: skip
     await connection.execute("INSERT INTO billing.invoice_lines VALUES ($1, 1, 'api', 'd', 1, 1, 1)", f"in_{org.hex}")
+    invoice = f"in_{org.hex}"
+    await connection.execute(
+        "INSERT INTO billing.credit_notes (id, org_id, invoice_id, currency, subtotal, total, off_due, reason, created_at)"
+        " VALUES ($2, $1, $3, 'usd', 1, 1, 1, 'r', now())", org, f"cn_{org.hex}", invoice,
+    )  # fmt: skip
+    await connection.execute("INSERT INTO billing.credit_note_lines VALUES ($2, $1, 1, 'd', 1)", org, f"cn_{org.hex}")
+    await connection.execute(
+        "INSERT INTO billing.receipts (org_id, invoice_id, kind, amount, currency, reference, at)"
+        " VALUES ($1, $2, 'payment', 1, 'usd', 'r', now())", org, invoice,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO billing.balance_entries (org_id, currency, identifier, amount, invoice_id, at) VALUES ($1, 'usd', $2, 1, $2, now())",
+        org, invoice,
+    )  # fmt: skip
+    await connection.execute("INSERT INTO billing.invoicing VALUES ($1, now(), now(), now())", org)
+    await connection.execute("INSERT INTO billing.rated_periods VALUES ($1, now(), now(), 'usd', '{}', '{}', '{}', 1, now())", org)
+    await connection.execute("INSERT INTO billing.terms_kept VALUES ($1, now(), '{}')", org)
     await connection.execute(
         "INSERT INTO billing.invoice_items"
         " (org_id, identifier, kind, description, quantity, amount, currency, period_start, period_end, created_at)"
