@@ -32,6 +32,7 @@ from .environment import (
 from .secret_files import SUFFIX, SecretUnreadable, secret_of
 
 STRIPE_API = "https://api.stripe.com"
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _LIVE_KEY = re.compile(r"(sk|rk)_live_")
 
 
@@ -128,6 +129,16 @@ class Settings:
     public_url: str | None = _a("WEIGHBRIDGE_PUBLIC_URL", "Where customers reach it.", http)
     upgrade_url: str | None = _a("WEIGHBRIDGE_UPGRADE_URL", "In a 429: where to upgrade. Default: PUBLIC_URL/billing/upgrade.", http)
     support_address: str | None = _a("WEIGHBRIDGE_SUPPORT_ADDRESS", "A mail address for customers.")
+    smtp_host: str | None = _a("SMTP_HOST", "The mail server. Unset: no mail goes out, docs/mail.md.")
+    smtp_port: int | None = _a("SMTP_PORT", "Its port. Default: 587, with SMTP_TLS=tls 465.", whole(1, 65_535))
+    smtp_username: str | None = _a("SMTP_USERNAME", "For a server that wants a login.")
+    smtp_password: str | None = _a("SMTP_PASSWORD", "Its password.", secret=True)
+    smtp_tls: str = _a(
+        "SMTP_TLS", "starttls, tls (from the first byte) or none (this machine or a network of your own).", word("starttls", "tls", "none"),
+        "starttls",
+    )
+    smtp_from: str | None = _a("SMTP_FROM", "The sender: `Example <billing@example.com>`. Default: WEIGHBRIDGE_SUPPORT_ADDRESS.")
+    win_back_code: str | None = _a("WEIGHBRIDGE_WIN_BACK_CODE", "A coupon's code that offers to former customers name. Unset: none is named.")
     force_live: bool = _a("WEIGHBRIDGE_FORCE_LIVE", "Lets ENV=dev use a live Stripe key: real money moves.", truth, default=False)
 
     warnings: tuple[str, ...] = ()
@@ -255,7 +266,18 @@ def _contradictions(s: Settings, *, bills: bool) -> list[str]:
     ports = [port for port in (s.port, s.control_port, s.metrics_port) if port]
     if len(ports) != len(set(ports)):
         found.append("WEIGHBRIDGE_PORT, WEIGHBRIDGE_CONTROL_PORT and WEIGHBRIDGE_METRICS_PORT: each needs its own")
-    return found + _stripe_faults(s, bills=bills)
+    return found + _mail_faults(s) + _stripe_faults(s, bills=bills)
+
+
+def _mail_faults(s: Settings) -> list[str]:
+    found = []
+    if s.smtp_host and not (s.smtp_from or s.support_address):
+        found.append("SMTP_HOST: mails need a sender; set SMTP_FROM or WEIGHBRIDGE_SUPPORT_ADDRESS")
+    if (s.smtp_username is None) != (s.smtp_password is None):
+        found.append("SMTP_USERNAME and SMTP_PASSWORD go together; set both or neither")
+    elif s.smtp_username and s.smtp_tls == "none" and s.smtp_host not in _THIS_MACHINE:
+        found.append("SMTP_TLS=none would send SMTP_PASSWORD for everybody to read; set it to starttls or tls")
+    return found
 
 
 def _stripe_faults(s: Settings, *, bills: bool) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from billing.model.letters import english, german
 from billing.model.letters.letter import House, Letter, Reader
-from billing.model.letters.told import Told
+from billing.model.letters.told import Told, clean
 from billing.model.mail import MailKind
 from billing.model.wording import language_of
 
@@ -21,4 +21,4 @@ def write(kind: MailKind, facts: Mapping[str, Any], reader: Reader, house: House
     return LANGUAGES[language][kind](Told(facts=facts, reader=reader, house=house, language=language))
 
 
-__all__ = ["LANGUAGES", "House", "Letter", "Reader", "write"]
+__all__ = ["LANGUAGES", "House", "Letter", "Reader", "clean", "write"]
