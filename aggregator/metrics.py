@@ -45,6 +45,9 @@ class AggregatorMetrics:
         self._outbox_age = gauge("outbox_oldest_age_seconds", "Age of the oldest row that waits for delivery")
         self._cut = counter("overage_events_total", "Outbox rows cut from overages")
         self._stripe_calls = counter("stripe_calls_total", "Attempts to tell Stripe something", ("operation", "outcome"))
+        self._mails = counter("mails_total", "Mails to customers, by what became of them", ("state",))
+        self._mails_waiting = gauge("mails_waiting", "Mails that are due and did not go out yet")
+        self._mails_age = gauge("mails_oldest_age_seconds", "Since when the oldest of them is due")
         self._runs = counter("job_runs_total", "Runs of the aggregator's jobs", ("task", "outcome"))
         self.tell_lag()
 
@@ -92,6 +95,15 @@ class AggregatorMetrics:
 
     def cut(self, rows: int) -> None:
         self._cut.inc(rows)
+
+    def mailed(self, states: Mapping[str, int]) -> None:
+        """`states`: sent | retried | dropped | dead."""
+        for state, count in states.items():
+            self._mails.labels(state).inc(count)
+
+    def mails(self, waiting: int, oldest_age_seconds: float) -> None:
+        self._mails_waiting.set(waiting)
+        self._mails_age.set(oldest_age_seconds)
 
     def ran(self, job: str, outcome: str) -> None:
         """`outcome`: done | failed | elsewhere (another aggregator is at it)."""

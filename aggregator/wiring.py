@@ -19,6 +19,8 @@ from aggregator.overage import cut_overage
 from aggregator.recovery import Recovery
 from aggregator.schedule import Job, Schedule
 from aggregator.truth import PostgresTruth
+from billing.channels.wiring import open_mails
+from billing.services.mails import Mails
 from billing.stripe import installation
 from billing.stripe.client import StripeApi
 from billing.stripe.deliver import deliver_due
@@ -34,7 +36,7 @@ from metering.store.postgres import SERVICE, DatabaseUnsuitable, Queries, open_p
 SQL = Queries.load("aggregator", "sql/wiring.sql")
 log = logging.getLogger("weighbridge.aggregator")
 
-_LOOK_SECONDS, _WATCH_SECONDS, _DELIVER_SECONDS, _HOUR, _DAY = 1.0, 5.0, 2.0, 3600.0, 86_400.0
+_LOOK_SECONDS, _WATCH_SECONDS, _DELIVER_SECONDS, _MAIL_SECONDS, _HOUR, _DAY = 1.0, 5.0, 2.0, 10.0, 3600.0, 86_400.0
 _LAST_CUT_AHEAD_MS, _LAST_CUT_BEHIND_MS = 150_000, 2 * 3_600_000
 _STORE_TIMEOUT_SECONDS = 30.0  # a drain or a restore of a large bucket is one long reply
 _POOL = 12  # a connection for each job that holds its lock, and some to work with
@@ -50,7 +52,9 @@ class Aggregator:
     clock: Clock
     metrics: AggregatorMetrics
     meters: Mapping[str, Meter]
+    mails: Mails
     stripe: StripeApi | None = None
+    unmailed: int = 0  # mails that wait for a server, as was said last
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def jobs(self) -> list[Job]:
@@ -72,6 +76,7 @@ class Aggregator:
         if settings.billing_enabled:
             table.append(Job(name="overage", interval_seconds=settings.report_interval_seconds, run=self.cut))
             table.append(Job(name="last_cut", interval_seconds=settings.flush_interval_seconds, run=self.last_cut))
+        table.append(Job(name="mails", interval_seconds=_MAIL_SECONDS, run=self.mail, alone=False))
         if self.stripe is not None:
             table.append(Job(name="deliver", interval_seconds=_DELIVER_SECONDS, run=self.deliver))
         return table
@@ -113,6 +118,15 @@ class Aggregator:
         for kind, sentence in report.errors.items():
             log.warning("Stripe was not told everything (%s): %s", kind, sentence)
 
+    async def mail(self) -> None:
+        report = await self.mails.send_due()
+        self.metrics.mailed(report.states)
+        if report.unconfigured and not self.unmailed:
+            log.warning("%d mails wait: no SMTP server is configured (SMTP_HOST); each is kept for 7 days", report.unconfigured)
+        self.unmailed = report.unconfigured
+        for state, sentence in report.errors.items():
+            log.warning("mails %s: %s", state, sentence)
+
     async def watch(self) -> None:
         """Tell what another aggregator, or nobody, has done."""
         done_at = await self.pool.fetchval(SQL["flush_done_at"])
@@ -122,6 +136,9 @@ class Aggregator:
         oldest = rows["pending"]["oldest"] if "pending" in rows else None
         age = (self.clock.now_ms() - to_ms(oldest)) / 1000 if oldest else 0.0
         self.metrics.outbox({state: r["rows"] for state, r in rows.items()}, max(0.0, age))
+        now_ms = self.clock.now_ms()
+        mails = await self.pool.fetchrow(SQL["mails"], to_datetime(now_ms))
+        self.metrics.mails(mails["rows"], max(0, now_ms - to_ms(mails["oldest"])) / 1000 if mails["oldest"] else 0.0)
 
     async def current_meters(self) -> Mapping[str, Meter]:
         """meters.yaml as it is now; while it is faulty, as it last was."""
@@ -153,7 +170,8 @@ async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: in
             stack.push_async_callback(stripe.close)
         metrics, meters = AggregatorMetrics(clock), first_meters(settings)
         aggregator = Aggregator(
-            settings=settings, pool=pool, redis=redis, clock=clock, metrics=metrics, meters=meters, stripe=stripe, stop=stop
+            settings=settings, pool=pool, redis=redis, clock=clock, metrics=metrics, meters=meters, stripe=stripe, stop=stop,
+            mails=open_mails(settings, pool, clock),
         )  # fmt: skip
         if port is not None:
             await serve_page(stack, metrics, port)

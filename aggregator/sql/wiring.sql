@@ -16,3 +16,7 @@ SELECT done_at FROM billing.job_state WHERE name = 'flush'
 
 -- outbox --
 SELECT state, count(*) AS rows, min(created_at) AS oldest FROM billing.outbox WHERE state <> 'delivered' GROUP BY state
+
+-- mails --
+-- $1 now
+SELECT count(*) AS rows, min(due_at) AS oldest FROM billing.mails WHERE state = 'waiting' AND due_at <= $1

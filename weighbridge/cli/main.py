@@ -31,6 +31,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "journal": lambda: importlib.import_module("weighbridge.cli.journal"),
     "explain": lambda: importlib.import_module("weighbridge.cli.explain"),
     "bypass": lambda: importlib.import_module("weighbridge.cli.bypass"),
+    "mail": lambda: importlib.import_module("weighbridge.cli.mail"),
     "audit": lambda: importlib.import_module("weighbridge.cli.audit"),
     "restart": lambda: importlib.import_module("weighbridge.cli.restart"),
     "compile": lambda: importlib.import_module("weighbridge.cli.compile"),

@@ -1,0 +1,89 @@
+"""`weighbridge mail`: what went out and what waits, how a mail looks, whether the mail server takes one."""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from billing.channels.wiring import house_of, open_channel, open_mails
+from billing.model.letters import LANGUAGES
+from billing.model.letters.samples import READER, sample
+from billing.model.mail import MailKind
+from billing.model.mail_delivery import Answer, MailState, Post, undeliverable
+from billing.services.mails import written
+from billing.services.ports import MailRow
+from metering.model.clock import isoformat
+from metering.model.errors import BadInput, DependencyUnavailable
+
+from .context import Context, add_folders
+from .output import add_format, say, show, show_rows
+
+_COLUMNS = ("id", "kind", "org", "state", "due", "attempts", "closed", "error")
+
+
+def add(nouns: Any) -> None:
+    verbs = nouns.add_parser("mail", help="mails to customers: list, preview, test").add_subparsers(dest="verb", metavar="verb", required=True)
+    listed = verbs.add_parser("list", help="what was sent, waits, was dropped or could not be sent; newest first")
+    listed.add_argument("--org", metavar="ORG", help="of one organization")
+    listed.add_argument("--state", choices=[state.value for state in MailState])
+    listed.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)")
+    add_format(listed)
+    preview = verbs.add_parser("preview", help="how a mail reads, with facts made up for it")
+    preview.add_argument("kind", choices=[kind.value for kind in MailKind], metavar="KIND", help=", ".join(kind.value for kind in MailKind))
+    preview.add_argument("--language", choices=sorted(LANGUAGES), default="en", help="default: en")
+    preview.add_argument("--format", choices=("text", "html", "json"), default="text", help="default: text")
+    test = verbs.add_parser("test", help="send one mail now, by the SMTP settings")
+    test.add_argument("address")
+    test.add_argument("--kind", choices=[kind.value for kind in MailKind], default=MailKind.TRIAL_WELCOME.value, metavar="KIND")
+    test.add_argument("--language", choices=sorted(LANGUAGES), default="en", help="default: en")
+    add_format(test)
+    for verb, run in ((listed, list_mails), (preview, preview_mail), (test, test_mail)):
+        add_folders(verb)
+        verb.set_defaults(run=run)
+
+
+async def list_mails(options: argparse.Namespace, context: Context) -> int:
+    async with context.database() as pool:
+        found = await open_mails(context.settings, pool, context.clock).newest(options.org, options.state, options.limit)
+    show_rows([_row(row) for row in found], _COLUMNS, options, empty="No mails.")
+    return 0
+
+
+def preview_mail(options: argparse.Namespace, context: Context) -> int:
+    post = _sample(options, context, "alice@example.com")
+    if options.format == "html":
+        say(post.html.rstrip())
+    elif options.format == "json":
+        value = {"kind": options.kind, "subject": post.subject, "text": post.text, "html": post.html}
+        show(value, options)
+    else:
+        say(f"Subject: {post.subject}", "", post.text.rstrip())
+    return 0
+
+
+async def test_mail(options: argparse.Namespace, context: Context) -> int:
+    """Exit code 1 where the server did not take it."""
+    if reason := undeliverable(options.address, deleted=False, kind=MailKind.INVOICE_READY):
+        raise BadInput(f"{options.address!r}: {reason.replace('the customer', 'that')}")
+    channel = open_channel(context.settings, context.clock)
+    if channel is None:
+        raise DependencyUnavailable("SMTP_HOST is not set, so no mail goes out; docs/mail.md lists what to set")
+    async with channel.session() as session:
+        answer, said = await session.send(_sample(options, context, options.address))
+    taken = answer is Answer.ACCEPTED
+    lines = [f"{context.settings.smtp_host} took it for {options.address}" if taken else f"{options.address}: {answer}: {said}"]
+    show({"answer": answer.value, "said": said}, options, lines=lines)
+    return 0 if taken else 1
+
+
+def _sample(options: argparse.Namespace, context: Context, to: str) -> Post:
+    kind = MailKind(options.kind)
+    mail = replace(sample(kind), identifier=f"sample:{kind}:{context.clock.now_ms()}")
+    return written(mail, replace(READER, language=options.language), house_of(context.settings), to=to)
+
+
+def _row(row: MailRow) -> dict[str, Any]:
+    return {
+        "id": row.mail.id, "kind": row.mail.kind.value, "org": row.slug, "state": row.state, "due": isoformat(row.mail.due_ms),
+        "attempts": row.attempts, "closed": None if row.closed_ms is None else isoformat(row.closed_ms), "error": row.error,
+        "identifier": row.mail.identifier,
+    }  # fmt: skip
