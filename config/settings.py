@@ -134,11 +134,15 @@ class Settings:
     smtp_username: str | None = _a("SMTP_USERNAME", "For a server that wants a login.")
     smtp_password: str | None = _a("SMTP_PASSWORD", "Its password.", secret=True)
     smtp_tls: str = _a(
-        "SMTP_TLS", "starttls, tls (from the first byte) or none (this machine or a network of your own).", word("starttls", "tls", "none"),
+        "SMTP_TLS",
+        "starttls, tls (from the first byte) or none (this machine or a network of your own).",
+        word("starttls", "tls", "none"),
         "starttls",
     )
     smtp_from: str | None = _a("SMTP_FROM", "The sender: `Example <billing@example.com>`. Default: WEIGHBRIDGE_SUPPORT_ADDRESS.")
-    win_back_code: str | None = _a("WEIGHBRIDGE_WIN_BACK_CODE", "A coupon's code that offers to former customers name. Unset: none is named.")
+    win_back_code: str | None = _a(
+        "WEIGHBRIDGE_WIN_BACK_CODE", "A coupon's code that offers to former customers name. Unset: none is named."
+    )
     force_live: bool = _a("WEIGHBRIDGE_FORCE_LIVE", "Lets ENV=dev use a live Stripe key: real money moves.", truth, default=False)
 
     warnings: tuple[str, ...] = ()

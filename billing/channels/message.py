@@ -3,20 +3,22 @@
 Headers are made by Python's email package, which encodes what is not ASCII and refuses a line end in any of them.
 """
 
+import re
 from dataclasses import dataclass
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from typing import Any
 
-from billing.model.mail_delivery import Post, message_id, undeliverable, wire_address
 from billing.model.mail import MailKind
+from billing.model.mail_delivery import Post, message_id, undeliverable, wire_address
 from metering.model.clock import to_datetime
 from metering.model.errors import BadInput
 
 # Every server takes lines of ASCII; not every one takes more.
-_POLICY = SMTP.clone(cte_type="7bit", raise_on_defect=True)
+_POLICY = SMTP.clone(cte_type="7bit")
+_SENDER = re.compile(r"""(?:"?(?P<name>[^"<>\r\n]*?)"?\s*<(?=[^<>]*>$))?(?P<address>[^<>\s]+)>?""")
 
 
 class SenderFaulty(BadInput):
@@ -40,10 +42,11 @@ class Sender:
 
 def sender(text: str, *, product: str, reply_to: str | None = None) -> Sender:
     """From `billing@example.com` or `Example Billing <billing@example.com>`. Raises SenderFaulty."""
-    name, address = parseaddr(text)
+    found = _SENDER.fullmatch(text.strip())
+    name, address = (found["name"] or "", found["address"]) if found else ("", "")
     if undeliverable(address, deleted=False, kind=MailKind.INVOICE_READY) is not None:
         raise SenderFaulty(f"{text!r} is no sender; write billing@example.com, or Example Billing <billing@example.com>")
-    return Sender(address=wire_address(address), name=name or product, reply_to=reply_to)
+    return Sender(address=wire_address(address), name=name.strip() or product, reply_to=reply_to)
 
 
 def compose(post: Post, sender: Sender, now_ms: int) -> EmailMessage:
@@ -56,12 +59,12 @@ def compose(post: Post, sender: Sender, now_ms: int) -> EmailMessage:
     message["Subject"] = post.subject
     message["Date"] = format_datetime(to_datetime(now_ms).replace(microsecond=0))
     message["Message-ID"] = message_id(post.identifier, sender.domain)
-    message["Content-Language"] = post.language
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine need answer
     if post.unsubscribable:
         message["List-Unsubscribe"] = f"<mailto:{sender.reply_to or sender.address}?subject=unsubscribe>"
     message.set_content(post.text, cte="quoted-printable")
     message.add_alternative(post.html, subtype="html", cte="quoted-printable")
+    message["Content-Language"] = post.language  # set before, it would be taken for the text part's
     return message
 
 

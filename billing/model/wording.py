@@ -59,7 +59,7 @@ class Wording:
         return self.instant_form.format(date=self.date(instant), time=instant.strftime("%H:%M"))
 
     def _grouped(self, english: str) -> str:
-        return english.translate(str.maketrans({",": self.comma, ".": self.point}))
+        return "".join({",": self.comma, ".": self.point}.get(character, character) for character in english)
 
 
 _ENGLISH = Wording(

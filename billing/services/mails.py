@@ -17,7 +17,6 @@ from billing.model.letters.text import as_text
 from billing.model.mail import Mail, MailKind
 from billing.model.mail_delivery import (
     STALE_AFTER_MS,
-
     MailState,
     Post,
     Verdict,
@@ -139,6 +138,3 @@ def written(mail: Mail, reader: Reader, house: House, *, to: str) -> Post:
         language=letter.language,
         unsubscribable=mail.kind in _OFFERS,
     )
-
-
-

@@ -47,7 +47,13 @@ class MailTable:
 
     async def finish(self, claimed: ClaimedMail, verdict: Verdict, now_ms: int) -> bool:
         found = await self._connection.fetchval(
-            _FINISH, claimed.mail.id, claimed.attempt, verdict.state.value, instant(verdict.next_attempt_ms), verdict.reason, to_datetime(now_ms)
+            _FINISH,
+            claimed.mail.id,
+            claimed.attempt,
+            verdict.state.value,
+            instant(verdict.next_attempt_ms),
+            verdict.reason,
+            to_datetime(now_ms),
         )
         return found is not None
 

@@ -21,7 +21,9 @@ _COLUMNS = ("id", "kind", "org", "state", "due", "attempts", "closed", "error")
 
 
 def add(nouns: Any) -> None:
-    verbs = nouns.add_parser("mail", help="mails to customers: list, preview, test").add_subparsers(dest="verb", metavar="verb", required=True)
+    verbs = nouns.add_parser("mail", help="mails to customers: list, preview, test").add_subparsers(
+        dest="verb", metavar="verb", required=True
+    )
     listed = verbs.add_parser("list", help="what was sent, waits, was dropped or could not be sent; newest first")
     listed.add_argument("--org", metavar="ORG", help="of one organization")
     listed.add_argument("--state", choices=[state.value for state in MailState])

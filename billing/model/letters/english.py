@@ -113,9 +113,10 @@ def payment_received(t: Told) -> Letter:
 
 
 def trial_welcome(t: Told) -> Letter:
-    after = f"Then it goes on as a paid subscription ({t.money()}), unless you cancel before." if t.has("charged") and t.has("amount") else (
-        f"You pay nothing, and no card is charged. Afterwards you choose: the {t.text('plan')} plan, or {t.text('falls_to')}."
-    )  # fmt: skip
+    if t.has("charged") and t.has("amount"):
+        after = f"Then it goes on as a paid subscription ({t.money()}), unless you cancel before."
+    else:
+        after = f"No card is charged. Afterwards you choose: the {t.text('plan')} plan, or {t.text('falls_to')}."
     return _letter(
         t,
         f"Welcome to your {t.text('plan')} trial",
@@ -228,8 +229,9 @@ def _code(t: Told) -> tuple[Block, ...]:
 def quota_threshold(t: Told) -> Letter:
     left = t.wording.number(max(t.decimal("limit") - t.decimal("used"), t.decimal("limit") * 0))
     unit = _UNITS.get(t.text("unit"), t.text("unit"))
+    costs = f"each additional {t.text('unit')} costs {t.money('each')}" if t.has("each") else "overage charges apply"
     beyond = {
-        "overage": f"Beyond 100%: each additional {t.text('unit')} costs {t.money('each')}." if t.has("each") else "Beyond 100%: overage charges apply.",
+        "overage": f"Beyond 100%: {costs}.",
         "hard": f"At 100%: further requests are refused until {t.date('resets_at')}.",
         "throttle": f"At 100%: requests are slowed down until {t.date('resets_at')}.",
         "soft": "At 100%: nothing is refused; we will tell you.",
@@ -237,7 +239,8 @@ def quota_threshold(t: Told) -> Letter:
     return _letter(
         t,
         f"You're using {t.share('threshold')} of your {t.text('title')} quota",
-        Text(f"Your organization “{t.organization}” has used {t.share('threshold')} of its {t.text('title')} quota ({t.text('plan')} plan)."),
+        Text(f"Your organization “{t.organization}” has used {t.share('threshold')} of its {t.text('title')} quota on the "
+             f"{t.text('plan')} plan."),
         Table((
             ("Used", f"{t.number('used')} / {t.number('limit')} {unit}"), ("Remaining", f"{left} {unit}"), ("Resets", t.date("resets_at")),
         )),

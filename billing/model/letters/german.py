@@ -7,7 +7,8 @@ from billing.model.letters.told import Told
 from billing.model.mail import MailKind
 
 _UNITS = {
-    "request": "Aufrufe", "call": "Aufrufe", "query": "Abfragen", "token": "Token", "invocation": "Ausführungen", "credit": "Guthabenpunkte",
+    "request": "Aufrufe", "call": "Aufrufe", "query": "Abfragen", "token": "Token", "invocation": "Ausführungen",
+    "credit": "Guthabenpunkte",
 }  # fmt: skip
 _EACH = {
     "request": "jeder weitere Aufruf", "call": "jeder weitere Aufruf", "query": "jede weitere Abfrage", "token": "jedes weitere Token",
@@ -49,7 +50,11 @@ def _lost(t: Told) -> tuple[str, ...]:
 def payment_failed(t: Told) -> Letter:
     attempt, attempts, fall = t.whole("attempt"), t.whole("attempts"), t.text("falls_to")
     reason = (("Grund", t.text("reason")),) if t.has("reason") else ()
-    retry = f"Wir versuchen es am {t.date('retry_at')} von selbst noch einmal." if t.has("retry_at") else "Von selbst versuchen wir es nicht noch einmal."
+    retry = (
+        f"Wir versuchen es am {t.date('retry_at')} von selbst noch einmal."
+        if t.has("retry_at")
+        else "Von selbst versuchen wir es nicht noch einmal."
+    )
     steps = ("Aktualisieren Sie Ihr Zahlungsmittel oder fügen Sie eine neue Karte hinzu.", retry, "Ihr Dienst läuft vorerst weiter.")
     return _letter(
         t,
@@ -58,8 +63,8 @@ def payment_failed(t: Told) -> Letter:
         _bill(t, ("Versucht", t.instant("attempted_at")), *reason),
         Points("Was jetzt zu tun ist:", steps, numbered=True),
         _pay(t),
-        Text(f"Dies ist Versuch {attempt} von {attempts}. Geht die Zahlung nicht bis zum {t.date('downgrade_at')} ein, wird Ihr Konto auf den "
-             f"Tarif {fall} mit dessen Grenzen herabgestuft."),
+        Text(f"Dies ist Versuch {attempt} von {attempts}. Geht die Zahlung nicht bis zum {t.date('downgrade_at')} ein, wird Ihr Konto auf "
+             f"den Tarif {fall} mit dessen Grenzen herabgestuft."),
         tone=Tone.URGENT,
     )  # fmt: skip
 
@@ -119,9 +124,10 @@ def payment_received(t: Told) -> Letter:
 
 
 def trial_welcome(t: Told) -> Letter:
-    after = f"Danach läuft er als bezahltes Abonnement ({t.money()}) weiter, wenn Sie nicht vorher kündigen." if (
-        t.has("charged") and t.has("amount")
-    ) else f"Sie bezahlen nichts, und keine Karte wird belastet. Danach entscheiden Sie: {t.text('plan')} oder {t.text('falls_to')}."  # fmt: skip
+    if t.has("charged") and t.has("amount"):
+        after = f"Danach läuft er als bezahltes Abonnement ({t.money()}) weiter, wenn Sie nicht vorher kündigen."
+    else:
+        after = f"Keine Karte wird belastet. Danach entscheiden Sie: {t.text('plan')} oder {t.text('falls_to')}."
     return _letter(
         t,
         f"Willkommen zum Test von {t.text('plan')}",
@@ -140,8 +146,8 @@ def trial_feature(t: Told) -> Letter:
     return _offer(
         t,
         f"Sehen, was Sie nutzen, während Sie es nutzen (Test von {t.text('plan')})",
-        Text("Was man am meisten vermisst, wenn es fehlt: die Nutzung auf die Sekunde. Jeder Aufruf wird gezählt, wenn er geschieht; was Sie "
-             "sehen, ist das, was später Zeile für Zeile auf der Rechnung steht."),
+        Text("Was man am meisten vermisst, wenn es fehlt: die Nutzung auf die Sekunde. Jeder Aufruf wird gezählt, wenn er geschieht; was "
+             "Sie sehen, ist das, was später Zeile für Zeile auf der Rechnung steht."),
         Points("Zum Ausprobieren:", (
             "Öffnen Sie die Nutzungsseite, während Ihr Dienst läuft.",
             "Richten Sie eine Warnung bei 80 % eines Kontingents ein; Sie erfahren es vor Ihren Nutzern.",
@@ -201,8 +207,8 @@ def trial_ended(t: Told) -> Letter:
     return _letter(
         t,
         f"Ihr Test von {t.text('plan')} ist zu Ende",
-        Text(f"Ihr Test des Tarifs {t.text('plan')} endete am {t.date('ends_at')}; für Ihr Konto gilt jetzt der Tarif {t.text('falls_to')}. "
-             "Abgebucht wurde nichts; Ihre Daten und Schlüssel sind, wo sie waren."),
+        Text(f"Ihr Test des Tarifs {t.text('plan')} endete am {t.date('ends_at')}; für Ihr Konto gilt jetzt der Tarif "
+             f"{t.text('falls_to')}. Abgebucht wurde nichts; Ihre Daten und Schlüssel sind, wo sie waren."),
         Action(f"{t.text('plan')} bestellen", t.house.upgrade_url),
     )  # fmt: skip
 
@@ -222,7 +228,7 @@ def win_back_offer(t: Told) -> Letter:
     return _offer(
         t,
         "Wir hätten Sie gern zurück",
-        Text(f"Vor einer Woche endete Ihr Abonnement {t.text('plan')}. Wenn etwas nicht gut war, antworten Sie auf diese Mail: wir lesen jede."),
+        Text(f"Vor einer Woche endete Ihr Abonnement {t.text('plan')}. War etwas nicht gut? Antworten Sie auf diese Mail: wir lesen jede."),
         *_code(t),
         Action("Zurückkommen", t.house.upgrade_url),
     )
@@ -248,7 +254,8 @@ def quota_threshold(t: Told) -> Letter:
         Text(f"Ihre Organisation „{t.organization}“ hat {t.share('threshold')} ihres Kontingents {t.text('title')} genutzt "
              f"(Tarif {t.text('plan')})."),
         Table((
-            ("Genutzt", f"{t.number('used')} / {t.number('limit')} {unit}"), ("Übrig", f"{left} {unit}"), ("Beginnt neu", t.date("resets_at")),
+            ("Genutzt", f"{t.number('used')} / {t.number('limit')} {unit}"), ("Übrig", f"{left} {unit}"),
+            ("Beginnt neu", t.date("resets_at")),
         )),
         Points("Wie es weitergeht:", (beyond,)),
         Action("Nutzung ansehen", t.house.page("/billing/usage")),

@@ -60,7 +60,7 @@ def _block(block: Block, colour: str) -> str:
         case Points():
             return _points(block)
         case Code(label=label, code=code):
-            box = "display:inline-block;padding:8px 14px;border:1px dashed #8b93a1;border-radius:6px;font:600 17px ui-monospace,Menlo,monospace"
+            box = "display:inline-block;padding:8px 14px;border:1px dashed #8b93a1;border-radius:6px;font:600 17px monospace"
             return f'<p style="{_GAP}">{escape(label)}<br><span style="{box};margin-top:8px;letter-spacing:1px">{escape(code)}</span></p>'
         case Action(label=label, url=url):
             look = f"display:inline-block;padding:11px 22px;background:{colour};border-radius:6px;color:#ffffff;font-weight:600"

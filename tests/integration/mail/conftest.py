@@ -56,7 +56,7 @@ class MailServer:
 
     def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
         self.logins.append(data.login)
-        return AuthResult(success=(data.login, data.password) == (b"acme", b"secret"))
+        return AuthResult(success=(data.login, data.password) == (b"acme", b"secret"), handled=False)
 
 
 CUT, KEEP_AND_CUT = "cut", "keep and cut"
@@ -93,7 +93,7 @@ def channel_to(keeper: MailServer, **terms: Any) -> SmtpChannel:
 
 def post(**changed: Any) -> Post:
     terms = {
-        "identifier": "payment_failed:in_1:1", "to": "alice@example.com", "name": "Alice", "subject": "[Acme] Payment Failed", "text": "Hi\n",
-        "html": "<p>Hi</p>", "language": "en",
+        "identifier": "payment_failed:in_1:1", "to": "alice@example.com", "name": "Alice", "subject": "[Acme] Payment Failed",
+        "text": "Hi\n",        "html": "<p>Hi</p>", "language": "en",
     }  # fmt: skip
     return Post(**{**terms, **changed})

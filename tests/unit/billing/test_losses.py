@@ -11,7 +11,11 @@ METERS = {
 }
 PRO = PlanSpec(
     name="pro",
-    quotas=(Quota(meter="api", limit=200_000), Quota(meter="storage", limit=50 * 10**9), Quota(meter="api", limit=None, window=Window.HOUR)),
+    quotas=(
+        Quota(meter="api", limit=200_000),
+        Quota(meter="storage", limit=50 * 10**9),
+        Quota(meter="api", limit=None, window=Window.HOUR),
+    ),
     features=(Feature(key="sso", label="Single sign-on"), Feature(key="domains", label="Custom domains", number=3)),
 )
 FREE = PlanSpec(

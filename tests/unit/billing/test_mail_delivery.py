@@ -31,7 +31,8 @@ def test_a_domain_is_spelled_as_servers_do() -> None:
 
 VERDICTS = [
     (Answer.ACCEPTED, 1, MailState.SENT), (Answer.REFUSED, 1, MailState.DEAD), (Answer.DEFERRED, 1, MailState.WAITING),
-    (Answer.AMBIGUOUS, 1, MailState.WAITING), (Answer.DEFERRED, MOST_ATTEMPTS, MailState.DEAD), (Answer.AMBIGUOUS, MOST_ATTEMPTS, MailState.DEAD),
+    (Answer.AMBIGUOUS, 1, MailState.WAITING), (Answer.DEFERRED, MOST_ATTEMPTS, MailState.DEAD),
+    (Answer.AMBIGUOUS, MOST_ATTEMPTS, MailState.DEAD),
 ]  # fmt: skip
 
 

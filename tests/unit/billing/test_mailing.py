@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.model.mail import MailKind
-from billing.model.mailing import DAY_MS, OFFERS, TRIAL_NOTICES, TRIAL_SERIES, Spent, Trial, quota_threshold, trial_mails, trial_over, win_back
+from billing.model.mailing import (
+    DAY_MS,
+    OFFERS,
+    TRIAL_NOTICES,
+    TRIAL_SERIES,
+    Spent,
+    Trial,
+    quota_threshold,
+    trial_mails,
+    trial_over,
+    win_back,
+)
 
 START = 1_767_225_600_000  # 2026-01-01
 K = MailKind
@@ -15,7 +26,8 @@ K = MailKind
 
 def trial(days: int = 14, **changed: object) -> Trial:
     terms: dict[str, object] = {
-        "org_id": "o", "subscription_id": "s", "plan": "Pro", "start_ms": START, "end_ms": START + days * DAY_MS, "amount": Decimal("49.00"),
+        "org_id": "o", "subscription_id": "s", "plan": "Pro", "start_ms": START, "end_ms": START + days * DAY_MS,
+        "amount": Decimal("49.00"),
         "currency": "usd", "charged": False,
     }  # fmt: skip
     return Trial(**{**terms, **changed})  # type: ignore[arg-type]
@@ -70,7 +82,8 @@ def test_no_series_has_two_mails_of_one_time_or_one_behind_its_end(length: int, 
 
 
 SPENT = {
-    "org_id": "o", "meter": "api", "title": "API", "unit": "requests", "used": Decimal(80_000), "limit": Decimal(100_000), "window": "period",
+    "org_id": "o", "meter": "api", "title": "API", "unit": "requests", "used": Decimal(80_000), "limit": Decimal(100_000),
+    "window": "period",
     "resets_ms": START + 31 * DAY_MS, "mode": "overage", "plan": "Pro", "each": Decimal("0.0003"),
 }  # fmt: skip
 

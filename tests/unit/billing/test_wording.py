@@ -29,7 +29,8 @@ def test_money_is_written_as_the_language_does(amount: str, currency: str, engli
 
 
 @pytest.mark.parametrize(
-    ("value", "english", "german"), [("80000", "80,000", "80.000"), ("1.50", "1.5", "1,5"), ("1E+6", "1,000,000", "1.000.000"), ("0", "0", "0")]
+    ("value", "english", "german"),
+    [("80000", "80,000", "80.000"), ("1.50", "1.5", "1,5"), ("1E+6", "1,000,000", "1.000.000"), ("0", "0", "0")],
 )
 def test_numbers_are_grouped_by_thousands(value: str, english: str, german: str) -> None:
     assert [wording(tag).number(Decimal(value)) for tag in ("en", "de")] == [english, german]
@@ -42,6 +43,8 @@ def test_dates_and_shares() -> None:
     assert (wording("en").share(80), wording("de").share(Decimal("8.5"))) == ("80%", "8,5\u00a0%")
 
 
-@pytest.mark.parametrize(("tag", "found"), [("de", "de"), ("de-AT", "de"), ("DE_CH", "de"), ("en-GB", "en"), ("fr", "en"), (None, "en"), ("", "en")])
+@pytest.mark.parametrize(
+    ("tag", "found"), [("de", "de"), ("de-AT", "de"), ("DE_CH", "de"), ("en-GB", "en"), ("fr", "en"), (None, "en"), ("", "en")]
+)
 def test_a_language_we_do_not_have_is_english(tag: str | None, found: str) -> None:
     assert language_of(tag) == found
