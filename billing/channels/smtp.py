@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from billing.channels.message import Sender, compose
 from billing.model.mail_delivery import Answer, Post
-from billing.services.ports import MailServerUnreachable
+from billing.services.ports_mail import MailServerUnreachable
 from metering.model.clock import Clock
 
 _TIMEOUT_SECONDS = 30.0

@@ -25,7 +25,8 @@ from billing.model.mail_delivery import (
     wire_address,
 )
 from billing.services import lookup
-from billing.services.ports import Books, ClaimedMail, MailChannel, MailRow, MailServerUnreachable, MailSession
+from billing.services.ports import Books
+from billing.services.ports_mail import ClaimedMail, MailChannel, MailRow, MailServerUnreachable, MailSession
 from metering.model.clock import Clock
 from metering.model.errors import BadInput
 

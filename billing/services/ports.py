@@ -1,14 +1,11 @@
 """What the use cases need of the world. billing/store keeps the rows, billing/wiring.py tells the gateways."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from billing.model.invoice_item import InvoiceItem
-from billing.model.letters.letter import Reader
-from billing.model.mail import Mail, MailKind
-from billing.model.mail_delivery import Answer, Post, Verdict
 from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.outbox import OutboxRow
 from billing.model.payment import PaymentOutcome
@@ -25,6 +22,7 @@ from billing.services.ports_invoice import (
     InvoicingRows,
     ReceiptRows,
 )
+from billing.services.ports_mail import MailRows
 from billing.services.ports_stripe import InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
 from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
@@ -49,12 +47,6 @@ class GatewaysUnreachable(DependencyUnavailable):
     """The change is stored; the gateways could not be told yet."""
 
     code = "gateways_unreachable"
-
-
-class MailServerUnreachable(DependencyUnavailable):
-    """The mail server cannot be used; mails wait."""
-
-    code = "mail_server_unreachable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,31 +142,6 @@ class ConfigSet:
 
     version: str
     files: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedMail:
-    """A mail to send now, the `attempt`th time, and whom it is for. `address` None: nobody knows one. `deleted`: the
-    organization is."""
-
-    mail: Mail
-    attempt: int
-    address: str | None
-    reader: Reader
-    deleted: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailRow:
-    """What became of a mail so far."""
-
-    mail: Mail
-    slug: str
-    state: str
-    attempts: int
-    next_attempt_ms: int | None
-    closed_ms: int | None
-    error: str | None
 
 
 class OrgRows(Protocol):
@@ -362,38 +329,6 @@ class InvoiceItemRows(Protocol):
         ...
 
 
-class MailRows(Protocol):
-    async def add(self, mails: Sequence[Mail], now_ms: int) -> None:
-        """A mail whose identifier is known already is left out."""
-        ...
-
-    async def drop(self, org_id: str, kinds: Collection[MailKind], now_ms: int) -> int:
-        """How many of these kinds were waiting, and will not go out."""
-        ...
-
-    async def due(self, now_ms: int) -> int:
-        """How many could go out now."""
-        ...
-
-    async def claim(self, now_ms: int, until_ms: int) -> ClaimedMail | None:
-        """The mail that is due longest, for nobody else before `until_ms`. Others claim beside it without waiting."""
-        ...
-
-    async def finish(self, claimed: ClaimedMail, verdict: Verdict, now_ms: int) -> bool:
-        """False where the claim ran out, and another has it."""
-        ...
-
-    async def give_back(self, claimed: ClaimedMail) -> None:
-        """As if it had not been claimed."""
-        ...
-
-    async def expire(self, due_before_ms: int, reason: str, now_ms: int) -> int:
-        """Drop what was due before then and still waits, unless somebody is at it. How many."""
-        ...
-
-    async def newest(self, org_id: str | None, state: str | None, limit: int) -> list[MailRow]: ...
-
-
 class CustomerRows(Protocol):
     async def insert(self, org: Organization, email: str | None, currency: str, now_ms: int) -> None: ...
 
@@ -508,20 +443,6 @@ class Payments(Protocol):
 
     async def refund(self, invoice_id: str, amount_minor: int, identifier: str) -> PaymentOutcome:
         """Part of what was paid, or all of it; equal identifiers are the same refund. Raises NotPayable."""
-        ...
-
-
-class MailSession(Protocol):
-    """A connection to a mail server."""
-
-    async def send(self, post: Post) -> tuple[Answer, str]:
-        """How it ended, and what the server said. Raises MailServerUnreachable where nothing was sent for want of a server."""
-        ...
-
-
-class MailChannel(Protocol):
-    def session(self) -> AbstractAsyncContextManager[MailSession]:
-        """Raises MailServerUnreachable."""
         ...
 
 

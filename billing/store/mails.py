@@ -7,7 +7,7 @@ import asyncpg
 from billing.model.letters.letter import Reader
 from billing.model.mail import Mail, MailKind
 from billing.model.mail_delivery import Verdict
-from billing.services.ports import ClaimedMail, MailRow
+from billing.services.ports_mail import ClaimedMail, MailRow
 from billing.store.rows import from_jsonb, instant, jsonb, ms
 from metering.model.clock import to_datetime, to_ms
 from metering.store.postgres import Queries

@@ -10,7 +10,7 @@ from billing.model.letters.samples import READER, sample
 from billing.model.mail import MailKind
 from billing.model.mail_delivery import Answer, MailState, Post, undeliverable
 from billing.services.mails import written
-from billing.services.ports import MailRow
+from billing.services.ports_mail import MailRow
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput, DependencyUnavailable
 

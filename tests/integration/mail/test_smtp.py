@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from billing.channels.message import SenderFaulty, compose, sender
 from billing.channels.smtp import SmtpChannel, Tls
 from billing.model.mail_delivery import Answer, message_id
-from billing.services.ports import MailServerUnreachable
+from billing.services.ports_mail import MailServerUnreachable
 
 from .conftest import CUT, NOW_MS, SENDER, MailServer, channel_to, listen, post
 
