@@ -15,8 +15,10 @@ from uuid import UUID
 
 import asyncpg
 
+from billing.model.native import plan_at_stripe
 from billing.model.plan import PlanSpec
 from billing.model.plan import from_json as plan_from_json
+from billing.model.pricing import NoPriceInCurrency
 from billing.model.rating import included_units, overage_report_units
 from billing.model.subscription import STANDINGS, Standing
 from metering.model.clock import Clock, isoformat, to_datetime, to_ms
@@ -36,12 +38,16 @@ _NOWHERE = (UUID(int=0), "", to_datetime(0))
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a period's units cost nothing up to; `included` None: no unit of it costs anything."""
+    """What a period's units cost nothing up to; `included` None: no unit of it costs anything. Not `native`: what they cost is
+    rated here and put on the invoice, and Stripe hears of none (billing/model/native.py)."""
 
     included: int | None
+    native: bool = True
 
     def report_units(self, cumulative: int, report_size: int) -> int:
-        return 0 if self.included is None else overage_report_units(cumulative, self.included, report_size)
+        if self.included is None or not self.native:
+            return 0
+        return overage_report_units(cumulative, self.included, report_size)
 
 
 @dataclass(slots=True)
@@ -114,7 +120,7 @@ async def rated_units(connection: asyncpg.Connection, meters: Mapping[str, Meter
             SQL["candidates"], _STATES, to_datetime(now_ms - STRIPE_HEARS_MS), to_datetime(_FAR_MS), None, *after, _PAGE
         )
         counted = [row for row in page if _counted(row["service"], meters)]
-        terms = await terms_of(connection, counted, now_ms)
+        terms = await terms_of(connection, counted, meters, now_ms)
         for row in counted:
             found[_key(row)] = terms[_key(row)].report_units(row["cumulative"], meters[row["service"]].report_size)
         if len(page) < _PAGE:
@@ -124,7 +130,7 @@ async def rated_units(connection: asyncpg.Connection, meters: Mapping[str, Meter
 
 async def _cut_page(pool: asyncpg.Pool, page: Sequence[Any], meters: Mapping[str, Meter], now_ms: int) -> int:
     async with pool.acquire() as connection:
-        terms = await terms_of(connection, page, now_ms)
+        terms = await terms_of(connection, page, meters, now_ms)
         due = [row for row in page if _is_due(row, terms[_key(row)], meters[row["service"]])]
         if not due:
             return 0
@@ -140,7 +146,8 @@ async def _cut_page(pool: asyncpg.Pool, page: Sequence[Any], meters: Mapping[str
 
 def _is_due(row: Any, terms: Terms, meter: Meter) -> bool:
     units = terms.report_units(row["cumulative"], meter.report_size)
-    return units != row["reported"] or row["priced"] is not (terms.included is not None) or row["included"] != terms.included
+    remembered = (row["priced"], row["included"], row["native"])
+    return units != row["reported"] or remembered != (terms.included is not None, terms.included, terms.native)
 
 
 def _cut(row: Any, terms: Terms, meter: Meter, now_ms: int) -> tuple[tuple[Any, ...], tuple[Any, ...] | None]:
@@ -160,7 +167,7 @@ def _cut(row: Any, terms: Terms, meter: Meter, now_ms: int) -> tuple[tuple[Any, 
         }
         identifier = f"ov1:{short_id(row['org_id'])}:{meter.name}:{start_ms // 1000}:{seq}"
         outbox = (row["org_id"], f"{org_id}:{meter.name}", identifier, json.dumps(payload))
-    return (*_key(row), units, seq, terms.included is not None, terms.included), outbox
+    return (*_key(row), units, seq, terms.included is not None, terms.included, terms.native), outbox
 
 
 def event_timestamp(start_ms: int, end_ms: int, now_ms: int) -> int:
@@ -180,28 +187,42 @@ def short_id(org_id: UUID) -> str:
 # --- what is included ----------------------------------------------------------------------------------------------
 
 
-def terms_at(spec: PlanSpec, overrides: Iterable[_Override], meter: str, instant_ms: int) -> Terms:
+def terms_at(spec: PlanSpec, overrides: Iterable[_Override], meter: str, instant_ms: int, *, native: bool = True) -> Terms:
     """Pure: what the plan and the overrides in force then say."""
     quotas = spec.quotas
     for override in overrides:
         if override.until_ms is None or instant_ms < override.until_ms:
             quotas = replace_quotas(quotas, (override.quota,))
-    return Terms(included_units(quotas, spec.prices).get(meter))
+    return Terms(included_units(quotas, spec.prices).get(meter), native)
 
 
-async def terms_of(connection: asyncpg.Connection, page: Sequence[Any], now_ms: int) -> dict[tuple[Any, ...], Terms]:
+async def terms_of(
+    connection: asyncpg.Connection, page: Sequence[Any], meters: Mapping[str, Meter], now_ms: int
+) -> dict[tuple[Any, ...], Terms]:
     """What stands for each of these candidates, by organization, service and start of the period."""
     specs = await _specs(connection, {(row["plan"], row["plan_version"]) for row in page})
     overrides = await _overrides(connection, {row["org_id"] for row in page})
+    sold = {(row["plan"], row["plan_version"], row["currency"]) for row in page}
+    native = {what: _native(specs[what[:2]], meters, what[2]) for what in sold}
     found: dict[tuple[Any, ...], Terms] = {}
     for row in page:
         end_ms = to_ms(row["period_end"])
         if end_ms <= now_ms and row["priced"] is not None:
-            found[_key(row)] = Terms(row["included"] if row["priced"] else None)
+            found[_key(row)] = Terms(row["included"] if row["priced"] else None, row["native"] is not False)
         else:
-            spec = specs[row["plan"], row["plan_version"]]
-            found[_key(row)] = terms_at(spec, overrides.get(row["org_id"], ()), row["service"], min(now_ms, end_ms - 1))
+            spec, at_ms = specs[row["plan"], row["plan_version"]], min(now_ms, end_ms - 1)
+            told = row["service"] in native[row["plan"], row["plan_version"], row["currency"]]
+            found[_key(row)] = terms_at(spec, overrides.get(row["org_id"], ()), row["service"], at_ms, native=told)
     return found
+
+
+def _native(spec: PlanSpec, meters: Mapping[str, Meter], currency: str) -> set[str]:
+    """The meters that Stripe charges for itself. None in a currency that the plan has no price in, which was refused when it was sold."""
+    try:
+        return {name for name, at in plan_at_stripe(spec, meters, currency).items() if at.native}
+    except NoPriceInCurrency:
+        log.warning("plan %s has a price that is not in %s: its overage is not reported", spec.name, currency)
+        return set()
 
 
 async def _specs(connection: asyncpg.Connection, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], PlanSpec]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from billing.model.plan import PlanSpec
+from billing.model.pricing import PerUnit, Price
 from metering.model.clock import isoformat
 from metering.model.entitlement import rule_to_json
 from metering.model.meter import Meter
@@ -130,7 +131,7 @@ def _plan_facts(plan: PlanSpec, meters: Mapping[str, Meter]) -> dict[str, str]:
         "rollout": plan.rollout.value,
         "discount_label": plan.discount_label or "none",
         **_limit_facts(plan.quotas, plan.rates, plan.concurrency, meters),
-        **{f"prices.{meter}": _plain(price.to_json(), meters.get(meter)) for meter, price in plan.prices.items()},
+        **{f"prices.{meter}": _priced(price, meters.get(meter)) for meter, price in plan.prices.items()},
         **{f"features.{feature.key}": feature.label for feature in plan.features},
     }
 
@@ -189,9 +190,38 @@ def shown_amount(base_units: int | None, meter: Meter | None) -> str:
     return f"{(Decimal(base_units) / meter.show_size).normalize():,f} {meter.show}"
 
 
+def _priced(price: Price, meter: Meter | None) -> str:
+    """With the model's word in front, but for the plainest."""
+    text = _plain(price.to_json(), meter)
+    return text if price.kind == PerUnit.kind else f"{price.kind}: {text}"
+
+
 def _plain(price: Mapping[str, Any], meter: Meter | None) -> str:
+    """As people read it: 0.05 a GB; graduated: to 100,000 at 0.001, beyond at 0.0005 each."""
     unit = f" a {meter.show}" if meter is not None and meter.show else " each"
-    return f"{price['each']}{unit}" if "each" in price else ", ".join(f"{word} {value}" for word, value in price.items())
+    if set(price) == {"each", "per_unit_size"}:
+        return f"{price['each']}{unit}"
+    return ", ".join(_word(word, value, meter) for word, value in price.items() if value is not None and word != "per_unit_size")
+
+
+def _word(word: str, value: Any, meter: Meter | None) -> str:
+    if word == "price":
+        return f"{value['model']} ({_plain(_without_model(value), meter)})"
+    if word == "prices":
+        return ", ".join(f"{currency}: {_plain(_without_model(inner), meter)}" for currency, inner in value.items())
+    if word == "tiers":
+        return "; ".join(_tier(tier, meter) for tier in value)
+    return f"{word} {shown_amount(value, meter) if word in ('size', 'free') else value}"
+
+
+def _tier(tier: Mapping[str, Any], meter: Meter | None) -> str:
+    costs = [f"{tier['percentage']} %" if "percentage" in tier else str(tier["each"])]
+    costs += [f"{tier['flat']} flat"] if tier["flat"] != "0" else []
+    return ("beyond" if tier["to"] is None else f"to {shown_amount(tier['to'], meter)}") + f" at {' + '.join(costs)}"
+
+
+def _without_model(price: Mapping[str, Any]) -> dict[str, Any]:
+    return {word: value for word, value in price.items() if word != "model"}
 
 
 def _money(price: Mapping[str, Decimal]) -> str:

@@ -3,9 +3,11 @@
 A gateway worker needs less, and imports less: config/gateway_read.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from billing.model.plan import PlanSpec
+from billing.model.pricing import NoPriceInCurrency
 from metering.model.errors import ConfigFaulty
 from metering.model.meter import Meter
 
@@ -102,4 +104,13 @@ def contradictions(config: Configuration, *, default_plan: str, currency: str) -
         if plan.price and currency not in plan.price:
             sentence = f"no price in {currency} (BILLING_CURRENCY), only in {', '.join(sorted(plan.price))}; add one"
             found.append(Fault(plans_file.FILE, 0, f"plans.{name}.price", sentence))
+        found += _unpriced(name, plan, currency)
     return found
+
+
+def _unpriced(name: str, plan: PlanSpec, currency: str) -> Iterator[Fault]:
+    for meter, price in plan.prices.items():
+        try:
+            price.in_currency(currency)
+        except NoPriceInCurrency as error:
+            yield Fault(plans_file.FILE, 0, f"plans.{name}.prices.{meter}", f"{error}; BILLING_CURRENCY is {currency}, add it")

@@ -6,19 +6,17 @@ from decimal import Decimal
 from typing import Any
 
 from billing.model.money import minor_digits
-from billing.model.plan import Feature, Interval, PerUnit, PlanSpec, Price, Rollout
+from billing.model.plan import Feature, Interval, PlanSpec, Price, Rollout
 from billing.model.pricing.per_unit import decimals
-from metering.model.errors import BadInput
-from metering.model.meter import Meter
 from metering.model.quota import Concurrency, Mode, Per, Quota, Rate, Window, replace_concurrency, replace_quotas, replace_rates
 
 from .document import Table
 from .faults import Report, did_you_mean
 from .limits import make_concurrency, make_rates
 from .plans_file import CONTACT_SALES, FeatureShape, OverrideShape, PlansFile, PlanShape
+from .prices import make_price
 from .quotas import make_quotas
 from .shape import read_shape
-from .units import at_stripe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,15 +171,12 @@ class _Plans:
         found: dict[str, Price] = {}
         for meter_name, price in shape.prices.items():
             meter = self._report.meter(meter_name)
-            if price is None or price.each is None or meter is None:
+            if price is None or meter is None or (made := make_price(price, meter, self._report)) is None:
                 continue
-            try:
-                found[meter_name] = PerUnit(each=price.each, per_unit_size=meter.show_size)
-            except BadInput as error:
-                self._report.fault(price.table, "each", str(error))
-                continue
-            if meter.unit and at_stripe(price.each, meter) is None:
-                self._report.fault(price.table, "each", _inexact(price.each, meter))
+            found[meter_name] = made
+            if made.needs_events:
+                self._report.warn(price.table, None, "this is decided event by event, and of calls only the sum is kept: it is charged "
+                                  f"where the events of `{meter_name}` are known one by one")  # fmt: skip
         return found
 
     def _check_prices(self, shape: PlanShape, quotas: tuple[Quota, ...], prices: Mapping[str, Price]) -> None:
@@ -197,14 +192,6 @@ class _Plans:
         for meter, price in shape.prices.items():
             if price is not None and meter in modes and modes[meter] is not Mode.OVERAGE:
                 self._report.warn(price.table, None, f"the quota on `{meter}` is {modes[meter]}, so this price is never charged")
-
-
-def _inexact(each: Decimal, meter: Meter) -> str:
-    unit, report = meter.show or meter.unit, meter.report or meter.unit
-    return (
-        f"{each} a {unit} is no exact price for one {report}, which is what Stripe hears (at most 12 decimals of a cent); "
-        f"round it, or give meter `{meter.name}` another `report` in meters.yaml, such as {unit}"
-    )
 
 
 def _label(feature: FeatureShape) -> str:

@@ -3,24 +3,23 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema, WrapValidator
+from pydantic import Field, PlainValidator, WithJsonSchema, WrapValidator
 
 from metering.model.clock import to_ms
 
 from .document import Items, Table
 from .faults import Report
 from .limits import ConcurrencyWord, RatesWord
+from .prices_file import PriceShape
 from .quotas import QuotaShape
 from .shape import Lenient, Shape
-from .words import CURRENCY, FEATURE_KEY, Currency, FeatureKey, MoneyWord, NoneIs, PlanName, Slug, money, one_of, shown
+from .words import CURRENCY, FEATURE_KEY, Currency, FeatureKey, MoneyWord, NoneIs, PlanName, Slug, one_of, shown
 
 FILE = "plans.yaml"
 CONTACT_SALES = "contact sales"
 
-_TIERED = "write each: one price for every unit"
 _PRICE_PER_ORG = "leave it out"
 
 
@@ -46,12 +45,6 @@ def _base_price(value: Any, handler: Callable[[Any], Any]) -> Any:
     raise ValueError(f'write the price by currency: {{usd: "49.00"}}, or {CONTACT_SALES}; not {shown(value)}')
 
 
-def _each(value: Any) -> Decimal:
-    if isinstance(value, dict):
-        raise ValueError('one price, in the billing currency (BILLING_CURRENCY): each: "0.0003"; overage by currency is not available')
-    return money(value)
-
-
 def _number(value: Any) -> int | None:
     if value == "unlimited":
         return None
@@ -74,26 +67,6 @@ _PRICE_SCHEMA = WithJsonSchema(
         ]
     }
 )
-
-
-class PriceShape(Shape):
-    """What units beyond the quota cost; from the first unit where there is no quota."""
-
-    model_config = ConfigDict(json_schema_extra={"required": ["each"]})
-
-    not_built: ClassVar[dict[str, str]] = dict.fromkeys(("tiers", "size", "free", "flat", "percentage", "minimum", "per"), _TIERED)
-
-    model: one_of(  # type: ignore[valid-type]
-        ("each",), dict.fromkeys(("graduated", "volume", "package", "percentage", "dynamic", "tiered", "flat"), _TIERED)
-    ) = "each"
-    each: Annotated[Decimal | None, PlainValidator(_each), WithJsonSchema({"type": "string"})] = Field(
-        None, description='In quotes: "0.0003". The price of one unit, in the unit that the meter is shown in (GB for bandwidth).'
-    )
-
-    @classmethod
-    def contradictions(cls, table: Table, report: Report) -> None:
-        if "each" not in table and not any(word in cls.not_built for word in table):
-            report.fault(table, None, '`each` is missing; write each: "0.0003"')
 
 
 class FeatureShape(Shape):
@@ -138,14 +111,15 @@ class PlanShape(Shape):
 
     not_built: ClassVar[dict[str, str]] = {
         "spend_cap": "leave it out; a hard quota ends use at its limit",
-        "minimum": "put it into the base price",
-        "commitment": "put it into the base price",
         "setup_fee": "leave it out",
     }
     misplaced: ClassVar[dict[str, str]] = {
         "overage": "write the overage prices under `prices`, and mode: overage on the quota",
         "charge": "what a call weighs stands in gateway.yaml",
         "rate": "write a list: rates: [{meter: api, limit: 5, per: second}]",
+        "minimum": 'a minimum stands on a price: prices: {api: {each: "0.0003", minimum: "10.00"}}',
+        "maximum": 'a maximum stands on a price: prices: {api: {each: "0.0003", maximum: "500.00"}}',
+        "commitment": 'a commitment stands on a price: prices: {api: {each: "0.0003", commitment: "100.00"}}',
         "discount": "write discount_label, a text for people; the price itself says what is due",
     }
 
@@ -163,7 +137,7 @@ class PlanShape(Shape):
     concurrency: Annotated[ConcurrencyWord, NoneIs([])] | None = Field(
         None, description="Calls in flight: 2, {limit: 2, by: key}, or a list. none: not even those of copy_from."
     )
-    prices: dict[str, Lenient[PriceShape]] = Field(default_factory=dict, description='Meter: {each: "0.0003"}')
+    prices: dict[str, Lenient[PriceShape]] = Field(default_factory=dict, description='Meter: {each: "0.0003"}, or another model.')
     features: list[FeatureWord] | None = Field(None, description="Replaces those of copy_from as a whole.")
     rollout: one_of(("new", "renewal", "now")) | None = Field(  # type: ignore[valid-type]
         None, description="Who gets an edit: new subscriptions, all at their renewal (default), or all now."

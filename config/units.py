@@ -1,7 +1,6 @@
 """Units of meters: which units a base unit may be shown and reported in, and amounts turned into base units. Pure."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from types import MappingProxyType
 
 from metering.model.meter import UNIT_SIZES, Meter
@@ -13,8 +12,23 @@ BYTE = "byte"
 _CPU_MS = {"CPU-seconds": 1_000, "CPU-minutes": 60_000, "CPU-hours": 3_600_000}
 _MS = {"seconds": 1_000, "minutes": 60_000, "hours": 3_600_000}
 _SECOND = {"minutes": 60, "hours": 3_600, "days": 86_400}
+_GPU_MS = {"GPU-seconds": 1_000, "GPU-minutes": 60_000, "GPU-hours": 3_600_000}
+_MB_SECOND = {"GB-seconds": 1_000, "MB-hours": 3_600, "GB-hours": 3_600_000}  # memory, or storage, held for a time
+_CONNECTION_SECOND = {"connection-minutes": 60, "connection-hours": 3_600}
+_CENT = {"dollars": 100, "euros": 100, "pounds": 100, "francs": 100}  # a meter that counts money, for percentages of it
 
-_SIZES: Mapping[str, Mapping[str, int]] = MappingProxyType({BYTE: UNIT_SIZES, "cpu_ms": _CPU_MS, "ms": _MS, "second": _SECOND})
+_SIZES: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        BYTE: UNIT_SIZES,
+        "cpu_ms": _CPU_MS,
+        "gpu_ms": _GPU_MS,
+        "ms": _MS,
+        "second": _SECOND,
+        "mb_second": _MB_SECOND,
+        "connection_second": _CONNECTION_SECOND,
+        "cent": _CENT,
+    }
+)
 
 
 def sizes_of(unit: str) -> dict[str, int]:
@@ -46,12 +60,3 @@ def base_units(amount: Amount, meter: Meter) -> int | None:
     if whole > 2**63 - 1:
         raise ValueError(f"{amount} is more than can be counted ({2**63 - 1:,}); write `unlimited`")
     return int(whole)
-
-
-def at_stripe(each: Decimal, meter: Meter) -> Decimal | None:
-    """Cents for one report unit, if that is exact in the 12 decimals that Stripe takes; else None."""
-    cents = each * 100 * meter.report_size
-    found = cents / meter.show_size
-    exponent = found.normalize().as_tuple().exponent
-    exact = isinstance(exponent, int) and -exponent <= 12 and found * meter.show_size == cents
-    return found if exact else None

@@ -41,7 +41,7 @@ def allowance(quota: Quota | None, plan: PlanSpec, currency: str) -> str:
         return "unlimited"
     words = f"{quota.limit:,} {_SPAN[quota.window]}"
     price = plan.prices.get(quota.meter)
-    each = getattr(price, "each", None)
+    each = price.in_currency(currency).unit_price if price is not None else None
     if quota.mode is Mode.OVERAGE and each is not None:
         words += f", then {_SYMBOL.get(currency, currency.upper() + ' ')}{each} each"
     if quota.source == "override":

@@ -5,7 +5,8 @@
 -- $1 subscription states that entitle to the plan, $2 no period that ended before this, $3 nor one that ends after this,
 -- $4 only these orgs (null: all), $5 $6 $7 after this org, service, period start; $8 at most so many
 SELECT
-    p.org_id, p.service, p.period_start, p.period_end, p.cumulative, p.reported, p.seq, p.priced, p.included, s.plan, s.plan_version
+    p.org_id, p.service, p.period_start, p.period_end, p.cumulative, p.reported, p.seq, p.priced, p.included, p.native,
+    s.plan, s.plan_version, s.currency
 FROM billing.usage_period p
 JOIN billing.organizations o ON o.id = p.org_id AND o.deleted_at IS NULL
 JOIN billing.subscriptions s ON s.org_id = p.org_id AND s.ended_at IS NULL
@@ -46,11 +47,11 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) WITH ORDINALITY AS 
 ORDER BY i
 
 -- remember_cut --
--- $1 orgs, $2 services, $3 period starts, $4 reported, $5 seqs, $6 priced, $7 included
+-- $1 orgs, $2 services, $3 period starts, $4 reported, $5 seqs, $6 priced, $7 included, $8 native
 UPDATE billing.usage_period p
-SET reported = v.reported, seq = v.seq, priced = v.priced, included = v.included
-FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::boolean[], $7::bigint[])
-    AS v (org_id, service, period_start, reported, seq, priced, included)
+SET reported = v.reported, seq = v.seq, priced = v.priced, included = v.included, native = v.native
+FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::boolean[], $7::bigint[], $8::boolean[])
+    AS v (org_id, service, period_start, reported, seq, priced, included, native)
 WHERE p.org_id = v.org_id AND p.service = v.service AND p.period_start = v.period_start
 
 -- remember_unpriced --

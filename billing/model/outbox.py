@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from billing.model.money import minor_digits, to_minor
+from billing.model.money import to_minor
+from billing.model.native import plan_at_stripe
 from billing.model.organization import Organization
 from billing.model.plan import PlanSpec
-from billing.model.rating import report_unit_price
 from billing.model.subscription import Subscription
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput
@@ -61,27 +61,32 @@ def subscription_rows(subscription: Subscription, spec: PlanSpec, meters: Mappin
 
 
 def plan_payload(spec: PlanSpec, version: int, currency: str, meters: Mapping[str, Meter]) -> dict[str, Any]:
-    """What Stripe must know of a plan version. Raises BadInput for a priced meter that nobody counts, PriceNotExact."""
+    """What Stripe must know of a plan version: the base price, and the meters that it charges itself. What is rated here comes as
+    items to invoices; where nothing else is sold, a base price of nothing makes the subscription that they go to.
+
+    Raises BadInput for a priced meter that nobody counts, NoPriceInCurrency.
+    """
     unknown = sorted(set(spec.prices) - set(meters))
     if unknown:
         raise BadInput(f"plan {spec.name} prices {', '.join(unknown)}, which meters.yaml does not name")
+    native = {name: at.terms for name, at in plan_at_stripe(spec, meters, currency).items() if at.terms is not None}
     return {
         "plan": spec.name,
         "version": version,
         "title": spec.title or spec.name,
         "interval": spec.interval.value,
         "currency": currency,
-        "amount_minor": to_minor(spec.price[currency], currency) if currency in spec.price else None,
-        "meters": [_meter_payload(spec, meters[name], currency) for name in sorted(spec.prices)],
+        "amount_minor": to_minor(spec.price[currency], currency) if currency in spec.price else None if native else 0,
+        "meters": [_meter_payload(meters[name], native[name]) for name in sorted(native)],
     }
 
 
-def _meter_payload(spec: PlanSpec, meter: Meter, currency: str) -> dict[str, Any]:
-    each = report_unit_price(spec.prices[meter.name], meter, minor_digits(currency))
+def _meter_payload(meter: Meter, terms: Mapping[str, Any]) -> dict[str, Any]:
+    """`terms` say what a report unit costs, in major units: see Price.at_stripe."""
     return {
         "meter": meter.name,
         "title": meter.title or meter.name,
         "report": meter.report or meter.unit,
         "report_size": meter.report_size,
-        "each": format(each, "f"),
+        **terms,
     }

@@ -12,19 +12,12 @@ from decimal import Decimal, localcontext
 from billing.model.invoice_item import ItemKind
 from billing.model.money import EXACT, round_amount
 from billing.model.plan import PlanSpec
-from billing.model.pricing import EventsNeeded, Part, Price, Usage, plain
-from billing.model.pricing.base import STRIPE_DECIMALS, Quantity, decimals, total, usage_of
-from metering.model.errors import BadInput
+from billing.model.pricing import EventsNeeded, Part, Price, Usage
+from billing.model.pricing.base import Quantity, decimals, total, usage_of
 from metering.model.meter import Meter, report_units
 from metering.model.quota import Mode, Per, Quota, Window
 
 _SHOWN_DECIMALS = Decimal(1).scaleb(-10)
-
-
-class PriceNotExact(BadInput):
-    """The price of one report unit has no exact decimal form."""
-
-    code = "price_not_exact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,17 +217,3 @@ def estimate(
         except EventsNeeded:
             unrated.append(name)
     return Bill(currency=currency, base=base, lines=tuple(lines), unrated=tuple(unrated))
-
-
-def report_unit_price(price: Price, meter: Meter, minor_digits: int = 2) -> Decimal:
-    """The price of one report unit in major units, exact. Raises PriceNotExact where Stripe could not hold it.
-
-    $0.05 a GB, reported in MB: 0.00005.
-    """
-    each = price.amount(meter.report_size)
-    if decimals(each) > STRIPE_DECIMALS + minor_digits:
-        raise PriceNotExact(
-            f"{meter.name}: the price of one {meter.report or meter.unit} would be {plain(each)[:22]}…, "
-            f"which does not end. Report in a unit that divides the priced one, such as MB for GB."
-        )
-    return each.normalize()

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from billing.model import outbox
-from billing.model.money import minor_digits
 from billing.model.plan import PlanSpec, Rollout, same_terms
-from billing.model.rating import report_unit_price
 from billing.model.subscription import Subscription, next_renewal
 from billing.services.entitlements import Entitlements
 from billing.services.overrides import OverrideChange, OverrideTerms, apply_overrides
@@ -95,7 +93,8 @@ class Plans:
         """The files' plans and overrides, as a whole: what they no longer hold is archived or removed. All or nothing.
         `files`, in which they stand, is kept as the set in force.
 
-        With `dry_run`, the same work, undone. Raises BadInput for a price on a meter that nobody counts.
+        With `dry_run`, the same work, undone. Raises BadInput for a price on a meter that nobody counts,
+        or in other currencies only.
         """
         self._check(plans.values())
 
@@ -171,8 +170,8 @@ class Plans:
             unknown = sorted({*spec.prices, *(q.meter for q in spec.quotas)} - set(self._meters))
             if unknown:
                 raise BadInput(f"plan {spec.name} names {', '.join(unknown)}, which meters.yaml does not", plan=spec.name)
-            for meter, price in spec.prices.items():
-                report_unit_price(price, self._meters[meter], minor_digits(self._currency))
+            for price in spec.prices.values():
+                price.in_currency(self._currency)
 
     async def _put(self, unit: Unit, spec: PlanSpec, row: PlanRow | None, managed_by: str, touched: set[str]) -> PlanChange:
         now_ms = self._clock.now_ms()

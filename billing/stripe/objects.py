@@ -11,6 +11,8 @@ price                 (price, <plan>/<version>/<currency>/<interval>/base) and (
 meter                 (meter, <meter>), and what one unit of it is: (meter_report_size, <meter>)
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -80,7 +82,7 @@ async def ensure_plan(api: StripeApi, ids: Ids, row: Row) -> None:
     for meter in plan["meters"]:
         meter_id = await _meter(api, ids, meter, tries=row.attempts)
         if f"{under}/meter/{meter['meter']}" not in known:
-            name = f"{plan['title']}: {meter['title']} beyond what is included ({meter['report']})"
+            name = f"{plan['title']}: {meter['title']}{'' if _in_steps(meter) else ' beyond what is included'} ({meter['report']})"
             product = await _product(api, ids, f"{plan['plan']}/{meter['meter']}", name, tries=row.attempts)
             price = await _overage_price(api, plan, meter, product, meter_id, tries=row.attempts)
             await ids.keep("price", f"{under}/meter/{meter['meter']}", price)
@@ -117,16 +119,42 @@ async def _overage_price(
     api: StripeApi, plan: Mapping[str, Any], meter: Mapping[str, Any], product: str, meter_id: str, *, tries: int
 ) -> str:
     """Monthly whatever the base price's interval is: usage periods are months."""
-    amount = unit_amount(Decimal(meter["each"]), plan["currency"])
+    charged = _charged(meter, plan["currency"])
     terms = {
         "product": product,
         "currency": plan["currency"],
-        "unit_amount_decimal": amount,
-        "billing_scheme": "per_unit",
         "recurring": {"interval": "month", "usage_type": "metered", "meter": meter_id},
+        **charged,
     }
+    amount = _digest(charged) if _in_steps(meter) else charged["unit_amount_decimal"]
     lookup_key = f"weighbridge:{plan['plan']}:{plan['currency']}:{meter['meter']}:{meter['report_size']}:{amount}"
     return await _price(api, lookup_key, terms, tries=tries)
+
+
+def _in_steps(meter: Mapping[str, Any]) -> bool:
+    """Tiers or packages of all that is used; else one price a unit."""
+    return "tiers" in meter or "divide_by" in meter
+
+
+def _charged(meter: Mapping[str, Any], currency: str) -> dict[str, Any]:
+    """The part of a price that says how much (billing/model/native.py), in Stripe's words."""
+    if "tiers" in meter:
+        tiers = [
+            {
+                "up_to": "inf" if tier["up_to"] is None else tier["up_to"],
+                "unit_amount_decimal": unit_amount(Decimal(tier["each"]), currency),
+                "flat_amount_decimal": unit_amount(Decimal(tier["flat"]), currency),
+            }
+            for tier in meter["tiers"]
+        ]
+        return {"billing_scheme": "tiered", "tiers_mode": meter["tiers_mode"], "tiers": tiers}
+    each = {"unit_amount_decimal": unit_amount(Decimal(meter["each"]), currency), "billing_scheme": "per_unit"}
+    return each | ({"transform_quantity": {"divide_by": meter["divide_by"], "round": "up"}} if "divide_by" in meter else {})
+
+
+def _digest(charged: Mapping[str, Any]) -> str:
+    """Short enough for a lookup key, and another one for other terms."""
+    return hashlib.sha256(json.dumps(charged, sort_keys=True).encode()).hexdigest()[:32]
 
 
 async def _price(api: StripeApi, lookup_key: str, terms: Mapping[str, Any], *, tries: int) -> str:

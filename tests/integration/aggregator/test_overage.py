@@ -11,7 +11,7 @@ import pytest
 
 from aggregator.overage import CutReport, cut_overage, event_timestamp, short_id
 from billing.model.plan import PlanSpec
-from billing.model.pricing import PerUnit
+from billing.model.pricing import Graduated, PerUnit, Spend, Tier
 from metering.model.clock import to_datetime
 from metering.model.meter import Meter
 from metering.model.quota import Mode, Quota
@@ -108,6 +108,25 @@ async def test_bytes_are_reported_in_whole_megabytes_and_the_remainder_waits(hou
     await use(house, 100_000, "bandwidth", seq=3)
     await cut(house)
     assert await outbox(house) == [("bandwidth", 2), ("bandwidth", 1)]
+
+
+async def test_what_is_rated_here_is_never_reported_and_stays_so_when_another_plan_follows(house: Any) -> None:
+    await house.subscribe(plan(prices={"api": Spend(price=PRICE["api"], minimum=Decimal(5))}))
+    await use(house, 150, seq=1)
+    await cut(house)
+    row = await house.pool.fetchrow("SELECT priced, included, native, reported FROM billing.usage_period")
+    assert tuple(row) == (True, 100, False, 0)
+    house.clock.advance(30 * 86_400)  # the period is over, and billed
+    await house.subscribe(plan(name="pro-native"))
+    await cut(house)
+    assert await outbox(house) == []
+
+
+async def test_tiers_over_all_usage_are_reported_from_the_first_unit(house: Any) -> None:
+    await house.subscribe(PlanSpec(name="payg", prices={"api": Graduated(tiers=(Tier(to=100, each=Decimal(1)), Tier(each=Decimal(2))))}))
+    await use(house, 150, seq=1)
+    await cut(house)
+    assert await outbox(house) == [("api", 150)]
 
 
 async def test_a_raised_quota_gives_back(house: Any) -> None:

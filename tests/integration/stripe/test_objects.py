@@ -49,6 +49,26 @@ async def test_a_plan_stands_at_stripe_as_it_was_sold(outbox, stripe, clock, pro
     assert meters == {"weighbridge_api": "sum", "weighbridge_bandwidth": "sum"}
 
 
+async def test_tiers_and_packages_stand_at_stripe_in_its_own_words(outbox, stripe, clock, pro) -> None:
+    tiers = [{"up_to": 100_000, "each": "0.001", "flat": "0"}, {"up_to": None, "each": "0.0005", "flat": "5"}]
+    tiered = {name: value for name, value in pro["meters"][0].items() if name != "each"} | {"tiers_mode": "graduated", "tiers": tiers}
+    packed = pro["meters"][1] | {"each": "5", "divide_by": 10_000}
+    org_id = await outbox.organization()
+    for version in (1, 2):  # equal terms, one price
+        await outbox.sell(org_id, pro | {"version": version, "meters": [tiered, packed]})
+        await deliver(outbox, stripe, clock)
+    prices = [p async for p in stripe.find(Resource.PRICE, {"expand": ["data.tiers"]})]
+    charged = {p["billing_scheme"]: p for p in prices if p["recurring"]["usage_type"] == "metered"}
+    assert len(prices) == 3
+    assert charged["tiered"]["tiers_mode"] == "graduated"
+    assert [(t["up_to"], t["unit_amount_decimal"], t["flat_amount_decimal"]) for t in charged["tiered"]["tiers"]] == [
+        (100_000, Decimal("0.1"), Decimal(0)),
+        (None, Decimal("0.05"), Decimal(500)),
+    ]
+    assert charged["per_unit"]["transform_quantity"] == {"divide_by": 10_000, "round": "up"}
+    assert charged["per_unit"]["unit_amount_decimal"] == Decimal(500)
+
+
 @pytest.mark.parametrize("anchor", ["2026-10-25T19:33:00Z", "2026-08-31T06:30:15Z", "2026-01-31T00:00:00Z"])
 async def test_stripes_period_is_ours_now_and_in_months_to_come(anchor, outbox, stripe, clock) -> None:
     org_id = await outbox.organization()

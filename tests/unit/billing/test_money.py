@@ -7,7 +7,7 @@ import pytest
 from billing.model import plan as plans
 from billing.model.money import AmountNotWhole, from_minor, minor_digits, round_amount, to_minor
 from billing.model.pricing import PerUnit, UnknownPricingModel, price_from_json, price_to_json
-from billing.model.rating import PriceNotExact, estimate, included_units, overage_report_units, rate, report_unit_price
+from billing.model.rating import estimate, included_units, overage_report_units, rate
 from metering.model.errors import BadInput
 from metering.model.meter import Meter
 from metering.model.quota import Mode, Per, Quota, Window
@@ -15,8 +15,7 @@ from metering.model.quota import Mode, Per, Quota, Window
 API = Meter(name="api", unit="request")
 BANDWIDTH = Meter(name="bandwidth", unit="byte", show="GB", show_size=10**9, report="MB", report_size=10**6)
 STORAGE = Meter(name="storage", unit="byte", show="GB", show_size=10**9, report="MB", report_size=10**6)
-COMPUTE = Meter(name="compute", unit="cpu_ms", show="h", show_size=3_600_000, report="s", report_size=1000)
-METERS = {m.name: m for m in (API, BANDWIDTH, STORAGE, COMPUTE)}
+METERS = {m.name: m for m in (API, BANDWIDTH, STORAGE)}
 GB = 10**9
 
 
@@ -113,13 +112,6 @@ def test_a_raised_quota_lowers_what_is_over() -> None:
     assert overage_report_units(250, 100, 1) == 150
     assert overage_report_units(250, 200, 1) == 50
     assert overage_report_units(250, 300, 1) == 0
-
-
-def test_a_report_units_price_is_exact_or_refused() -> None:
-    assert report_unit_price(PerUnit(each=D("0.05"), per_unit_size=GB), BANDWIDTH) == D("0.00005")
-    assert report_unit_price(PerUnit(each=D("0.0003")), API) == D("0.0003")
-    with pytest.raises(PriceNotExact, match="does not end"):
-        report_unit_price(PerUnit(each=D("0.05"), per_unit_size=3_600_000), COMPUTE)
 
 
 @pytest.mark.parametrize("each", ["-1", "NaN", "Infinity", "0.0000000000001"])
