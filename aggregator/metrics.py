@@ -48,6 +48,7 @@ class AggregatorMetrics:
         self._mails = counter("mails_total", "Mails to customers, by what became of them", ("state",))
         self._mails_waiting = gauge("mails_waiting", "Mails that are due and did not go out yet")
         self._mails_age = gauge("mails_oldest_age_seconds", "Since when the oldest of them is due")
+        self._webhooks = counter("stripe_events_total", "Stripe's events worked through, by what became of them", ("type", "outcome"))
         self._runs = counter("job_runs_total", "Runs of the aggregator's jobs", ("task", "outcome"))
         self.tell_lag()
 
@@ -92,6 +93,11 @@ class AggregatorMetrics:
     def delivered(self, calls: Mapping[tuple[str, str], int]) -> None:
         for (operation, outcome), count in calls.items():
             self._stripe_calls.labels(operation, outcome).inc(count)
+
+    def webhooks(self, outcomes: Mapping[tuple[str, str], int]) -> None:
+        """The types are those that Weighbridge knows, and `other`."""
+        for (kind, outcome), count in outcomes.items():
+            self._webhooks.labels(kind, outcome).inc(count)
 
     def cut(self, rows: int) -> None:
         self._cut.inc(rows)

@@ -21,10 +21,14 @@ from aggregator.schedule import Job, Schedule
 from aggregator.truth import PostgresTruth
 from billing.channels.wiring import open_mails
 from billing.services.mails import Mails
+from billing.store.books import PostgresBooks
 from billing.stripe import installation
 from billing.stripe.client import StripeApi
 from billing.stripe.deliver import deliver_due
-from billing.wiring import open_billing
+from billing.stripe.mirror.recover import recover
+from billing.stripe.mirror.work import work_through
+from billing.stripe.payments import StripePayments
+from billing.wiring import Billing, open_billing
 from config.load import ConfigMissing, load_good, load_last_good, read_set
 from config.settings import Settings
 from metering.model.clock import Clock, to_datetime, to_ms
@@ -37,6 +41,7 @@ SQL = Queries.load("aggregator", "sql/wiring.sql")
 log = logging.getLogger("weighbridge.aggregator")
 
 _LOOK_SECONDS, _WATCH_SECONDS, _DELIVER_SECONDS, _MAIL_SECONDS, _HOUR, _DAY = 1.0, 5.0, 2.0, 10.0, 3600.0, 86_400.0
+_RECOVER_SECONDS = 300.0
 _LAST_CUT_AHEAD_MS, _LAST_CUT_BEHIND_MS = 150_000, 2 * 3_600_000
 _STORE_TIMEOUT_SECONDS = 30.0  # a drain or a restore of a large bucket is one long reply
 _POOL = 12  # a connection for each job that holds its lock, and some to work with
@@ -78,7 +83,12 @@ class Aggregator:
             table.append(Job(name="last_cut", interval_seconds=settings.flush_interval_seconds, run=self.last_cut))
         table.append(Job(name="mails", interval_seconds=_MAIL_SECONDS, run=self.mail, alone=False))
         if self.stripe is not None:
-            table.append(Job(name="deliver", interval_seconds=_DELIVER_SECONDS, run=self.deliver))
+            table += [
+                Job(name="deliver", interval_seconds=_DELIVER_SECONDS, run=self.deliver),
+                Job(name="webhooks", interval_seconds=_DELIVER_SECONDS, run=self.work_through_inbox),
+                Job(name="missed_webhooks", interval_seconds=_RECOVER_SECONDS, run=self.recover),
+                Job(name="unknown_payments", interval_seconds=_RECOVER_SECONDS, run=self.resolve_payments),
+            ]
         return table
 
     async def flush(self) -> None:
@@ -93,12 +103,14 @@ class Aggregator:
 
     async def republish(self) -> None:
         """Every entitlement, key and bypass again, for a store that forgot them."""
+        await self.billing().republish()
+
+    def billing(self) -> Billing:
         settings = self.settings
-        billing = open_billing(
+        return open_billing(
             self.pool, self.redis, self.clock, meters=self.meters, currency=settings.billing_currency,
-            default_plan=settings.billing_default_plan, bills=settings.billing_enabled,
+            default_plan=settings.billing_default_plan, bills=settings.billing_enabled, stripe_mode=settings.stripe_mode,
         )  # fmt: skip
-        await billing.republish()
 
     async def cut(self) -> None:
         report = await cut_overage(self.pool, self.clock, await self.current_meters())
@@ -126,6 +138,22 @@ class Aggregator:
         self.unmailed = report.unconfigured
         for state, sentence in report.errors.items():
             log.warning("mails %s: %s", state, sentence)
+
+    async def work_through_inbox(self) -> None:
+        assert self.stripe is not None
+        report = await work_through(PostgresBooks(self.pool), self.stripe, self.billing().entitlements, self.clock)
+        self.metrics.webhooks(report.outcomes)
+        for kind, sentence in report.errors.items():
+            log.warning("an event of Stripe's was not worked through (%s): %s", kind, sentence)
+
+    async def recover(self) -> None:
+        assert self.stripe is not None
+        if missed := await recover(PostgresBooks(self.pool), self.stripe, self.billing().inbox, self.clock):
+            log.info("%d events of Stripe's had not arrived, and were fetched", len(missed))
+
+    async def resolve_payments(self) -> None:
+        assert self.stripe is not None
+        await StripePayments(PostgresBooks(self.pool), self.stripe, self.clock).resolve_unknown()
 
     async def watch(self) -> None:
         """Tell what another aggregator, or nobody, has done."""

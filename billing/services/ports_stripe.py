@@ -73,6 +73,10 @@ class StripeIdRows(Protocol):
 
     async def keep(self, kind: str, key: str, stripe_id: str, now_ms: int) -> None: ...
 
+    async def claim(self, kind: str, key: str, stripe_id: str, now_ms: int) -> bool:
+        """False where another object stands for it already."""
+        ...
+
     async def forget(self, kind: str, key: str) -> None: ...
 
 
@@ -88,6 +92,10 @@ class PaymentMethodRows(Protocol):
         ...
 
     async def set_default(self, org_id: str, method_id: str | None) -> None: ...
+
+    async def charged(self, org_id: str) -> str | None:
+        """The one that is charged: the default, else the only one."""
+        ...
 
 
 class PaymentAttemptRows(Protocol):

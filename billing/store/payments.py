@@ -8,6 +8,7 @@ from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "payments.sql")
 _PUT_METHOD, _DROP_METHOD, _METHODS, _SET_DEFAULT = _SQL["put_method"], _SQL["drop_method"], _SQL["methods"], _SQL["set_default"]
+_CHARGED = _SQL["charged"]
 _BEGIN, _ONE, _LOCK_INVOICE, _OF_INVOICE = _SQL["begin"], _SQL["one"], _SQL["lock_invoice"], _SQL["of_invoice"]
 _BY_PAYMENT_ID, _SETTLE, _UNKNOWN, _REFUNDED = _SQL["by_payment_id"], _SQL["settle"], _SQL["unknown"], _SQL["refunded"]
 
@@ -30,6 +31,10 @@ class PaymentMethodTable:
 
     async def set_default(self, org_id: str, method_id: str | None) -> None:
         await self._connection.execute(_SET_DEFAULT, org_id, method_id)
+
+    async def charged(self, org_id: str) -> str | None:
+        found: str | None = await self._connection.fetchval(_CHARGED, org_id)
+        return found
 
 
 class PaymentAttemptTable:

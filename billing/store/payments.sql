@@ -24,6 +24,13 @@ ORDER BY is_default DESC, m.created_at, m.id
 -- $1 org, $2 id or null
 UPDATE billing.customers SET default_payment_method = $2 WHERE org_id = $1 AND default_payment_method IS DISTINCT FROM $2
 
+-- charged --
+-- $1 org
+SELECT coalesce(
+    (SELECT default_payment_method FROM billing.customers WHERE org_id = $1::uuid),
+    (SELECT min(id) FROM billing.payment_methods WHERE org_id = $1::uuid HAVING count(*) = 1)
+)
+
 -- begin --
 -- $1 invoice, $2 attempt, $3 org, $4 amount, $5 currency, $6 customer, $7 method, $8 state, $9 reason, $10 now
 INSERT INTO billing.payment_attempts

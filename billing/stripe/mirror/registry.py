@@ -1,0 +1,32 @@
+"""Which events mean something here: a line for each type. All others are kept, and left alone."""
+
+from billing.stripe.client import Resource
+from billing.stripe.mirror.customers import make_first_default, write_checkout, write_customer, write_payment_method
+from billing.stripe.mirror.handling import Handling
+from billing.stripe.mirror.meters import write_meter_errors
+from billing.stripe.mirror.payments import write_payment_intent
+
+_CUSTOMER = Handling(resource=Resource.CUSTOMER, write=write_customer)
+_PAYMENT = Handling(resource=Resource.PAYMENT_INTENT, write=write_payment_intent)
+_METHOD = Handling(resource=Resource.PAYMENT_METHOD, write=write_payment_method, expand=("customer",))
+_CHECKOUT = Handling(
+    resource=Resource.CHECKOUT_SESSION, write=write_checkout, expand=("setup_intent",), act=make_first_default
+)  # fmt: skip
+_METER_ERRORS = Handling(resource=None, write=write_meter_errors)
+
+HANDLINGS: dict[str, Handling] = {
+    "customer.created": _CUSTOMER,
+    "customer.updated": _CUSTOMER,
+    "customer.deleted": _CUSTOMER,
+    "payment_intent.succeeded": _PAYMENT,
+    "payment_intent.payment_failed": _PAYMENT,
+    "payment_intent.requires_action": _PAYMENT,
+    "payment_intent.canceled": _PAYMENT,
+    "payment_method.attached": _METHOD,
+    "payment_method.updated": _METHOD,
+    "payment_method.automatically_updated": _METHOD,
+    "payment_method.detached": _METHOD,
+    "checkout.session.completed": _CHECKOUT,
+    "v1.billing.meter.error_report_triggered": _METER_ERRORS,
+    "v1.billing.meter.no_meter_found": _METER_ERRORS,
+}
