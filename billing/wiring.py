@@ -12,6 +12,9 @@ from redis.exceptions import RedisError
 from billing.services.access import Access
 from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
+from billing.services.coupons import Coupons
+from billing.services.credits import Credits
+from billing.services.customers import Customers
 from billing.services.entitlements import Entitlements
 from billing.services.inbox import Inbox
 from billing.services.keys import Keys
@@ -47,6 +50,9 @@ class Billing:
     access: Access
     audit: Audit
     inbox: Inbox
+    coupons: Coupons
+    credits: Credits
+    customers: Customers
 
     async def republish(self) -> None:
         """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""
@@ -66,6 +72,7 @@ def open_billing(
     cut: Cut = cut_nothing,
     webhook_secrets: Sequence[str] = (),
     stripe_mode: str = "sandbox",
+    marketplaces: bool = False,
 ) -> Billing:
     """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing. `cut` is
     called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none.
@@ -85,6 +92,9 @@ def open_billing(
         access=Access(books, clock),
         audit=Audit(books),
         inbox=Inbox(books, clock, secrets=webhook_secrets, mode=stripe_mode),
+        coupons=Coupons(books, clock),
+        credits=Credits(books, clock, currency=currency),
+        customers=Customers(books, marketplaces=marketplaces),
     )
 
 

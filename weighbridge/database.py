@@ -46,6 +46,7 @@ async def billing_over(
             currency=settings.billing_currency,
             default_plan=settings.billing_default_plan,
             bills=settings.billing_enabled,
+            marketplaces=settings.billing_marketplace_enabled,
             cut=cutter(pool, clock, config.meters, bills=settings.billing_enabled),
         )
 

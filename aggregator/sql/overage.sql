@@ -25,11 +25,11 @@ FROM billing.plan_versions v
 JOIN unnest($1::text[], $2::integer[]) AS w (plan, version) USING (plan, version)
 
 -- overrides --
--- $1 orgs. A file's first, so that what was set by hand stands above it.
+-- $1 orgs. The weaker first, so that what was set by hand stands above it. A cap that was reached ends use, and changes no price.
 SELECT org_id, meter, limit_units, mode, until
 FROM billing.quotas
-WHERE org_id = ANY ($1::uuid[]) AND time_window = 'period' AND per = 'org'
-ORDER BY org_id, managed_by = 'api', id
+WHERE org_id = ANY ($1::uuid[]) AND time_window = 'period' AND per = 'org' AND managed_by <> 'cap'
+ORDER BY org_id, billing.override_rank(managed_by), id
 
 -- lock_periods --
 -- $1 orgs, $2 services, $3 period starts. Locked in order, as the flush does.

@@ -106,6 +106,7 @@ class Control:
             currency=settings.billing_currency,
             default_plan=settings.billing_default_plan,
             bills=settings.billing_enabled,
+            marketplaces=settings.billing_marketplace_enabled,
             cut=cutter(self._pool, self._clock, meters, bills=settings.billing_enabled),
             webhook_secrets=settings.stripe_webhook_secrets,
             stripe_mode=settings.stripe_mode,

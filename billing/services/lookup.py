@@ -26,6 +26,16 @@ async def organization(unit: Unit, ref: str, *, lock: bool = False) -> Organizat
     return org
 
 
+async def customer(unit: Unit, ref: str) -> Organization:
+    """By the organization's id or slug, or by its customer's id at Stripe (cus_…). Raises NoSuchOrganization."""
+    if ref.startswith("cus_"):
+        org_id = await unit.customers.at_stripe(ref)
+        if org_id is None:
+            raise NoSuchOrganization(f"no organization is the customer {ref} at Stripe", org=ref)
+        return await organization(unit, org_id)
+    return await organization(unit, ref)
+
+
 async def key(unit: Unit, ref: str) -> ApiKey:
     """By its number, or by the key itself. Raises NoSuchKey, which does not repeat what may be a secret."""
     found = await unit.keys.find(sha256=sha256_hex(ref))

@@ -24,6 +24,7 @@ from billing.services.ports_invoice import (
 )
 from billing.services.ports_mail import MailRows
 from billing.services.ports_stripe import InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
+from billing.services.ports_wallet import CouponRows, CreditRows, CustomerRows, DiscountRows
 from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement, Override
@@ -32,6 +33,7 @@ from metering.model.quota import Concurrency, Quota, Rate, Window
 from metering.model.seeding import Begun, Seed
 
 FILE, API = "file", "api"  # who made a plan or an override, and so may change it
+CAP, ROLLOVER = "cap", "rollover"  # overrides that the engine itself writes: spending reached its cap, unused units carried over
 
 
 # Hand what these organizations have used beyond their quotas to the outbox, before what they pay for changes. It has its
@@ -329,16 +331,6 @@ class InvoiceItemRows(Protocol):
         ...
 
 
-class CustomerRows(Protocol):
-    async def insert(self, org: Organization, email: str | None, currency: str, now_ms: int) -> None: ...
-
-    async def emails(self, org_ids: Sequence[str]) -> dict[str, str]: ...
-
-    async def mirror(self, org_id: str, *, name: str | None, email: str | None) -> None:
-        """As Stripe has them; what it has not stays."""
-        ...
-
-
 class UsageRows(Protocol):
     async def of_period(self, org_id: str, start_ms: int) -> dict[str, int]:
         """meter -> base units that Postgres holds for the period."""
@@ -388,6 +380,12 @@ class Unit(Protocol):
     def audit(self) -> AuditRows: ...
     @property
     def customers(self) -> CustomerRows: ...
+    @property
+    def coupons(self) -> CouponRows: ...
+    @property
+    def discounts(self) -> DiscountRows: ...
+    @property
+    def credits(self) -> CreditRows: ...
     @property
     def outbox(self) -> OutboxRows: ...
     @property

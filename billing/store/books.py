@@ -9,7 +9,10 @@ import asyncpg
 from billing.store.audit import AuditTable
 from billing.store.bypasses import BypassTable
 from billing.store.config_sets import ConfigSetTable
+from billing.store.coupons import CouponTable, DiscountTable
 from billing.store.credit_notes import BalanceTable, CreditNoteTable, ReceiptTable
+from billing.store.credits import CreditTable
+from billing.store.customers import CustomerTable
 from billing.store.inbox import InboxTable
 from billing.store.invoice_items import InvoiceItemTable
 from billing.store.invoices import InvoiceTable
@@ -18,7 +21,7 @@ from billing.store.keys import KeyTable
 from billing.store.mails import MailTable
 from billing.store.months import MonthTable
 from billing.store.orgs import OrgTable
-from billing.store.outbox import CustomerTable, OutboxTable
+from billing.store.outbox import OutboxTable
 from billing.store.payments import PaymentAttemptTable, PaymentMethodTable
 from billing.store.plans import PlanTable
 from billing.store.quotas import LimitTable, QuotaTable
@@ -45,6 +48,9 @@ class PostgresUnit:
         self.tokens = TokenTable(connection)
         self.audit = AuditTable(connection)
         self.customers = CustomerTable(connection)
+        self.coupons = CouponTable(connection)
+        self.discounts = DiscountTable(connection)
+        self.credits = CreditTable(connection)
         self.outbox = OutboxTable(connection)
         self.invoice_items = InvoiceItemTable(connection)
         self.invoices = InvoiceTable(connection)

@@ -73,12 +73,12 @@ WHERE org_id = ANY($1::uuid[]) AND (revoked_at IS NULL OR withdrawn_at IS NULL O
 ORDER BY id
 
 -- account_quotas --
--- Those of the files first: what the API sets is stronger.
+-- The weaker first: carried over, from the files, set by the API, a cap that was reached.
 -- $1 ids[]
 SELECT org_id, meter, limit_units, time_window, mode, per, on_store_failure, terms, reason, until, managed_by
 FROM billing.quotas
 WHERE org_id = ANY($1::uuid[])
-ORDER BY org_id, managed_by DESC, id
+ORDER BY org_id, billing.override_rank(managed_by), id
 
 -- account_limits --
 -- As the quotas. $1 ids[]

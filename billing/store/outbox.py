@@ -1,18 +1,16 @@
-"""The outbox and the customers in Postgres. The SQL is in outbox.sql."""
+"""The outbox in Postgres. The SQL is in outbox.sql."""
 
 from collections.abc import Sequence
 
 import asyncpg
 
-from billing.model.organization import Organization
 from billing.model.outbox import OutboxRow
 from billing.store.rows import jsonb
 from metering.model.clock import to_datetime
 from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "outbox.sql")
-_ADD, _HAS, _INSERT_CUSTOMER, _EMAILS = _SQL["add"], _SQL["has"], _SQL["insert_customer"], _SQL["emails"]
-_WAITING, _MIRROR_CUSTOMER = _SQL["waiting"], _SQL["mirror_customer"]
+_ADD, _HAS, _WAITING = _SQL["add"], _SQL["has"], _SQL["waiting"]
 
 
 class OutboxTable:
@@ -29,17 +27,3 @@ class OutboxTable:
 
     async def waiting(self, org_id: str) -> bool:
         return bool(await self._connection.fetchval(_WAITING, org_id))
-
-
-class CustomerTable:
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-
-    async def insert(self, org: Organization, email: str | None, currency: str, now_ms: int) -> None:
-        await self._connection.execute(_INSERT_CUSTOMER, org.id, email, org.name, currency, to_datetime(now_ms))
-
-    async def emails(self, org_ids: Sequence[str]) -> dict[str, str]:
-        return {str(row["org_id"]): row["email"] for row in await self._connection.fetch(_EMAILS, list(org_ids))}
-
-    async def mirror(self, org_id: str, *, name: str | None, email: str | None) -> None:
-        await self._connection.execute(_MIRROR_CUSTOMER, org_id, name, email)

@@ -1,4 +1,4 @@
--- What must reach Stripe, as the services write it; and customers. Delivery reads it by delivery.sql.
+-- What must reach Stripe, as the services write it. Delivery reads it by delivery.sql.
 
 -- add --
 -- One row; an identifier that is known already is left out.
@@ -17,17 +17,3 @@ SELECT EXISTS (SELECT FROM billing.outbox WHERE org_id = $1::uuid AND kind = $2)
 SELECT EXISTS (
     SELECT FROM billing.outbox WHERE org_id = $1::uuid AND state = 'pending' AND kind NOT IN ('meter_event', 'ensure_customer', 'ensure_plan')
 );
-
--- insert_customer --
--- $1 org_id, $2 email, $3 name, $4 currency, $5 now
-INSERT INTO billing.customers (org_id, email, name, currency, created_at)
-VALUES ($1::uuid, $2, $3, $4, $5);
-
--- emails --
--- $1 org_ids[]
-SELECT org_id, email FROM billing.customers WHERE org_id = ANY ($1::uuid[]);
-
--- mirror_customer --
--- $1 org_id, $2 name or null, $3 email or null
-UPDATE billing.customers SET name = coalesce(nullif($2, ''), name), email = coalesce($3, email)
-WHERE org_id = $1::uuid AND (name, email) IS DISTINCT FROM (coalesce(nullif($2, ''), name), coalesce($3, email));

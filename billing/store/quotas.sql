@@ -13,7 +13,7 @@ ORDER BY q.org_id, q.id
 SELECT org_id, meter, limit_units, time_window, mode, per, on_store_failure, terms, reason, until, managed_by
 FROM billing.quotas
 WHERE org_id = $1
-ORDER BY managed_by DESC, id
+ORDER BY billing.override_rank(managed_by), id
 
 -- remove --
 -- But those in whose place others are put next: they change, and the audit log says from what to what.

@@ -33,7 +33,7 @@ BEGIN
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA billing TO weighbridge_service;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA billing TO weighbridge_service;
     REVOKE INSERT, UPDATE, DELETE ON billing.schema_migrations FROM weighbridge_service;
-    REVOKE UPDATE, DELETE ON billing.usage_events FROM weighbridge_service;
+    REVOKE UPDATE, DELETE ON billing.usage_events, billing.credit_burns FROM weighbridge_service;
     REVOKE INSERT, UPDATE, DELETE ON billing.audit_log FROM weighbridge_service; -- its triggers write it
     GRANT SELECT ON
         billing.organizations, billing.customers, billing.subscriptions, billing.quotas, billing.override_limits, billing.api_keys,
@@ -41,7 +41,8 @@ BEGIN
         billing.payment_methods, billing.payment_attempts, billing.traffic_hourly,
         billing.credit_notes, billing.credit_note_lines, billing.receipts, billing.balance_entries,
         billing.usage_events, billing.usage_hourly, billing.usage_daily, billing.usage_period, billing.usage_current,
-        billing.plans, billing.plan_versions, billing.routes, billing.audit_log
+        billing.plans, billing.plan_versions, billing.routes, billing.audit_log,
+        billing.coupons, billing.discounts, billing.discount_uses, billing.credit_grants, billing.credit_burns, billing.spend_caps
         TO weighbridge_app;
 
     REVOKE EXECUTE ON FUNCTION billing.ensure_usage_partitions(timestamptz, integer) FROM PUBLIC;

@@ -89,6 +89,22 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         org.hex,
     )
     await connection.execute(
+        "INSERT INTO billing.coupons (code, percent_off, duration, created_at) VALUES ('half', 50, 'once', now()) ON CONFLICT DO NOTHING"
+    )
+    discount = await connection.fetchval(
+        "INSERT INTO billing.discounts (org_id, coupon, start_at) VALUES ($1, 'half', now()) RETURNING id", org
+    )
+    await connection.execute("INSERT INTO billing.discount_uses VALUES ($1, $2, $3, 1, now())", discount, f"in_{org.hex}", org)
+    grant = await connection.fetchval(
+        "INSERT INTO billing.credit_grants (org_id, identifier, kind, amount, amount_left, currency, reason, priority, granted_at)"
+        " VALUES ($1, $2, 'paid', 2, 1, 'usd', 'r', 50, now()) RETURNING id", org, org.hex,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO billing.credit_burns (org_id, grant_id, invoice_id, amount, burned_at) VALUES ($1, $2, $3, 1, now())",
+        org, grant, f"in_{org.hex}",
+    )  # fmt: skip
+    await connection.execute("INSERT INTO billing.spend_caps VALUES ($1, 'customer', 1, 'usd', now())", org)
+    await connection.execute(
         "INSERT INTO billing.outbox (kind, org_id, customer_key, identifier, payload, created_at)"
         " VALUES ('ensure_customer', $1, 'k', $2, '{}', now())", org, org.hex,
     )  # fmt: skip
