@@ -107,9 +107,10 @@ def _line(invoice: Invoice, most: Sequence[Decimal], credited: Credited, positio
     return CreditLine(position=position, description=line.description, amount=taken)
 
 
-def where_it_goes(invoice: Invoice, total: Decimal, *, refund: bool) -> tuple[Decimal, Decimal, Decimal]:
-    """(off what is due, refunded, to the balance): what is still owed is let off first; of what was paid, all is refunded, or kept."""
+def where_it_goes(invoice: Invoice, total: Decimal, *, refund: bool, refunded: Decimal = ZERO) -> tuple[Decimal, Decimal, Decimal]:
+    """(off what is due, refunded, to the balance): what is still owed is let off first; of what was paid, and not `refunded` before, all
+    is given back, or kept for the next invoice. What credits paid goes to the balance."""
     off_due = min(total, invoice.remaining)
     rest = total - off_due
-    refunded = min(rest, invoice.amount_paid) if refund else ZERO
-    return off_due, refunded, rest - refunded
+    back = min(rest, max(ZERO, invoice.amount_paid - refunded)) if refund else ZERO
+    return off_due, back, rest - back

@@ -1,14 +1,18 @@
 """What the use cases of invoices need of the rows. billing/store keeps them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
 from billing.model.credit_note import Credited, CreditNote
-from billing.model.invoice import Invoice, State
+from billing.model.invoice import Credits, Discounts, Invoice, Line, State, nothing_off
+from metering.model.errors import BadInput
 
 INVOICE, CREDIT_NOTE = "invoice", "credit_note"  # what is numbered
+MOST_DUE_DAYS, MOST_TEXT = 365, 1000
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9/._-]{0,15}")
 PAYMENT, REFUND = "payment", "refund"
 
 
@@ -25,6 +29,17 @@ class InvoiceSettings:
     prefix: str = "INV"
     logo: bytes | None = None
     logo_url: str | None = None
+
+    def checked(self) -> "InvoiceSettings":
+        """Itself. Raises BadInput."""
+        if not _PREFIX.fullmatch(self.prefix):
+            raise BadInput(f"{self.prefix!r} cannot begin a number: up to 16 letters, digits and . _ / -")
+        if not 0 <= self.due_days <= MOST_DUE_DAYS:
+            raise BadInput(f"an invoice is due within 0 to {MOST_DUE_DAYS} days, not {self.due_days}")
+        for name in ("company_name", "company_address", "company_email", "company_tax_id", "footer"):
+            if len(getattr(self, name)) > MOST_TEXT:
+                raise BadInput(f"{name} has more than {MOST_TEXT} characters")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +66,38 @@ class BalanceEntry:
     amount: Decimal
     invoice_id: str
     at_ms: int
+
+
+class Purse(Protocol):
+    """What comes off an invoice: coupons before tax, credits after it. What it reads stays as it is until the transaction ends."""
+
+    async def discounts(self, unit: Any, org_id: str, currency: str, now_ms: int) -> Discounts: ...
+
+    async def credits(self, unit: Any, org_id: str, currency: str, now_ms: int) -> Credits: ...
+
+    async def spend(self, unit: Any, invoice: Invoice, taken: Sequence[Line], now_ms: int) -> None:
+        """These lines stand on the invoice: what they took is gone."""
+        ...
+
+    async def give_back(self, unit: Any, invoice: Invoice, now_ms: int) -> None:
+        """The invoice is void: what it took is there again."""
+        ...
+
+
+class NoPurse:
+    """Where there are no coupons and no credits."""
+
+    async def discounts(self, _unit: Any, _org_id: str, _currency: str, _now_ms: int) -> Discounts:
+        return nothing_off
+
+    async def credits(self, _unit: Any, _org_id: str, _currency: str, _now_ms: int) -> Credits:
+        return nothing_off
+
+    async def spend(self, _unit: Any, _invoice: Invoice, _taken: Sequence[Line], _now_ms: int) -> None:
+        return
+
+    async def give_back(self, _unit: Any, _invoice: Invoice, _now_ms: int) -> None:
+        return
 
 
 class InvoiceRows(Protocol):
@@ -154,8 +201,8 @@ class RatedPeriod:
 
 
 class InvoicingRows(Protocol):
-    async def due(self, now_ms: int, limit: int) -> list[str]:
-        """Organizations for which there is something to do, or which nobody has looked at yet."""
+    async def due(self, now_ms: int, after: str | None, limit: int) -> list[str]:
+        """Organizations for which there is something to do, or which nobody has looked at yet; in the order of ids, behind `after`."""
         ...
 
     async def cursor(self, org_id: str) -> Cursor | None: ...
@@ -184,6 +231,14 @@ class InvoicingRows(Protocol):
 
     async def keep_terms(self, org_id: str, until_ms: int, terms: Mapping[str, Any]) -> None:
         """By which usage was billed until then. Nothing where some are kept for this instant already."""
+        ...
+
+    async def terms_within(self, org_id: str, start_ms: int, end_ms: int) -> list[Mapping[str, Any]]:
+        """Those that changed within the period, the last first."""
+        ...
+
+    async def buyer(self, org_id: str) -> dict[str, Any]:
+        """The customer as invoices name it: name, email, address, city, state, postal_code, country, tax_id, language, where known."""
         ...
 
     async def terms_at(self, org_id: str, at_ms: int) -> Mapping[str, Any] | None:

@@ -15,6 +15,8 @@ _SQL = Queries.load("billing.store", "invoicing.sql")
 _SETTINGS, _PUT_SETTINGS, _PUT_PREFIX = _SQL["settings"], _SQL["put_settings"], _SQL["put_prefix"]
 _DUE, _CURSOR, _PUT_CURSOR, _SUBSCRIBED, _FLUSHED = (_SQL[name] for name in ("due", "cursor", "put_cursor", "subscribed_at", "flushed_at"))
 _PERIODS, _RATED, _LOCK_RATED, _KEEP_RATED = (_SQL[name] for name in ("periods", "rated", "lock_rated", "keep_rated"))
+_TERMS_WITHIN, _BUYER = _SQL["terms_within"], _SQL["buyer"]
+_BUYERS = ("name", "email", "address", "city", "state", "postal_code", "country", "tax_id", "tax_ids", "language")
 _CHANGED, _KEEP_TERMS, _TERMS_AT, _HOURS = (_SQL[name] for name in ("changed", "keep_terms", "terms_at", "hours"))
 
 
@@ -42,8 +44,8 @@ class InvoicingTable:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
-    async def due(self, now_ms: int, limit: int) -> list[str]:
-        return [str(row["org_id"]) for row in await self._connection.fetch(_DUE, to_datetime(now_ms), limit)]
+    async def due(self, now_ms: int, after: str | None, limit: int) -> list[str]:
+        return [str(row["org_id"]) for row in await self._connection.fetch(_DUE, to_datetime(now_ms), after, limit)]
 
     async def cursor(self, org_id: str) -> Cursor | None:
         row = await self._connection.fetchrow(_CURSOR, org_id)
@@ -91,6 +93,15 @@ class InvoicingTable:
     async def terms_at(self, org_id: str, at_ms: int) -> Mapping[str, Any] | None:
         found = await self._connection.fetchval(_TERMS_AT, org_id, to_datetime(at_ms))
         return None if found is None else from_jsonb(found)
+
+    async def terms_within(self, org_id: str, start_ms: int, end_ms: int) -> list[Mapping[str, Any]]:
+        found = await self._connection.fetch(_TERMS_WITHIN, org_id, to_datetime(start_ms), to_datetime(end_ms))
+        return [from_jsonb(row["terms"]) for row in found]
+
+    async def buyer(self, org_id: str) -> dict[str, Any]:
+        found = await self._connection.fetchval(_BUYER, org_id)
+        customer = from_jsonb(found) if found else {}
+        return {name: customer[name] for name in _BUYERS if customer.get(name)}
 
 
 class EvidenceTable:

@@ -15,7 +15,7 @@ UPDATE billing.invoice_counters SET prefix = $1 WHERE name = 'invoice' AND prefi
 
 -- due --
 -- Organizations whose time has come, those with a subscription that nobody has looked at, and those with a new price to bill.
--- $1 now, $2 at most so many
+-- $1 now, $2 behind this organization (null: from the first), $3 at most so many
 SELECT org_id FROM (
     SELECT org_id FROM billing.invoicing WHERE next_at <= $1
     UNION
@@ -24,8 +24,9 @@ SELECT org_id FROM (
     UNION
     SELECT org_id FROM billing.invoice_items WHERE invoice_id IS NULL AND kind = 'base'
 ) AS found
+WHERE $2::uuid IS NULL OR org_id > $2
 ORDER BY org_id
-LIMIT $2
+LIMIT $3
 
 -- cursor --
 -- $1 org_id
@@ -80,6 +81,14 @@ INSERT INTO billing.terms_kept (org_id, until_at, terms) VALUES ($1::uuid, $2, $
 -- terms_at --
 -- $1 org_id, $2 instant
 SELECT terms FROM billing.terms_kept WHERE org_id = $1::uuid AND until_at >= $2 ORDER BY until_at LIMIT 1
+
+-- terms_within --
+-- $1 org_id, $2 after, $3 before
+SELECT terms FROM billing.terms_kept WHERE org_id = $1::uuid AND until_at > $2 AND until_at < $3 ORDER BY until_at DESC
+
+-- buyer --
+-- The customer with all that it has. $1 org_id
+SELECT to_jsonb(c) FROM billing.customers c WHERE c.org_id = $1::uuid
 
 -- hours --
 -- $1 org_id, $2 service, $3 period_start

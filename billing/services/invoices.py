@@ -1,0 +1,271 @@
+"""Invoices as people work with them: list, show, explain, preview, pay by hand, void, give up, what is billed once, corrections.
+
+They are written by billing/services/issuing.py when periods end; what takes back part of one is in billing/services/credit_notes.py.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from billing.model.invoice import BELOW_SUBTOTAL, ZERO, Event, Invoice, Issuer, LineKind, State, is_called
+from billing.model.invoice_item import InvoiceItem, ItemKind
+from billing.model.money import round_amount
+from billing.model.period_bill import first_bill, terms_of
+from billing.services import lookup
+from billing.services.invoice_mails import received
+from billing.services.invoice_writer import BALANCE, InvoiceWriter, Wanted
+from billing.services.ports import Account, Books, Unit
+from billing.services.ports_invoice import PAYMENT, BalanceEntry, HourOfUsage, InvoiceSettings, NoPurse, Purse, Receipt
+from metering.model.clock import Clock, to_ms
+from metering.model.errors import BadInput, Conflict, NotFound
+from metering.model.meter import Meter
+from metering.model.period import period_at
+
+BY_HAND = "by hand"
+
+
+class NoSuchInvoice(NotFound):
+    """There is no such invoice."""
+
+    code = "no_such_invoice"
+
+
+class WrittenByStripe(Conflict):
+    """Stripe wrote this invoice: it is changed there."""
+
+    code = "written_by_stripe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """One line of an invoice, down to the usage rows that it comes from. `agree` False: rows came after it was billed, or are gone."""
+
+    position: int
+    line: Any
+    hours: tuple[HourOfUsage, ...]
+    rows_quantity: int
+    agree: bool
+
+
+class Invoices:
+    """`purse` is what came off an invoice and returns when it is voided."""
+
+    def __init__(
+        self,
+        books: Books,
+        clock: Clock,
+        writer: InvoiceWriter,
+        *,
+        meters: Mapping[str, Meter],
+        currency: str,
+        purse: Purse | None = None,
+    ) -> None:
+        self._books, self._clock, self._writer = books, clock, writer
+        self._meters, self._currency, self._purse = meters, currency, purse or NoPurse()
+
+    # --- to look at ------------------------------------------------------------------------------------------------------
+
+    async def all(self, *, org_ref: str | None = None, asked: str | None = None, year: int | None = None) -> list[Invoice]:
+        """Newest first. Raises NoSuchOrganization, and BadInput for a state that there is not."""
+        bounds = _year(year) if year is not None else (None, None)
+        async with self._books.transaction() as unit:
+            org_id = (await lookup.organization(unit, org_ref)).id if org_ref else None
+            found = await unit.invoices.find(org_id=org_id, from_ms=bounds[0], to_ms=bounds[1])
+        now_ms = self._clock.now_ms()
+        return [each for each in found if asked is None or is_called(each, asked, now_ms)]
+
+    async def show(self, ref: str) -> Invoice:
+        """By id, number, or Stripe's id. Raises NoSuchInvoice."""
+        async with self._books.transaction() as unit:
+            return await self._get(unit, ref)
+
+    async def explain(self, ref: str) -> tuple[Invoice, list[Explained]]:
+        """Each line down to the hours of its usage. Raises NoSuchInvoice."""
+        async with self._books.transaction() as unit:
+            invoice = await self._get(unit, ref)
+            return invoice, [await _explained(unit, invoice, position) for position in range(1, len(invoice.lines) + 1)]
+
+    async def preview(self, org_ref: str) -> Invoice:
+        """The invoice as it would be if the period under way ended now: what waits, and the usage so far. Writes nothing.
+
+        Raises NoSuchOrganization.
+        """
+        now_ms = self._clock.now_ms()
+        async with self._books.transaction(keep=False) as unit:
+            org = await lookup.organization(unit, org_ref)
+            (account,) = await unit.orgs.accounts([org.id])
+            currency = account.subscription.currency if account.subscription else self._currency
+            period = period_at(account.subscription.anchor_ms if account.subscription else org.created_at_ms, now_ms)
+            items = [*await unit.invoice_items.waiting(org.id, currency), *await self._so_far(unit, account, period)]
+            wanted = Wanted(org=org, currency=currency, identifier=f"preview:{org.id}", items=items, period=period)
+            return await self._writer.compose(unit, wanted, now_ms)
+
+    async def _so_far(self, unit: Unit, account: Account, period: tuple[int, int]) -> tuple[InvoiceItem, ...]:
+        used = await unit.usage.of_period(account.org.id, period[0])
+        terms = terms_of(account.subscription, account.spec, account.overrides, self._currency)
+        return first_bill(account.org.id, terms, period, used, self._meters).items
+
+    # --- to decide -------------------------------------------------------------------------------------------------------
+
+    async def pay(self, ref: str, *, method: str = BY_HAND, reference: str | None = None, amount: Decimal | None = None) -> Invoice:
+        """What was received for it: all that is due, or part. The same reference twice is the same payment.
+
+        Raises NoSuchInvoice, InvoiceTransitionRefused where it is not to be paid, BadInput for more than is due, MonthClosed.
+        """
+        now_ms = self._clock.now_ms()
+        async with self._books.transaction() as unit:
+            return await self.paid(unit, await self._get(unit, ref, lock=True), method, reference, amount, now_ms)
+
+    async def paid(
+        self, unit: Unit, invoice: Invoice, method: str, reference: str | None, amount: Decimal | None, now_ms: int
+    ) -> Invoice:  # fmt: skip
+        """`pay`, within a transaction that has the invoice locked."""
+        if reference is not None and any(each.reference == reference for each in await unit.receipts.of_invoice(invoice.id)):
+            return invoice
+        done = invoice.moved(Event.PAY, now_ms)
+        taken = invoice.remaining if amount is None else amount
+        if not 0 < taken <= invoice.remaining or taken != round_amount(taken, invoice.currency):
+            raise BadInput(f"{taken} cannot be paid for invoice {invoice.number}: {invoice.remaining} is due")
+        await unit.receipts.add(
+            Receipt(
+                org_id=invoice.org_id,
+                invoice_id=invoice.id,
+                kind=PAYMENT,
+                amount=taken,
+                currency=invoice.currency,
+                method=method,
+                reference=reference or f"{BY_HAND} {uuid.uuid4().hex[:12]}",
+                at_ms=now_ms,
+            )
+        )
+        state = done if taken == invoice.remaining else invoice
+        state = replace(state, amount_paid=invoice.amount_paid + taken, payment_method=method)
+        await unit.invoices.save(state)
+        if state.state is State.PAID:
+            await unit.mails.add([received(state, now_ms)], now_ms)
+        return state
+
+    async def attempted(self, unit: Unit, invoice: Invoice, next_attempt_ms: int | None) -> Invoice:
+        """An attempt to charge it failed; the next is then, or never. The invoice is locked by who calls."""
+        state = replace(invoice, attempts=invoice.attempts + 1, next_attempt_ms=next_attempt_ms)
+        await unit.invoices.save(state)
+        return state
+
+    async def void(self, ref: str) -> Invoice:
+        """Nobody owes it: what was on it is not billed again by itself; credits and balance that it took return.
+
+        Raises InvoiceTransitionRefused, MonthClosed, and Conflict where part of it was paid: then a credit note takes it back.
+        """
+        now_ms = self._clock.now_ms()
+        async with self._books.transaction() as unit:
+            invoice = await self._ours(unit, ref)
+            if invoice.amount_paid or invoice.credited:
+                raise Conflict(f"invoice {invoice.number} was paid or credited in part: take back the rest by a credit note")
+            state = invoice.moved(Event.VOID, now_ms)
+            await unit.invoices.save(state)
+            await self._purse.give_back(unit, state, now_ms)
+            taken = -sum((line.amount for line in state.lines if line.kind is LineKind.CREDIT and line.reference == BALANCE), ZERO)
+            if taken - state.totals.carried:
+                entry = BalanceEntry(
+                    org_id=state.org_id, currency=state.currency, identifier=f"void:{state.id}", amount=taken - state.totals.carried,
+                    invoice_id=state.id, at_ms=now_ms,
+                )  # fmt: skip
+                await unit.balances.add(entry)
+        return state
+
+    async def give_up(self, ref: str) -> Invoice:
+        """It is owed, and will not be paid. Raises InvoiceTransitionRefused."""
+        async with self._books.transaction() as unit:
+            state = (await self._ours(unit, ref)).moved(Event.GIVE_UP, self._clock.now_ms())
+            await unit.invoices.save(state)
+        return state
+
+    async def charge_once(self, org_ref: str, description: str, amount: Decimal, *, now: bool = False) -> Invoice | InvoiceItem:
+        """A charge, or below zero a credit, on the next invoice; or `now`, on one of its own. Raises BadInput, NoSuchOrganization."""
+        now_ms = self._clock.now_ms()
+        async with self._books.transaction() as unit:
+            org = await lookup.organization(unit, org_ref, lock=True)
+            subscription = await unit.subscriptions.of_org(org.id)
+            currency = subscription.currency if subscription else self._currency
+            item = self._item(org.id, ItemKind.ONE_TIME, description, amount, currency, now_ms)
+            await unit.invoice_items.add([item], now_ms)
+            if not now:
+                return item
+            waiting = [each for each in await unit.invoice_items.waiting(org.id, currency) if each.identifier == item.identifier]
+            wanted = Wanted(org=org, currency=currency, identifier=f"inv1:{item.identifier}", items=waiting, period=(now_ms, now_ms))
+            made = await self._writer.write(unit, wanted, now_ms)
+        assert made is not None  # its identifier is new
+        return made
+
+    async def correct(self, ref: str, position: int, amount: Decimal, reason: str) -> InvoiceItem:
+        """A signed line on the next invoice that names the row it corrects. Raises NoSuchInvoice, BadInput."""
+        now_ms = self._clock.now_ms()
+        async with self._books.transaction() as unit:
+            invoice = await self._ours(unit, ref)
+            if invoice.state is State.DRAFT:
+                raise Conflict(f"invoice {invoice.id} is a draft: what stands on it can still change")
+            rows = [i for i, line in enumerate(invoice.lines, 1) if line.kind not in BELOW_SUBTOTAL]
+            if position not in rows:
+                raise BadInput(f"invoice {invoice.number} has no row {position} that can be corrected; it has {rows[0]} to {rows[-1]}")
+            line = invoice.lines[position - 1]
+            text = f"Correction of {invoice.number}, row {position} ({line.description}): {reason}"
+            item = self._item(invoice.org_id, ItemKind.CORRECTION, text, amount, invoice.currency, now_ms)
+            item = replace(item, meter=line.meter, evidence={**item.evidence, "invoice": invoice.number, "position": position})
+            await unit.invoice_items.add([item], now_ms)
+        return item
+
+    def _item(self, org_id: str, kind: ItemKind, description: str, amount: Decimal, currency: str, now_ms: int) -> InvoiceItem:
+        if not amount or amount != round_amount(amount, currency):
+            raise BadInput(f"{amount} is no amount in {currency.upper()}: write one with its decimals, and not zero")
+        if not description.strip():
+            raise BadInput("what is charged needs a description: it stands on the invoice")
+        return InvoiceItem(
+            org_id=org_id, identifier=f"{kind}:{uuid.uuid4().hex}", kind=kind, description=description.strip(), quantity=Decimal(1),
+            unit_price=amount, amount=amount, currency=currency, period_start_ms=now_ms, period_end_ms=now_ms,
+            evidence={"written_ms": now_ms},
+        )  # fmt: skip
+
+    # --- what stands on every invoice --------------------------------------------------------------------------------------
+
+    async def settings(self) -> InvoiceSettings:
+        async with self._books.transaction() as unit:
+            return await unit.invoice_settings.get()
+
+    async def change_settings(self, **changes: Any) -> InvoiceSettings:
+        """Those named; invoices that are final keep what they say."""
+        async with self._books.transaction() as unit:
+            changed = replace(await unit.invoice_settings.get(), **changes).checked()
+            await unit.invoice_settings.put(changed, self._clock.now_ms())
+        return changed
+
+    async def _get(self, unit: Unit, ref: str, *, lock: bool = False) -> Invoice:
+        found = await unit.invoices.get(ref, lock=lock)
+        if found is None:
+            raise NoSuchInvoice(f"there is no invoice {ref!r}; give its number or its id (invoice list)", invoice=ref)
+        return found
+
+    async def _ours(self, unit: Unit, ref: str) -> Invoice:
+        found = await self._get(unit, ref, lock=True)
+        if found.issuer is Issuer.STRIPE:
+            raise WrittenByStripe(f"invoice {found.number or found.id} was written by Stripe: change it there, its mirror follows")
+        return found
+
+
+async def _explained(unit: Unit, invoice: Invoice, position: int) -> Explained:
+    line = invoice.lines[position - 1]
+    if line.meter is None or line.period_start_ms is None or "used" not in line.evidence:
+        return Explained(position=position, line=line, hours=(), rows_quantity=0, agree=True)
+    hours = await unit.evidence.hours(invoice.org_id, line.meter, line.period_start_ms)
+    quantity = sum(hour.quantity for hour in hours)
+    return Explained(
+        position=position, line=line, hours=tuple(hours), rows_quantity=quantity, agree=Decimal(line.evidence["used"]) == quantity
+    )
+
+
+def _year(year: int) -> tuple[int, int]:
+    if not 1970 <= year <= 9998:
+        raise BadInput(f"{year} is no year")
+    return to_ms(datetime(year, 1, 1, tzinfo=UTC)), to_ms(datetime(year + 1, 1, 1, tzinfo=UTC))
