@@ -20,6 +20,7 @@ from aggregator.recovery import Recovery
 from aggregator.schedule import Job, Schedule
 from aggregator.truth import PostgresTruth
 from billing.channels.wiring import open_mails
+from billing.model.invoice import Issuer
 from billing.services.mails import Mails
 from billing.store.books import PostgresBooks
 from billing.stripe import installation
@@ -28,7 +29,7 @@ from billing.stripe.deliver import deliver_due
 from billing.stripe.mirror.recover import recover
 from billing.stripe.mirror.work import work_through
 from billing.stripe.payments import StripePayments
-from billing.wiring import Billing, open_billing
+from billing.wiring import Billing, invoicing_of, open_billing
 from config.load import ConfigMissing, load_good, load_last_good, read_set
 from config.settings import Settings
 from metering.model.clock import Clock, to_datetime, to_ms
@@ -40,7 +41,7 @@ from metering.store.postgres import SERVICE, DatabaseUnsuitable, Queries, open_p
 SQL = Queries.load("aggregator", "sql/wiring.sql")
 log = logging.getLogger("weighbridge.aggregator")
 
-_LOOK_SECONDS, _WATCH_SECONDS, _DELIVER_SECONDS, _MAIL_SECONDS, _HOUR, _DAY = 1.0, 5.0, 2.0, 10.0, 3600.0, 86_400.0
+_LOOK_SECONDS, _WATCH_SECONDS, _DELIVER_SECONDS, _MAIL_SECONDS, _MINUTE, _HOUR, _DAY = 1.0, 5.0, 2.0, 10.0, 60.0, 3600.0, 86_400.0
 _RECOVER_SECONDS = 300.0
 _LAST_CUT_AHEAD_MS, _LAST_CUT_BEHIND_MS = 150_000, 2 * 3_600_000
 _STORE_TIMEOUT_SECONDS = 30.0  # a drain or a restore of a large bucket is one long reply
@@ -59,6 +60,7 @@ class Aggregator:
     meters: Mapping[str, Meter]
     mails: Mails
     stripe: StripeApi | None = None
+    issuer: str = Issuer.STRIPE  # who writes invoices, as plans.yaml said last
     unmailed: int = 0  # mails that wait for a server, as was said last
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,6 +83,8 @@ class Aggregator:
         if settings.billing_enabled:
             table.append(Job(name="overage", interval_seconds=settings.report_interval_seconds, run=self.cut))
             table.append(Job(name="last_cut", interval_seconds=settings.flush_interval_seconds, run=self.last_cut))
+            table.append(Job(name="invoices", interval_seconds=_MINUTE, run=self.issue))
+            table.append(Job(name="late_usage", interval_seconds=_HOUR, run=self.bill_late))
         table.append(Job(name="mails", interval_seconds=_MAIL_SECONDS, run=self.mail, alone=False))
         if self.stripe is not None:
             table += [
@@ -110,18 +114,33 @@ class Aggregator:
         return open_billing(
             self.pool, self.redis, self.clock, meters=self.meters, currency=settings.billing_currency,
             default_plan=settings.billing_default_plan, bills=settings.billing_enabled, stripe_mode=settings.stripe_mode,
+            invoicing=invoicing_of(settings, self.issuer),
         )  # fmt: skip
 
     async def cut(self) -> None:
-        report = await cut_overage(self.pool, self.clock, await self.current_meters())
-        self.metrics.cut(report.rows)
+        meters = await self.current_meters()
+        if self.issuer == Issuer.STRIPE:
+            self.metrics.cut((await cut_overage(self.pool, self.clock, meters)).rows)
 
     async def last_cut(self) -> None:
         """Periods about to end, or just ended: Stripe closes its invoice soon after."""
         now_ms = self.clock.now_ms()
         ending = now_ms - _LAST_CUT_BEHIND_MS, now_ms + _LAST_CUT_AHEAD_MS
-        report = await cut_overage(self.pool, self.clock, await self.current_meters(), ending=ending)
-        self.metrics.cut(report.rows)
+        meters = await self.current_meters()
+        if self.issuer == Issuer.STRIPE:
+            self.metrics.cut((await cut_overage(self.pool, self.clock, meters, ending=ending)).rows)
+
+    async def issue(self) -> None:
+        """Invoices of periods that ended, where they are written here."""
+        await self.current_meters()
+        if self.issuer == Issuer.WEIGHBRIDGE:
+            await self.billing().issuing.run()
+
+    async def bill_late(self) -> None:
+        """Usage of periods that were billed before it came."""
+        await self.current_meters()
+        if self.issuer == Issuer.WEIGHBRIDGE:
+            await self.billing().issuing.late()
 
     async def deliver(self) -> None:
         assert self.stripe is not None
@@ -171,7 +190,8 @@ class Aggregator:
     async def current_meters(self) -> Mapping[str, Meter]:
         """meters.yaml as it is now; while it is faulty, as it last was."""
         try:
-            self.meters = (await asyncio.to_thread(lambda: load_good(read_set(self.settings.config_dir)))).meters
+            config = await asyncio.to_thread(lambda: load_good(read_set(self.settings.config_dir)))
+            self.meters, self.issuer = config.meters, config.plans.issuer
         except (ConfigFaulty, ConfigMissing) as exc:
             log.warning("meters stay as they were: %s", exc)
         return self.meters

@@ -4,20 +4,28 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 
 import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from billing.model.invoice import Issuer
+from billing.model.tax import TaxRule
 from billing.services.access import Access
 from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
 from billing.services.coupons import Coupons
+from billing.services.credit_notes import CreditNotes
 from billing.services.credits import Credits
 from billing.services.customers import Customers
 from billing.services.entitlements import Entitlements
 from billing.services.inbox import Inbox
+from billing.services.invoice_writer import InvoiceWriter
+from billing.services.invoices import Invoices
+from billing.services.issuing import Issuing
 from billing.services.keys import Keys
+from billing.services.months import Months
 from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.plans import Plans
@@ -25,6 +33,7 @@ from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
 from billing.services.tokens import Tokens
 from billing.services.usage import Usage
 from billing.store.books import PostgresBooks
+from config.settings import Settings
 from metering.model import keys as grammar
 from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
@@ -33,6 +42,27 @@ from metering.model.entitlement import Entitlement
 from metering.model.meter import Meter
 from metering.model.seeding import Seed
 from metering.store.redis import publish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invoicing:
+    """Who writes invoices, and how. `charges`: a payment is taken by itself."""
+
+    issuer: Issuer = Issuer.STRIPE
+    tax: TaxRule = TaxRule()  # noqa: RUF009  immutable
+    delay_seconds: int = 3_600
+    charges: bool = False
+
+
+def invoicing_of(settings: Settings, issuer: str) -> Invoicing:
+    """As the settings and plans.yaml say. Where Stripe computes taxes, none is added here."""
+    rate = Decimal(0) if settings.stripe_tax_enabled else settings.billing_tax_rate
+    return Invoicing(
+        issuer=Issuer(issuer),
+        tax=TaxRule(rate=rate, regions=settings.billing_tax_regions, inclusive=settings.stripe_tax_inclusive),
+        delay_seconds=settings.invoice_delay_seconds,
+        charges=settings.stripe_api_key is not None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +83,10 @@ class Billing:
     coupons: Coupons
     credits: Credits
     customers: Customers
+    invoices: Invoices
+    credit_notes: CreditNotes
+    months: Months
+    issuing: Issuing
 
     async def republish(self) -> None:
         """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""
@@ -73,12 +107,19 @@ def open_billing(
     webhook_secrets: Sequence[str] = (),
     stripe_mode: str = "sandbox",
     marketplaces: bool = False,
+    invoicing: Invoicing = Invoicing(),
 ) -> Billing:
     """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing. `cut` is
     called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none.
     Without `redis` what must be published waits for control."""
     books, gateways = PostgresBooks(pool), RedisGateways(redis)
     entitlements = Entitlements(books, gateways, clock, default_plan=default_plan)
+    writer = InvoiceWriter(rule=invoicing.tax)
+    issuing = Issuing(
+        books, clock, writer, meters=meters, currency=currency, delay_ms=invoicing.delay_seconds * 1000, charges=invoicing.charges
+    )
+    if invoicing.issuer is Issuer.WEIGHBRIDGE:
+        bills, cut = False, issuing.keep_terms  # Stripe hears of no subscription and no usage
     keys = Keys(books, entitlements, clock, entropy=lambda: secrets.token_bytes(24))
     return Billing(
         orgs=Orgs(books, keys, entitlements, clock, meters=meters, currency=currency, bills=bills, cut=cut),
@@ -95,6 +136,10 @@ def open_billing(
         coupons=Coupons(books, clock),
         credits=Credits(books, clock, currency=currency),
         customers=Customers(books, marketplaces=marketplaces),
+        invoices=Invoices(books, clock, writer, meters=meters, currency=currency),
+        credit_notes=CreditNotes(books, clock),
+        months=Months(books, clock),
+        issuing=issuing,
     )
 
 

@@ -187,6 +187,9 @@ class PlansFile(Shape):
         "orgs": "organizations stand in orgs.yaml, or in the database",
     }
 
-    issuer: one_of(("stripe",), {"weighbridge": "write stripe"}) = Field("stripe", description="Who writes the invoices.")  # type: ignore[valid-type]
+    issuer: one_of(("stripe", "weighbridge")) = Field(  # type: ignore[valid-type]
+        "stripe",
+        description="Who writes the invoices. weighbridge: Stripe at most takes the payment.",
+    )
     plans: dict[PlanName, Lenient[PlanShape]]
     overrides: dict[Slug, Lenient[OverrideShape]] = Field(default_factory=dict, description="By the organization's slug.")

@@ -121,6 +121,12 @@ class Settings:
     )
     flush_interval_seconds: int = _a("WEIGHBRIDGE_FLUSH_INTERVAL", "Seconds from Redis to Postgres.", whole(1, 3_600), 60)
     report_interval_seconds: int = _a("WEIGHBRIDGE_REPORT_INTERVAL", "Seconds between overage reports to Stripe.", whole(1, 86_400), 3_600)
+    invoice_delay_seconds: int = _a(
+        "WEIGHBRIDGE_INVOICE_DELAY",
+        "Seconds from a period's end to its invoice, with issuer weighbridge: usage arrives behind it.",
+        whole(0, 604_800),
+        3_600,
+    )
     retention_days: int = _a("WEIGHBRIDGE_RETENTION_DAYS", "Raw usage is kept so long, or longer.", whole(100, 36_500), 100)
     signing_secret: str | None = _a(
         "WEIGHBRIDGE_SIGNING_SECRET", "Signs X-Org-Id and friends, so that the service can refuse who went past us.", secret=True

@@ -11,7 +11,7 @@ from aggregator.overage import cutter
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
 from billing.store.books import PostgresBooks
-from billing.wiring import Billing, open_billing
+from billing.wiring import Billing, invoicing_of, open_billing
 from config.load import Configuration
 from config.settings import Settings
 from metering.model.clock import Clock
@@ -48,6 +48,7 @@ async def billing_over(
             bills=settings.billing_enabled,
             marketplaces=settings.billing_marketplace_enabled,
             cut=cutter(pool, clock, config.meters, bills=settings.billing_enabled),
+            invoicing=invoicing_of(settings, config.plans.issuer),
         )
 
 

@@ -27,6 +27,7 @@ class Offer:
     meters: Mapping[str, Meter]
     plans: Mapping[str, PlanSpec]
     overrides: Mapping[str, OverrideTerms]
+    issuer: str = "stripe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

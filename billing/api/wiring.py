@@ -16,9 +16,10 @@ from billing.api import duties
 from billing.api.configuration import Configuration, Offer, Reading
 from billing.api.metrics import ControlMetrics
 from billing.api.server import Parts, application
+from billing.model.invoice import Issuer
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
-from billing.wiring import Billing, open_billing
+from billing.wiring import Billing, invoicing_of, open_billing
 from config.load import FileSet, contradictions, load_last_good, parse, read_set, save_last_good
 from config.settings import Settings
 from metering.model import keys
@@ -82,7 +83,10 @@ class Files:
         if config is None or faults:
             return Reading(version=files.version, offer=None, faults=[str(fault) for fault in faults])
         plans = config.plans
-        offer = Offer(version=files.version, texts=files.texts, meters=config.meters, plans=plans.plans, overrides=plans.overrides)
+        offer = Offer(
+            version=files.version, texts=files.texts, meters=config.meters, plans=plans.plans, overrides=plans.overrides,
+            issuer=plans.issuer,
+        )  # fmt: skip
         return Reading(version=files.version, offer=offer)
 
 
@@ -92,11 +96,11 @@ class Control:
     def __init__(self, settings: Settings, pool: asyncpg.Pool, redis: Redis, clock: Clock) -> None:
         self._settings, self._pool, self._redis, self._clock = settings, pool, redis, clock
         self.metrics = ControlMetrics()
-        self.billing = self._bound({})
+        self.billing = self._bound({}, Issuer.STRIPE)
         self.configuration = Configuration(Files(settings), self._apply, self.metrics)
         self.url = ""
 
-    def _bound(self, meters: Mapping[str, Meter]) -> Billing:
+    def _bound(self, meters: Mapping[str, Meter], issuer: str) -> Billing:
         settings = self._settings
         return open_billing(
             self._pool,
@@ -110,10 +114,11 @@ class Control:
             cut=cutter(self._pool, self._clock, meters, bills=settings.billing_enabled),
             webhook_secrets=settings.stripe_webhook_secrets,
             stripe_mode=settings.stripe_mode,
+            invoicing=invoicing_of(settings, issuer),
         )
 
     async def _apply(self, offer: Offer) -> Applied:
-        billing = self._bound(offer.meters)
+        billing = self._bound(offer.meters, offer.issuer)
         files = ConfigSet(version=offer.version, files=offer.texts)
         applied = await billing.plans.apply(offer.plans, offer.overrides, files=files)
         self.billing = billing

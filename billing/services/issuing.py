@@ -110,6 +110,7 @@ class Issuing:
                 terms = self._terms_now(account)
                 start_ms, _ = period_at(anchor_of(account), now_ms)
                 used = await unit.usage.of_period(account.org.id, start_ms)
+                await unit.invoicing.put(await self._cursor(unit, account, now_ms))  # one that leaves has its last invoice to come
                 await unit.invoicing.keep_terms(account.org.id, now_ms, terms_to_json(replace(terms, used=used)))
 
     # --- usage -----------------------------------------------------------------------------------------------------------

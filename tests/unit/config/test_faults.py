@@ -222,17 +222,25 @@ def test_a_word_that_is_not_built_is_refused_as_such_on_a_route(words: str, path
     assert [(f.path.removeprefix("routes[0]."), NOT_AVAILABLE in f.message) for f in found] == [(path, True) for path in paths]
 
 
-def test_other_identities_issuers_and_dimensions_are_not_built() -> None:
+def test_other_identities_and_dimensions_are_not_built() -> None:
     found = faults(
         gateway="identity:\n  - basic: {}\n" + GATEWAY,
         meters=METERS + "  tokens: {unit: token, by: [model]}\n",
-        plans="issuer: weighbridge\n" + PLANS,
     )
     assert [(f.path, NOT_AVAILABLE in f.message) for f in found] == [
         ("identity[0].basic", True),
         ("meters.tokens.by", True),
-        ("issuer", True),
     ]
+
+
+@pytest.mark.parametrize("issuer", ["stripe", "weighbridge"])
+def test_either_may_write_the_invoices(issuer: str) -> None:
+    assert faults(plans=f"issuer: {issuer}\n" + PLANS) == []
+
+
+def test_nobody_else_writes_them() -> None:
+    (fault,) = faults(plans="issuer: both\n" + PLANS)
+    assert fault.path == "issuer"
 
 
 def test_a_word_that_weighbridge_never_heard_is_unknown_not_unavailable() -> None:
