@@ -1,8 +1,9 @@
 """From a period's use to money: what is beyond the included, in whole report units, at what price; and the line that says so.
 
 Pure. Both sides of the bill use it: aggregator/overage.py cuts what Stripe hears from `overage_report_units`, invoices, the usage
-report and `weighbridge plan estimate` show what `rate_period` says. A meter that reports in a larger unit than it counts in
-(MB for bytes) is charged by whole report units, so that Stripe and we come to the same.
+report and `weighbridge plan estimate` show what `rate_period` says. A count that is reported in a larger unit than it is counted in
+(MB for bytes) is charged by whole report units, so that Stripe and we come to the same; a level, of which Stripe hears nothing, is
+charged on its exact mean.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from billing.model.money import EXACT, round_amount
 from billing.model.plan import PlanSpec
 from billing.model.pricing import EventsNeeded, Part, Price, Usage
 from billing.model.pricing.base import Quantity, decimals, total, usage_of
-from metering.model.meter import Meter, report_units
+from metering.model.meter import Kind, Meter, report_units
 from metering.model.quota import Mode, Per, Quota, Window
 
 _SHOWN_DECIMALS = Decimal(1).scaleb(-10)
@@ -108,9 +109,7 @@ def rate_period(
     lines: list[Line] = []
     for name in sorted(included):
         if name in meters:
-            usage = usage_of(used.get(name, 0))
-            if hours is not None and usage.hours is None:
-                usage = Usage(usage.quantity, usage.events, hours)
+            usage = _for_hours(usage_of(used.get(name, 0)), hours)
             lines += lines_of(spec.prices[name], meters[name], usage, included=included[name], currency=currency)
     return tuple(lines)
 
@@ -141,7 +140,7 @@ def rate(price: Price, meter: Meter, *, cumulative: Quantity, included: int, cur
 
 def _line(price: Price, meter: Meter, usage: Usage, included: int, currency: str) -> Line:
     beyond = _beyond(usage, included)
-    charged = _whole_report_units(beyond, meter.report_size)
+    charged = _whole_report_units(beyond, meter.report_size) if meter.kind is Kind.COUNT else beyond
     parts = price.parts(charged)
     title = meter.title or meter.name
     return Line(
@@ -158,6 +157,10 @@ def _line(price: Price, meter: Meter, usage: Usage, included: int, currency: str
         included=included,
         overage=beyond.quantity,
     )
+
+
+def _for_hours(usage: Usage, hours: Decimal | None) -> Usage:
+    return usage if hours is None or usage.hours is not None else Usage(usage.quantity, usage.events, hours)
 
 
 def _beyond(usage: Usage, included: int) -> Usage:
@@ -212,7 +215,7 @@ def estimate(
         if name not in meters:
             continue
         try:
-            usage = Usage(Decimal(used.get(name, 0)), None, hours)
+            usage = _for_hours(usage_of(used.get(name, 0)), hours)
             lines += lines_of(prices[name], meters[name], usage, included=included[name], currency=currency)
         except EventsNeeded:
             unrated.append(name)

@@ -92,8 +92,10 @@ class Usage:
         quotas = facts.entitlement.quotas_at(facts.now_ms)
         meters = self._shown(quotas, facts.stored)
         figures = _Figures(await self._counters(facts, meters, quotas), facts.stored)
-        uses = tuple(_meter_use(facts, meter, shown_quotas(quotas, meter.name), figures) for meter in meters)
         account = facts.account
+        priced = account.spec.prices if account.spec else {}
+        found = (_meter_use(facts, meter, shown_quotas(quotas, meter.name), figures) for meter in meters)
+        uses = tuple(use for use in found if use.used or use.limits or use.meter.name in priced)
         return UsageReport(
             org=account.org,
             plan=facts.entitlement.plan,

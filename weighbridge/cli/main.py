@@ -22,6 +22,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "serve": lambda: importlib.import_module("weighbridge.cli.serve"),
     "init": lambda: importlib.import_module("weighbridge.cli.init"),
     "config": lambda: importlib.import_module("weighbridge.cli.config"),
+    "plan": lambda: importlib.import_module("weighbridge.cli.plan"),
     "org": lambda: importlib.import_module("weighbridge.cli.org"),
     "key": lambda: importlib.import_module("weighbridge.cli.key"),
     "token": lambda: importlib.import_module("weighbridge.cli.token"),

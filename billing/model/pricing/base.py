@@ -90,8 +90,10 @@ Quantity = int | Decimal | Usage
 
 
 def usage_of(quantity: Quantity) -> Usage:
-    """The plain number as a Usage without events."""
-    return quantity if isinstance(quantity, Usage) else Usage(Decimal(quantity))
+    """The plain number as a Usage whose events nobody knows; where it is 0, there were none."""
+    if isinstance(quantity, Usage):
+        return quantity
+    return Usage(Decimal(quantity), None if quantity else ())
 
 
 class Price(ABC):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from billing.model.aggregation import Event, aggregate
 from billing.model.invoice_item import ItemKind
 from billing.model.plan import PlanSpec
 from billing.model.pricing import (
@@ -29,11 +30,12 @@ from billing.model.rating import Line, estimate, rate, rate_period
 from metering.model.meter import Kind, Meter
 from metering.model.quota import Mode, Quota
 
-GB = 10**9
+GB, DAY = 10**9, 86_400_000
 API = Meter(name="api", unit="request", title="API Requests")
 STORAGE = Meter(name="storage", unit="byte", kind=Kind.LEVEL, title="Storage", show="GB", show_size=GB, report="MB", report_size=10**6)
+BANDWIDTH = Meter(name="bandwidth", unit="byte", show="GB", show_size=GB, report="MB", report_size=10**6)
 COMPUTE = Meter(name="compute", unit="cpu_ms", title="Compute", show="CPU-hours", show_size=3_600_000)
-METERS = {meter.name: meter for meter in (API, STORAGE, COMPUTE)}
+METERS = {meter.name: meter for meter in (API, STORAGE, BANDWIDTH, COMPUTE)}
 OVER = {"api": Quota(meter="api", limit=200_000, mode=Mode.OVERAGE), "storage": Quota(meter="storage", limit=50 * GB, mode=Mode.OVERAGE)}
 TIERS = (Tier(to=100_000, each=D("0.001")), Tier(to=500_000, each=D("0.0008")), Tier(each=D("0.0005")))
 
@@ -82,8 +84,14 @@ def test_cpu_hours_are_charged_exactly_where_no_coarser_unit_is_reported() -> No
 
 
 def test_a_meter_with_a_report_unit_is_charged_by_whole_ones() -> None:
-    (line,) = lines({"storage": PerUnit(each=D("0.10"), per_unit_size=GB)}, {"storage": D("1999999.99")})
+    (line,) = lines({"bandwidth": PerUnit(each=D("0.05"), per_unit_size=GB)}, {"bandwidth": 1_999_999})
     assert (line.quantity, line.report_units) == (D("0.001"), 1)
+
+
+def test_a_level_is_charged_on_its_exact_mean() -> None:
+    mean = aggregate("weighted_sum", [Event(at_ms=15 * DAY, value=D(20 * GB)), Event(at_ms=16 * DAY, value=D(30 * GB))], 0, 31 * DAY)
+    (line,) = lines({"storage": PerUnit(each=D("0.10"), per_unit_size=GB)}, {"storage": mean})
+    assert (line.quantity, line.amount) == (D("15.1612903226"), D("1.52"))  # Lago
 
 
 def test_nothing_used_still_bills_a_flat_fee_and_a_minimum() -> None:
