@@ -147,6 +147,18 @@ class StripeApi:
                 return
             after = {"starting_after": page["data"][-1]["id"]}
 
+    async def lines_of(self, invoice_id: str) -> AsyncIterator[dict[str, Any]]:
+        """Every line of an invoice, in its order."""
+        after: dict[str, Any] = {}
+        while True:
+            params: Any = {"limit": 100, **after}
+            page = await _called(self._client.v1.invoices.line_items.list_async(invoice_id, params=params))
+            for line in page["data"]:
+                yield line
+            if not page["has_more"] or not page["data"]:
+                return
+            after = {"starting_after": page["data"][-1]["id"]}
+
     async def usage_sum(self, meter_id: str, customer_id: str, start: int, end: int) -> int:
         """What Stripe has added up in [start, end), both Unix seconds on a full minute. Eventually consistent."""
         params = {"customer": customer_id, "start_time": start, "end_time": end}

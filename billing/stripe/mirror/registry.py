@@ -3,10 +3,12 @@
 from billing.stripe.client import Resource
 from billing.stripe.mirror.customers import make_first_default, write_checkout, write_customer, write_payment_method
 from billing.stripe.mirror.handling import Handling
+from billing.stripe.mirror.invoices import whole, write_invoice
 from billing.stripe.mirror.meters import write_meter_errors
 from billing.stripe.mirror.payments import write_payment_intent
 
 _CUSTOMER = Handling(resource=Resource.CUSTOMER, write=write_customer)
+_INVOICE = Handling(resource=Resource.INVOICE, write=write_invoice, expand=("customer",), act=whole)
 _PAYMENT = Handling(resource=Resource.PAYMENT_INTENT, write=write_payment_intent)
 _METHOD = Handling(resource=Resource.PAYMENT_METHOD, write=write_payment_method, expand=("customer",))
 _CHECKOUT = Handling(
@@ -18,6 +20,17 @@ HANDLINGS: dict[str, Handling] = {
     "customer.created": _CUSTOMER,
     "customer.updated": _CUSTOMER,
     "customer.deleted": _CUSTOMER,
+    "invoice.created": _INVOICE,
+    "invoice.deleted": _INVOICE,
+    "invoice.finalized": _INVOICE,
+    "invoice.marked_uncollectible": _INVOICE,
+    "invoice.overpaid": _INVOICE,
+    "invoice.paid": _INVOICE,
+    "invoice.payment_action_required": _INVOICE,
+    "invoice.payment_failed": _INVOICE,
+    "invoice.payment_succeeded": _INVOICE,
+    "invoice.updated": _INVOICE,
+    "invoice.voided": _INVOICE,
     "payment_intent.succeeded": _PAYMENT,
     "payment_intent.payment_failed": _PAYMENT,
     "payment_intent.requires_action": _PAYMENT,

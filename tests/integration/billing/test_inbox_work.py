@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, cast
 
 import pytest
@@ -87,6 +88,21 @@ def card(number: int, owner: str | None = "cus_1") -> dict[str, Any]:
     return {"id": f"pm_{number}", "type": "card", "customer": owner, "card": details}
 
 
+def invoice(state: str, **changes: Any) -> dict[str, Any]:
+    line = {
+        "id": "il_1", "amount": 4900, "description": "Pro", "quantity": 1, "period": {"start": 1, "end": 2},
+        "parent": {"type": "subscription_item_details", "subscription_item_details": {"proration": False}},
+        "pricing": {"unit_amount_decimal": "4900", "price_details": {"price": "price_1"}},
+    }  # fmt: skip
+    paid = 4900 if state == "paid" else 0
+    stands = {"finalized_at": 10 if state != "draft" else None, "paid_at": 20 if paid else None}
+    return {
+        "id": "in_1", "customer": "cus_1", "currency": "usd", "status": state, "subtotal": 4900, "total": 4900, "amount_due": 4900,
+        "amount_paid": paid, "period_start": 1, "period_end": 2, "created": 3, "status_transitions": stands,
+        "number": "ACME-0001" if state != "draft" else None, "lines": {"data": [line], "has_more": False},
+    } | changes  # fmt: skip
+
+
 async def acme(post: Post) -> str:
     return (await post.desk.billing.orgs.create("Acme", plan="free", email="first@acme.test")).org.id
 
@@ -96,7 +112,13 @@ async def rows(desk: Desk) -> dict[str, Any]:
     customers = await desk.pool.fetch("SELECT org_id, name, email, default_payment_method FROM billing.customers ORDER BY org_id")
     methods = await desk.pool.fetch("SELECT id, org_id, brand, last4, exp_month FROM billing.payment_methods ORDER BY id")
     ids = await desk.pool.fetch("SELECT kind, key, stripe_id FROM billing.stripe_objects ORDER BY 1, 2")
-    return {"customers": [*map(tuple, customers)], "methods": [*map(tuple, methods)], "ids": [*map(tuple, ids)]}
+    invoices = await desk.pool.fetch(
+        "SELECT i.id, i.org_id, i.status, i.number, i.total, i.amount_paid, i.attempt_count, count(l) AS lines"
+        " FROM billing.invoices i LEFT JOIN billing.invoice_lines l ON l.invoice_id = i.id GROUP BY i.id ORDER BY i.id"
+    )
+    receipts = await desk.pool.fetch("SELECT invoice_id, amount FROM billing.receipts ORDER BY id")
+    money = {"invoices": [*map(tuple, invoices)], "receipts": [*map(tuple, receipts)]}
+    return money | {"customers": [*map(tuple, customers)], "methods": [*map(tuple, methods)], "ids": [*map(tuple, ids)]}
 
 
 async def test_a_customer_is_mirrored_as_it_is_now(post: Post) -> None:
@@ -187,6 +209,24 @@ async def test_a_charge_of_ours_is_settled_by_its_event(post: Post) -> None:
     assert (settled.state, settled.payment_id, await post.status("evt_2")) == (PaymentState.PAID, "pi_1", "ignored")
 
 
+async def test_an_invoice_of_stripes_is_mirrored_with_its_lines_and_what_was_paid(post: Post) -> None:
+    org_id = await acme(post)
+    post.stripe.objects |= {"cus_1": customer(org_id), "in_1": invoice("open")}
+    await post.bring(post.event("invoice.finalized", "in_1"))  # before its customer was heard of
+    await post.work()
+    async with post.desk.books.transaction() as unit:
+        found = await unit.invoices.get("in_1")
+    assert found is not None
+    assert (found.org_id, found.state.value, found.remaining, [line.description for line in found.lines]) == (
+        org_id, "open", Decimal(49), ["Pro"],
+    )  # fmt: skip
+    post.stripe.objects["in_1"] = invoice("paid")
+    for _ in range(2):
+        await post.bring(post.event("invoice.paid", "in_1"))
+        await post.work()
+    assert (await rows(post.desk))["receipts"] == [("in_1", Decimal(49))]
+
+
 async def test_a_type_that_nobody_handles_is_closed_and_named(post: Post) -> None:
     await post.bring(post.event("radar.early_fraud_warning.created", "issfr_1"))
     report = await post.work()
@@ -255,7 +295,11 @@ async def test_any_order_and_any_repetition_of_events_ends_in_the_same_rows(post
         ("customer.updated", "cus_1", customer(org_id, invoice_settings={"default_payment_method": "pm_1"})),
         ("payment_method.attached", "pm_2", card(2)),
         ("customer.updated", "cus_1", customer(org_id, name="Acme LLC", invoice_settings={"default_payment_method": "pm_2"})),
+        ("invoice.created", "in_1", invoice("draft")),
         ("payment_method.detached", "pm_1", card(1, None)),
+        ("invoice.finalized", "in_1", invoice("open")),
+        ("invoice.payment_failed", "in_1", invoice("open", attempt_count=1)),
+        ("invoice.paid", "in_1", invoice("paid", attempt_count=2)),
         ("payment_method.updated", "pm_2", card(2) | {"card": {"brand": "visa", "last4": "4242", "exp_month": 9, "exp_year": 2033}}),
     ]
     under_way: list[dict[str, Any]] = []
@@ -273,6 +317,8 @@ async def test_any_order_and_any_repetition_of_events_ends_in_the_same_rows(post
         "customers": [(await org_uuid(post), "Acme LLC", "a@acme.test", "pm_2")],
         "methods": [("pm_2", await org_uuid(post), "visa", "4242", 9)],
         "ids": [("customer", org_id, "cus_1")],
+        "invoices": [("in_1", await org_uuid(post), "paid", "ACME-0001", Decimal(49), Decimal(49), 2, 1)],
+        "receipts": [("in_1", Decimal(49))],
     }
 
 

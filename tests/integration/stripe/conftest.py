@@ -148,7 +148,10 @@ def stripe_database(postgres_url: str) -> Iterator[str]:
 @pytest.fixture
 async def pool(stripe_database: str) -> AsyncIterator[asyncpg.Pool]:
     pool = await open_pool(stripe_database, application="test", max_size=20)
-    await pool.execute("TRUNCATE billing.organizations, billing.stripe_objects CASCADE")
+    async with pool.acquire() as connection:  # append-only tables too
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute("TRUNCATE billing.organizations, billing.stripe_objects, billing.webhook_events CASCADE")
+        await connection.execute("RESET session_replication_role")
     yield pool
     await pool.close()
 

@@ -178,7 +178,8 @@ async def test_another_organizations_payment_method_is_not_found(till: Till, poo
     visa = await till.card()
     now = to_datetime(clock.now_ms())
     await pool.execute(
-        "INSERT INTO billing.organizations (id, slug, name, created_at) VALUES ('bbbbbbbb-0000-4000-8000-000000000001', 'bolt', 'Bolt', $1)",
+        "INSERT INTO billing.organizations (id, slug, name, created_at)"
+        " VALUES ('bbbbbbbb-0000-4000-8000-000000000001', 'bolt', 'Bolt', $1)",
         now,
     )
     with pytest.raises(NoSuchPaymentMethod):
