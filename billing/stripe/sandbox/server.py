@@ -220,9 +220,11 @@ async def serve(sandbox: Sandbox, host: str, port: int) -> tuple[str, Callable[[
         await runner.cleanup()
         raise
     bound_host, bound_port = runner.addresses[0][:2]
+    url = f"http://{f'[{bound_host}]' if ':' in bound_host else bound_host}:{bound_port}"
+    sandbox.store.set("url", url)  # of its own pages
 
     async def stop() -> None:
         await runner.cleanup()
         sandbox.store.close()
 
-    return f"http://{f'[{bound_host}]' if ':' in bound_host else bound_host}:{bound_port}", stop
+    return url, stop

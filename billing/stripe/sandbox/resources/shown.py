@@ -60,6 +60,7 @@ def public(body: Any) -> Any:
 
 def answer(call: Call, body: Body) -> Body:
     """What leaves: expanded as asked, then without private fields."""
+    body = shown(call, body)
     for path in call.params.get("expand", ()):
         if path.count(".") >= _MOST_DEPTH + 1:
             raise Refusal(f"You cannot expand more than {_MOST_DEPTH} levels of a property: {path}.", param="expand")

@@ -1,24 +1,37 @@
-"""Subscriptions and their items. The current period stands on each item and moves with the clock.
+"""Subscriptions and their items, as requests make, change and end them. What happens by itself is in subscription_life.py."""
 
-No payment methods yet: what would be charged at once to a customer is refused with Stripe's words, what is sent as an
-invoice is taken. Invoices themselves are not imitated.
-"""
-
-from decimal import Decimal
-from typing import Any
-
+from billing.stripe.sandbox import spec
 from billing.stripe.sandbox.errors import Refusal, missing_parameter
-from billing.stripe.sandbox.resources.base import Body, Call, created_within, fetch, given_text, handles, metadata, page
-from billing.stripe.sandbox.resources.customers import WHEN_DELETED
-from billing.stripe.sandbox.resources.cycles import Anchor, boundary, next_match, period
+from billing.stripe.sandbox.resources.base import Body, Call, created_within, fetch, handles, page
+from billing.stripe.sandbox.resources.drafts import pending_items
+from billing.stripe.sandbox.resources.events import emit
+from billing.stripe.sandbox.resources.invoice_items import new_invoice_item
+from billing.stripe.sandbox.resources.invoice_life import finalized, method_for, plan_finalization
+from billing.stripe.sandbox.resources.lines import in_trial, price_of, pricing, title
 from billing.stripe.sandbox.resources.owners import live_customer
+from billing.stripe.sandbox.resources.shown import shown
+from billing.stripe.sandbox.resources.subscription_body import (
+    ENDED,
+    as_shown,
+    check_prices,
+    is_metered,
+    items_of,
+    natural,
+    new_item,
+    plan_next,
+    price_given,
+)
+from billing.stripe.sandbox.resources.subscription_changes import change_items, credit_rest, prorate, restarted, restarts
+from billing.stripe.sandbox.resources.subscription_life import drafted, ended, licensed_lines, saved, trial_lines, usage_so_far
+from billing.stripe.sandbox.resources.subscription_terms import collection, described, ending, pause, reasons, schedule, trial_end
 from billing.stripe.sandbox.store import new_id
 
-_CREATE = {"customer", "items", "metadata", "description", "collection_method", "days_until_due", "proration_behavior", "payment_behavior"}
-_CREATE |= {"billing_cycle_anchor", "billing_cycle_anchor_config", "backdate_start_date", "billing_mode", "trial_end", "trial_period_days"}
-_CREATE |= {"cancel_at_period_end", "currency", "off_session"}
-_UPDATE = {"items", "metadata", "description", "cancel_at_period_end", "proration_behavior", "collection_method", "days_until_due"}
-_MOST_ITEMS, _MOST_TRIAL_DAYS, _DAY = 20, 730, 86400
+_BOTH = {"items", "metadata", "description", "collection_method", "days_until_due", "proration_behavior", "payment_behavior", "off_session"}
+_BOTH |= {"cancel_at_period_end", "cancel_at", "default_payment_method", "default_tax_rates", "discounts", "trial_end", "trial_settings"}
+_BOTH |= {"payment_settings", "add_invoice_items", "billing_cycle_anchor"}
+_CREATE = _BOTH | {"customer", "billing_cycle_anchor_config", "backdate_start_date", "billing_mode", "trial_period_days", "currency"}
+_UPDATE = _BOTH | {"proration_date", "cancellation_details", "pause_collection"}
+_NO_CARD = "This customer has no attached payment source or default payment method. Please consider adding a default payment method."
 
 
 @handles("PostSubscriptions")
@@ -27,40 +40,36 @@ def create(call: Call) -> Body:
     if "customer" not in call.params:
         raise missing_parameter("customer")
     customer = live_customer(call, call.params["customer"])
-    prices = [(item, _price(call, item, at)) for at, item in enumerate(call.params.get("items", []))]
+    call = call.of(customer)
+    prices = [(item, price_given(call, item, at)) for at, item in enumerate(call.params.get("items", []))]
     if not prices:
         raise missing_parameter("items")
     mode = call.params.get("billing_mode", {"type": "flexible"})
-    _check_prices(call, [price for _, price in prices], mode)
-    subscription_id = new_id("sub")
-    subscription = {**_fixed_parts(), "id": subscription_id, "customer": customer["id"], "currency": prices[0][1]["currency"]}
-    subscription |= _schedule(call, [price for _, price in prices]) | _collection(call, {"collection_method": "charge_automatically"})
-    subscription |= {
-        "billing_mode": mode,
-        "cancel_at_period_end": call.params.get("cancel_at_period_end", False),
-        "created": call.now,
-        "description": given_text(call, "description"),
-        "metadata": metadata(call.params.get("metadata")),
-    }
-    subscription["status"] = _first_status(call, subscription, customer, [price for _, price in prices])
-    for at, (given, price) in enumerate(prices):
-        call.store.insert("item", _new_item(call, subscription_id, given, price, at))
+    check_prices(call, [price for _, price in prices], mode, call.params.get("currency"))
+    subscription = _new(call, customer, mode, [price for _, price in prices])
     call.store.insert("subscription", subscription)
-    return _answer(call, subscription)
+    for at, (given, price) in enumerate(prices):
+        new_item(call, subscription, given, price, at, start=subscription["start_date"])
+    subscription |= ending(call, subscription)
+    call.store.replace("subscription", subscription)
+    _add_invoice_items(call, customer, subscription)
+    emit(call, "customer.subscription.created", subscription)
+    return _begun(call, subscription)
 
 
-def _fixed_parts() -> Body:
-    empty = (
-        "application", "application_fee_percent", "billing_cycle_anchor_config", "billing_thresholds", "cancel_at", "canceled_at",
-        "days_until_due", "default_payment_method", "default_source", "ended_at", "latest_invoice", "next_pending_invoice_item_invoice",
-        "on_behalf_of", "pause_collection", "payment_settings", "pending_invoice_item_interval", "pending_setup_intent", "pending_update",
-        "schedule", "test_clock", "transfer_data", "trial_end", "trial_settings", "trial_start",
-    )  # fmt: skip
-    return dict.fromkeys(empty) | {
+def _new(call: Call, customer: Body, mode: Body, prices: list[Body]) -> Body:
+    subscription_id = new_id("sub")
+    body = spec.load().blank("subscription") | {
+        "id": subscription_id,
         "object": "subscription",
         "automatic_tax": {"enabled": False, "liability": None, "disabled_reason": None},
+        "billing_mode": mode,
         "billing_schedules": [],
+        "cancel_at_period_end": False,
         "cancellation_details": {"comment": None, "feedback": None, "reason": None},
+        "created": call.now,
+        "currency": prices[0]["currency"],
+        "customer": customer["id"],
         "default_tax_rates": [],
         "discounts": [],
         "invoice_settings": {
@@ -71,267 +80,214 @@ def _fixed_parts() -> Body:
             "footer": None,
         },
         "livemode": False,
+        "test_clock": customer["test_clock"],
+        "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
     }
+    body |= schedule(call, prices) | collection(call, {"collection_method": "charge_automatically"})
+    body |= described(call, {}, customer["id"], subscription_id)
+    sent = body["collection_method"] == "send_invoice"
+    return body | {"status": "trialing" if body["trial_end"] else "active" if sent else "incomplete"}
 
 
-def _price(call: Call, item: Body, at: int) -> Body:
-    for name in item:
-        if name not in ("price", "quantity", "metadata", "id", "deleted"):
-            raise Refusal(f"The sandbox does not imitate items[{at}][{name}].", param=f"items[{at}][{name}]", code="sandbox_not_imitated")
-    if "price" not in item:
-        raise missing_parameter(f"items[{at}][price]")
-    price = fetch(call, "price", item["price"], noun="price", param=f"items[{at}][price]")
-    if not price["active"]:
-        raise Refusal(f"The price specified is inactive: {price['id']}.", param=f"items[{at}][price]")
-    if price["recurring"] is None:
-        raise Refusal(
-            "The price specified is set to `type=one_time` but this field only accepts recurring prices.", param=f"items[{at}][price]"
+def _add_invoice_items(call: Call, customer: Body, subscription: Body) -> None:
+    """One-time prices that go on the next invoice of this subscription."""
+    for at, given in enumerate(call.params.get("add_invoice_items", [])):
+        price = fetch(call, "price", given.get("price", ""), noun="price", param=f"add_invoice_items[{at}][price]")
+        if price["recurring"] is not None or price["billing_scheme"] != "per_unit":
+            raise Refusal("add_invoice_items takes one-time prices with a unit amount.", param=f"add_invoice_items[{at}][price]")
+        quantity = given.get("quantity", 1)
+        new_invoice_item(
+            call,
+            customer,
+            subscription["currency"],
+            (price["unit_amount"] or 0) * quantity,
+            description=title(call, price),
+            parent={"type": "subscription_details", "subscription_details": {"subscription": subscription["id"]}},
+            pricing=pricing(price, price["unit_amount_decimal"]),
+            quantity=quantity,
+            quantity_decimal=str(quantity),
         )
-    if "quantity" in item and price["recurring"]["usage_type"] == "metered":
-        raise Refusal("You cannot set a quantity for metered prices.", param=f"items[{at}][quantity]")
-    return price
 
 
-def _check_prices(call: Call, prices: list[Body], mode: Body) -> None:
-    if len(prices) > _MOST_ITEMS:
-        raise Refusal(f"A subscription has at most {_MOST_ITEMS} items.", param="items")
-    if len({price["id"] for price in prices}) != len(prices):
-        raise Refusal("Cannot add multiple subscription items with the same price.", param="items")
-    currencies = {price["currency"] for price in prices} | ({call.params["currency"]} if "currency" in call.params else set())
-    if len(currencies) != 1:
-        raise Refusal(f"All prices of a subscription share one currency; these have {', '.join(sorted(currencies))}.", param="items")
-    intervals = {(price["recurring"]["interval"], price["recurring"]["interval_count"]) for price in prices}
-    if len(intervals) > 1 and mode["type"] == "classic":
-        raise Refusal("Prices of different intervals need billing_mode[type]=flexible.", param="items")
-
-
-def _schedule(call: Call, prices: list[Body]) -> Body:
-    """Start, trial and anchor. `anchor_day` is ours: a 31st that the anchor's month lacks."""
-    now, params = call.now, call.params
-    start = params.get("backdate_start_date", now)
-    if start > now:
-        raise Refusal("backdate_start_date must be in the past.", param="backdate_start_date")
-    trial_end = _trial_end(call)
-    config, chosen = params.get("billing_cycle_anchor_config"), params.get("billing_cycle_anchor")
-    if config is not None and chosen is not None:
-        raise Refusal("You may only specify one of billing_cycle_anchor and billing_cycle_anchor_config.", param="billing_cycle_anchor")
-    earliest = max(now, trial_end or now)
-    anchor = next_match(config, earliest) if config else Anchor.at(chosen if chosen is not None else earliest)
-    if chosen is not None:
-        _check_anchor(chosen, now, prices)
-    return {
-        "billing_cycle_anchor": anchor.instant,
-        "anchor_day": anchor.day,
-        "billing_cycle_anchor_config": _whole_config(config) if config else None,
-        "start_date": start,
-        "trial_start": now if trial_end else None,
-        "trial_end": trial_end,
-    }
-
-
-def _whole_config(config: Body) -> Body:
-    return {part: config.get(part) for part in ("day_of_month", "hour", "minute", "month", "second")}
-
-
-def _check_anchor(chosen: int, now: int, prices: list[Body]) -> None:
-    if chosen <= now:
-        raise Refusal("billing_cycle_anchor must be in the future.", param="billing_cycle_anchor")
-    for price in prices:
-        if chosen > boundary(Anchor.at(now), price["recurring"]["interval"], price["recurring"]["interval_count"], 1):
-            raise Refusal("billing_cycle_anchor cannot be later than next natural billing date", param="billing_cycle_anchor")
-
-
-def _trial_end(call: Call) -> int | None:
-    days, end = call.params.get("trial_period_days"), call.params.get("trial_end")
-    if days is not None and end is not None:
-        raise Refusal("You may only specify one of these parameters: trial_end, trial_period_days.", param="trial_end")
-    if days is not None:
-        end = call.now + days * _DAY
-    if end is None or end == "now":
-        return None
-    if not call.now < int(end) <= call.now + _MOST_TRIAL_DAYS * _DAY:
-        raise Refusal("Invalid trial: it ends in the future, within two years.", param="trial_end")
-    return int(end)
-
-
-def _collection(call: Call, old: Body) -> Body:
-    method, due = (
-        call.params.get("collection_method", old["collection_method"]),
-        call.params.get("days_until_due", old.get("days_until_due")),
-    )
-    if method == "send_invoice" and due is None:
-        raise missing_parameter("days_until_due")
-    if method != "send_invoice" and "days_until_due" in call.params:
-        raise Refusal("days_until_due is only for collection_method=send_invoice.", param="days_until_due")
-    return {"collection_method": method, "days_until_due": due if method == "send_invoice" else None}
-
-
-def _first_status(call: Call, subscription: Body, customer: Body, prices: list[Body]) -> str:
-    if subscription["trial_end"]:
-        return "trialing"
+def _begun(call: Call, subscription: Body) -> Body:
+    """With its first invoice: finalized and tried at once where it is charged, an hour later where it is sent."""
+    before = as_shown(call, subscription)
+    fixed = trial_lines(call, subscription) if subscription["status"] == "trialing" else _first_lines(call, subscription)
+    invoice = drafted(call, subscription, fixed, [], reason="subscription_create", start=subscription["start_date"])
+    subscription = subscription | {"latest_invoice": invoice["id"]}
+    call.store.replace("subscription", subscription)
+    plan_next(call, subscription)
+    if subscription["collection_method"] == "send_invoice" and invoice["amount_due"]:
+        plan_finalization(call, invoice)
+        return subscription
     behavior = call.params.get("payment_behavior", "allow_incomplete")
-    free = all(p["recurring"]["usage_type"] == "metered" or Decimal(p["unit_amount_decimal"] or 1) == 0 for p in prices)
-    if subscription["collection_method"] == "send_invoice" or free or customer["invoice_settings"]["default_payment_method"]:
-        return "active"
-    if behavior == "default_incomplete":
-        return "incomplete"
-    raise Refusal(
-        "This customer has no attached payment source or default payment method. Please consider adding a default payment method.",
-        code="resource_missing",
-    )
+    if invoice["amount_due"] and behavior != "default_incomplete" and method_for(call, invoice) is None:
+        raise Refusal(_NO_CARD, code="resource_missing")
+    finalized(call, invoice, pay=behavior != "default_incomplete")
+    subscription = _again(call, subscription)
+    if subscription["status"] == "incomplete" and behavior == "error_if_incomplete":
+        raise Refusal("Your card was declined.", code="card_declined", status=402, kind="card_error")
+    if as_shown(call, subscription)["status"] != before["status"]:
+        plan_next(call, subscription)
+    return subscription
 
 
-def _new_item(call: Call, subscription_id: str, given: Body, price: Body, at: int) -> Body:
-    item = {
-        "id": new_id("si"),
-        "object": "subscription_item",
-        "billing_thresholds": None,
-        "created": call.now,
-        "discounts": [],
-        "metadata": metadata(given.get("metadata")),
-        "price": price["id"],
-        "subscription": subscription_id,
-        "tax_rates": [],
-        "position": at,
-    }
-    if price["recurring"]["usage_type"] == "licensed":
-        item["quantity"] = given.get("quantity", 1)
-    return item
+def _again(call: Call, subscription: Body) -> Body:
+    """As it stands now: its invoice may have changed it."""
+    return fetch(call, "subscription", subscription["id"], noun="subscription", param="id")
 
 
-def _items(call: Call, subscription_id: str) -> list[Body]:
-    items = [item for item in call.store.newest_first("item") if item["subscription"] == subscription_id and not item.get("deleted")]
-    return sorted(items, key=lambda item: item["position"])
+def _first_lines(call: Call, subscription: Body) -> list[Body]:
+    """In advance for the period under way; a start in the past is billed from there. Without prorations parts are free."""
+    fixed: list[Body] = []
+    free = call.params.get("proration_behavior") == "none"
+    for item in items_of(call, subscription["id"]):
+        price = price_of(call, item["price"])
+        if is_metered(price):
+            fixed.append(in_trial(call, item, (call.now, call.now)) | {"description": title(call, price)})
+            continue
+        at = subscription["start_date"]
+        while at <= call.now:
+            first, last = natural(subscription, price, at)
+            if not (free and (at > first or last <= call.now)):
+                fixed += licensed_lines(call, subscription, item, price, (at, last))
+            at = last
+    return fixed
 
 
-def _shown_item(call: Call, subscription: Body, item: Body) -> Body:
-    price = fetch(call, "price", item["price"], noun="price", param="price")
-    start, end = _item_period(subscription, price["recurring"], call.now)
-    body = {name: value for name, value in item.items() if name != "position"}
-    return body | {"price": price, "current_period_start": start, "current_period_end": end}
-
-
-def _item_period(subscription: Body, recurring: Body, now: int) -> tuple[int, int]:
-    """A trial is a period of its own; what lies between the start (or the trial) and the anchor is one, too."""
-    at = min(now, subscription["ended_at"] or now)
-    if subscription["trial_end"] and at < subscription["trial_end"]:
-        return subscription["trial_start"], subscription["trial_end"]
-    anchor = Anchor(subscription["billing_cycle_anchor"], subscription["anchor_day"])
-    start, end = period(anchor, recurring["interval"], recurring["interval_count"], at)
-    return max(start, subscription["trial_end"] or subscription["start_date"]), end
-
-
-def _status(subscription: Body, now: int) -> str:
-    if subscription["status"] == "trialing" and now >= subscription["trial_end"]:
-        return "active"
-    if subscription["status"] == "incomplete" and now >= subscription["created"] + 23 * 3600:
-        return "incomplete_expired"
-    return str(subscription["status"])
-
-
-def _answer(call: Call, subscription: Body) -> Body:
-    items = [_shown_item(call, subscription, item) for item in _items(call, subscription["id"])]
-    body = {name: value for name, value in subscription.items() if name != "anchor_day"}
-    url = f"/v1/subscription_items?subscription={subscription['id']}"
-    return body | {"status": _status(subscription, call.now), "items": {"object": "list", "data": items, "has_more": False, "url": url}}
-
-
-def _stored(call: Call) -> Body:
-    return fetch(call, "subscription", call.path["subscription_exposed_id"], noun="subscription", param="id", status=404)
+def _stored(call: Call, name: str = "subscription_exposed_id") -> tuple[Call, Body]:
+    subscription = fetch(call, "subscription", call.path[name], noun="subscription", param="id", status=404)
+    return call.of(subscription), subscription
 
 
 @handles("GetSubscriptionsSubscriptionExposedId")
 def retrieve(call: Call) -> Body:
     call.only(())
-    return _answer(call, _stored(call))
+    return shown(call, _stored(call)[1])
 
 
 @handles("PostSubscriptionsSubscriptionExposedId")
 def update(call: Call) -> Body:
     call.only(_UPDATE)
-    subscription = _stored(call)
-    if subscription["ended_at"] is not None:
+    call, subscription = _stored(call)
+    if subscription["status"] in ENDED and set(call.params) - {"metadata", "cancellation_details", "expand"}:
         raise Refusal("A canceled subscription can only update its cancellation_details and metadata.")
-    _change_items(call, subscription)
-    subscription |= _collection(call, subscription) | {
-        "cancel_at_period_end": call.params.get("cancel_at_period_end", subscription["cancel_at_period_end"]),
-        "description": given_text(call, "description", subscription["description"]),
-        "metadata": metadata(call.params.get("metadata"), subscription["metadata"]),
-    }
-    call.store.replace("subscription", subscription)
-    return _answer(call, subscription)
+    before = as_shown(call, subscription)
+    new = subscription | collection(call, subscription)
+    new |= described(call, subscription, subscription["customer"], subscription["id"]) | ending(call, subscription)
+    new["pause_collection"] = pause(call, subscription)
+    new, old, items = _moved(call, new)
+    customer = live_customer(call, subscription["customer"])
+    _add_invoice_items(call, customer, subscription)
+    return shown(call, _rebilled(call, before, new, old, items))
 
 
-def _change_items(call: Call, subscription: Body) -> None:
-    """Items named by id are changed or deleted, the others are added; those not named stay."""
-    items = {item["id"]: item for item in _items(call, subscription["id"])}
-    position = max((item["position"] for item in items.values()), default=0) + 1
-    for at, given in enumerate(call.params.get("items", [])):
-        if "id" not in given:
-            item = _new_item(call, subscription["id"], given, _price(call, given, at), position + at)
-            items[item["id"]] = item
-            call.store.insert("item", item)
-            continue
-        if given["id"] not in items:
-            raise Refusal(f"No such subscription item: '{given['id']}'", param=f"items[{at}][id]", code="resource_missing")
-        item = items[given["id"]] | _changes(call, items[given["id"]], given, at)
-        items[given["id"]] = item
+def _moved(call: Call, new: Body) -> tuple[Body, list[Body], list[Body]]:
+    """The subscription with its new trial and items; the items before and after."""
+    old, items = change_items(call, new)
+    if "trial_end" not in call.params:
+        return new, old, items
+    end = trial_end(call)
+    if end is None:
+        return new | {"trial_end": call.now if new["status"] == "trialing" else new["trial_end"]}, old, items
+    if new["status"] not in ("trialing", "active"):
+        raise Refusal(f"A subscription that is {new['status']} cannot begin a trial.", param="trial_end")
+    if new["status"] == "active" and call.params.get("proration_behavior") != "none":
+        prorate(call, new, old, [], call.now, whole=True)
+    day = schedule(call, [])
+    start = new["trial_start"] if new["status"] == "trialing" else call.now
+    new |= {name: day[name] for name in ("billing_cycle_anchor", "_anchor_day")}
+    new |= {"status": "trialing", "trial_start": start, "trial_end": end, "_warned": False}
+    items = [item | {"current_period_start": start, "current_period_end": end} for item in items]
+    for item in items:
         call.store.replace("item", item)
-    left = [fetch(call, "price", item["price"], noun="price", param="items") for item in items.values() if not item.get("deleted")]
-    if not left:
-        raise Refusal("A subscription must have at least one active item.", param="items")
-    _check_prices(call, left, subscription["billing_mode"])
+    return new, [], items
 
 
-def _changes(call: Call, item: Body, given: Body, at: int) -> Body:
-    if given.get("deleted"):
-        return {"deleted": True}
-    price = _price(call, {"price": item["price"]} | given, at)
-    changes: dict[str, Any] = {"price": price["id"], "metadata": metadata(given.get("metadata"), item["metadata"])}
-    if price["recurring"]["usage_type"] == "licensed":
-        changes["quantity"] = given.get("quantity", item.get("quantity", 1))
-    return changes
+def _rebilled(call: Call, before: Body, new: Body, old: list[Body], items: list[Body]) -> Body:
+    """Prorations, and an invoice where one is due at once; the subscription, stored."""
+    behavior = call.params.get("proration_behavior", "create_prorations")
+    at = call.params.get("proration_date", call.now)
+    ends_trial = before["status"] == "trialing" and call.params.get("trial_end") == "now"
+    anew = ends_trial or restarts(call, new, old, items)
+    on_trial = before["status"] == "trialing" or new["status"] == "trialing"
+    if behavior != "none" and old and not on_trial:
+        prorate(call, new, old, items, at, whole=anew)
+    if anew:
+        status = "active" if ends_trial else new["status"]
+        new, fixed, arrears = restarted(call, new, items)
+        return _invoiced(call, before, new | {"status": status}, fixed, [] if on_trial else arrears)
+    if behavior == "always_invoice" and pending_items(call, new["customer"], new["currency"], new["id"]):
+        return _invoiced(call, before, new, [], [])
+    return saved(call, before, new)
+
+
+def _invoiced(call: Call, before: Body, new: Body, fixed: list[Body], arrears: list[Body]) -> Body:
+    """Invoice now. A card that says no makes it past due, or undoes everything, as payment_behavior says."""
+    call.store.replace("subscription", new)
+    invoice = drafted(call, new, fixed, arrears, reason="subscription_update", start=call.now)
+    new = saved(call, before, new | {"latest_invoice": invoice["id"]})
+    paid = finalized(call, invoice)
+    failed = paid["status"] == "open" and paid["attempted"]
+    if failed and call.params.get("payment_behavior") == "error_if_incomplete":
+        raise Refusal("Your card was declined.", code="card_declined", status=402, kind="card_error")
+    return _again(call, new)
 
 
 @handles("DeleteSubscriptionsSubscriptionExposedId")
 def cancel(call: Call) -> Body:
-    """At once. Whether a last invoice is written makes no difference here: no invoices are imitated."""
-    call.only({"invoice_now", "prorate"})
-    subscription = _stored(call)
-    if subscription["ended_at"] is not None:
+    """At once. `prorate` credits what was paid in advance; `invoice_now` bills that, and usage so far, in a last invoice."""
+    call.only({"invoice_now", "prorate", "cancellation_details"})
+    call, subscription = _stored(call)
+    if subscription["status"] in ENDED:
         raise Refusal("No such subscription: it was canceled already.", param="id", code="resource_missing", status=404)
-    subscription |= {"status": "canceled", "canceled_at": call.now, "ended_at": call.now}
+    before = as_shown(call, subscription)
+    if call.params.get("prorate") and subscription["status"] in ("active", "past_due"):
+        credit_rest(call, subscription, call.now)
+    arrears = usage_so_far(call, subscription) if call.params.get("invoice_now") else []
+    details = subscription["cancellation_details"] | reasons(call)
+    over = ended(call, before, subscription | {"cancellation_details": details, "cancel_at": None}, "cancellation_requested")
+    waiting = pending_items(call, over["customer"], over["currency"], over["id"])
+    if call.params.get("invoice_now") and (arrears or waiting):
+        invoice = drafted(call, over, [], arrears, reason="subscription_update", start=call.now)
+        call.store.replace("subscription", over | {"latest_invoice": invoice["id"]})
+        finalized(call, invoice)
+    return shown(call, _again(call, over))
+
+
+@handles("PostSubscriptionsSubscriptionResume")
+def resume(call: Call) -> Body:
+    """One that was paused for want of a card: invoiced now, active once that is paid."""
+    call.only({"billing_cycle_anchor", "proration_behavior"})
+    call, subscription = _stored(call, "subscription")
+    if subscription["status"] != "paused":
+        raise Refusal(f"You can only resume a paused subscription; this one is {subscription['status']}.")
+    before = as_shown(call, subscription)
+    subscription, fixed, _ = restarted(call, subscription, items_of(call, subscription["id"]))
     call.store.replace("subscription", subscription)
-    return _answer(call, subscription)
-
-
-def _end_with_customer(call: Call, customer: Body) -> None:
-    for subscription in call.store.of("subscription", "customer", customer["id"]):
-        if subscription["ended_at"] is None:
-            call.store.replace("subscription", subscription | {"status": "canceled", "ended_at": call.now, "canceled_at": call.now})
-
-
-WHEN_DELETED.append(_end_with_customer)
+    invoice = drafted(call, subscription, fixed, [], reason="subscription_update", start=call.now)
+    subscription = saved(call, before, subscription | {"latest_invoice": invoice["id"], "_resumes": invoice["id"]})
+    finalized(call, invoice)
+    return shown(call, _again(call, subscription))
 
 
 @handles("GetSubscriptions")
 def index(call: Call) -> Body:
     """Those that have not ended, unless status asks for others."""
-    customer, status, price = call.params.get("customer"), call.params.get("status"), call.params.get("price")
-    found = [_answer(call, s) for s in call.store.newest_first("subscription") if customer in (None, s["customer"])]
-    ended = ("canceled", "incomplete_expired")
+    status, price = call.params.get("status"), call.params.get("price")
+    wanted = {name: call.params[name] for name in ("customer", "collection_method", "test_clock") if name in call.params}
     found = [
-        s
-        for s in found
-        if (status == "all" or s["status"] == status or (status is None and s["status"] not in ended))
-        and (price is None or any(item["price"]["id"] == price for item in s["items"]["data"]))
-        and created_within(s, call.params.get("created"))
+        one
+        for one in (shown(call, each) for each in call.store.newest_first("subscription"))
+        if (status == "all" or one["status"] == status or (status in (None, "ended") and (one["status"] in ENDED) is (status == "ended")))
+        and all(one[name] == value for name, value in wanted.items())
+        and (price is None or any(item["price"]["id"] == price for item in one["items"]["data"]))
+        and created_within(one, call.params.get("created"))
     ]
-    return page(call, found, filters=("customer", "status", "price", "created"))
+    return page(call, found, filters=(*wanted, "status", "price", "created"))
 
 
 @handles("GetSubscriptionItems")
 def index_items(call: Call) -> Body:
     subscription = fetch(call, "subscription", call.params["subscription"], noun="subscription", param="subscription")
-    items = [_shown_item(call, subscription, item) for item in _items(call, subscription["id"])]
-    return page(call, items, filters=("subscription",))
+    return page(call, [shown(call, item) for item in items_of(call, subscription["id"])], filters=("subscription",))
