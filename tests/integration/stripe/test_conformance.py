@@ -1,6 +1,7 @@
 """Every answer of the sandbox fits the schema that Stripe publishes for it, and every operation has an answer."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -20,10 +21,19 @@ def as_json_schema(value: Any) -> Any:
     return {"anyOf": [schema, {"type": "null"}]} if value.get("nullable") is True else schema
 
 
-def validator(operation: spec.Operation) -> Draft202012Validator:
-    described = spec.load()
-    schema = {**as_json_schema(operation.answer), "components": {"schemas": as_json_schema(described.schemas)}}
-    return Draft202012Validator(schema)
+@cache
+def components() -> dict[str, Any]:
+    return {"schemas": as_json_schema(spec.load().schemas)}
+
+
+@cache
+def validator(operation_id: str) -> Draft202012Validator:
+    return Draft202012Validator({**as_json_schema(spec.load().by_id(operation_id).answer), "components": components()})
+
+
+@cache
+def validator_of(kind: str) -> Draft202012Validator:
+    return Draft202012Validator({"$ref": f"#/components/schemas/{kind}", "components": components()})
 
 
 class Checked:
@@ -36,7 +46,7 @@ class Checked:
         operation = spec.load().by_id(operation_id)
         status, body = await self.running.call(operation.method, operation.path.format(**path), params)
         assert status == 200, body
-        faults = [f"{fault.json_path}: {fault.message}" for fault in validator(operation).iter_errors(body)]
+        faults = [f"{fault.json_path}: {fault.message}" for fault in validator(operation_id).iter_errors(body)]
         assert not faults, faults
         self.called.add(operation_id)
         return dict(body)
@@ -83,6 +93,8 @@ async def test_every_operation_answers_as_stripe_describes(running, clock) -> No
     await ask("GetSubscriptionItems", {"subscription": subscription["id"]})
     await ask("DeleteSubscriptionsSubscriptionExposedId", {"invoice_now": "true"}, **name)
     await payments(ask, customer["id"])
+    await coupons_and_taxes(ask, customer["id"])
+    await invoices(ask, base["id"], overage["id"])
     await what_happened(ask)
     other = await ask("PostProducts", {"name": "Gone"})
     await ask("DeleteProductsId", id=other["id"])
@@ -126,6 +138,94 @@ async def payments(ask: Checked, customer: str) -> None:
     await ask("PostSetupIntentsIntentCancel", intent=other["id"])
 
 
+async def coupons_and_taxes(ask: Checked, customer: str) -> None:
+    await ask("PostCoupons", {"id": "TEN", "percent_off": "10", "duration": "repeating", "duration_in_months": "3"})
+    await ask("PostCouponsCoupon", {"name": "Ten"}, coupon="TEN")
+    await ask("GetCouponsCoupon", {"expand[]": "applies_to"}, coupon="TEN")
+    await ask("GetCoupons")
+    code = await ask("PostPromotionCodes", {"promotion[type]": "coupon", "promotion[coupon]": "TEN", "code": "SAVE"})
+    await ask("PostPromotionCodesPromotionCode", {"metadata[a]": "1"}, promotion_code=code["id"])
+    await ask("GetPromotionCodesPromotionCode", promotion_code=code["id"])
+    await ask("GetPromotionCodes", {"code": "SAVE"})
+    await ask("PostCoupons", {"id": "FIVE", "amount_off": "500", "currency": "usd"})
+    await ask("DeleteCouponsCoupon", coupon="FIVE")
+    rate = await ask("PostTaxRates", {"display_name": "VAT", "percentage": "19", "inclusive": "false", "country": "DE"})
+    await ask("PostTaxRatesTaxRate", {"description": "x"}, tax_rate=rate["id"])
+    await ask("GetTaxRatesTaxRate", tax_rate=rate["id"])
+    await ask("GetTaxRates", {"active": "true"})
+    taxed = await ask("PostCustomersCustomerTaxIds", {"type": "eu_vat", "value": "DE123456789"}, customer=customer)
+    await ask("GetCustomersCustomerTaxIdsId", customer=customer, id=taxed["id"])
+    await ask("GetCustomersCustomerTaxIds", customer=customer)
+    await ask("DeleteCustomersCustomerTaxIdsId", customer=customer, id=taxed["id"])
+    moved = await ask("PostCustomersCustomerBalanceTransactions", {"amount": "-500", "currency": "usd"}, customer=customer)
+    name = {"customer": customer, "transaction": moved["id"]}
+    await ask("PostCustomersCustomerBalanceTransactionsTransaction", {"description": "gift"}, **name)
+    await ask("GetCustomersCustomerBalanceTransactionsTransaction", **name)
+    await ask("GetCustomersCustomerBalanceTransactions", customer=customer)
+
+
+async def invoices(ask: Checked, base: str, overage: str) -> None:
+    """Two customers on a test clock: one who pays, with everything on the invoice, and one whose trial ends without a card."""
+    rate = await ask("PostTaxRates", {"display_name": "VAT", "percentage": "7.7", "inclusive": "true"})
+    clock = await ask("PostTestHelpersTestClocks", {"frozen_time": "1793000000", "name": "year"})
+    on = {"test_clock": clock["id"], "name": "Payer", "payment_method": "pm_card_visa", "balance": "-100", "address[country]": "DE"}
+    who = (await ask("PostCustomers", on))["id"]
+    await ask("PostCustomersCustomerTaxIds", {"type": "eu_vat", "value": "DE123456789"}, customer=who)
+    card = (await ask("GetPaymentMethods", {"customer": who}))["data"][0]["id"]
+    parts = {"customer": who, "items[0][price]": base, "items[1][price]": overage, "default_payment_method": card}
+    parts |= {"discounts[0][coupon]": "TEN", "default_tax_rates[]": rate["id"]}
+    made = await ask("PostSubscriptions", parts)
+    await ask("GetInvoicesInvoice", {"expand[0]": "confirmation_secret", "expand[1]": "payments"}, invoice=made["latest_invoice"])
+    await ask("PostInvoicesCreatePreview", {"subscription": made["id"]})
+    item = {"customer": who, "amount": "500", "currency": "usd", "description": "Set-up"}
+    pending = await ask("PostInvoiceitems", item)
+    await ask("PostInvoiceitemsInvoiceitem", {"amount": "600"}, invoiceitem=pending["id"])
+    await ask("GetInvoiceitemsInvoiceitem", invoiceitem=pending["id"])
+    await ask("GetInvoiceitems", {"pending": "true"})
+    counted = {"customer": who, "currency": "usd", "unit_amount_decimal": "0.5", "quantity": "3"}
+    gone = await ask("PostInvoiceitems", counted)
+    await ask("DeleteInvoiceitemsInvoiceitem", invoiceitem=gone["id"])
+    more = {"items[0][id]": made["items"]["data"][0]["id"], "items[0][quantity]": "2"}
+    await ask("PostSubscriptionsSubscriptionExposedId", more, subscription_exposed_id=made["id"])
+    trial = {"customer": (await ask("PostCustomers", {"test_clock": clock["id"]}))["id"], "items[0][price]": base}
+    trial |= {"trial_period_days": "14", "trial_settings[end_behavior][missing_payment_method]": "pause"}
+    paused = await ask("PostSubscriptions", trial)
+    await ask("PostTestHelpersTestClocksTestClockAdvance", {"frozen_time": str(1793000000 + 40 * 86_400)}, test_clock=clock["id"])
+    assert (await ask("GetTestHelpersTestClocksTestClock", test_clock=clock["id"]))["status"] == "ready"
+    await ask("PostCustomersCustomer", {"description": "back"}, customer=trial["customer"])
+    card = (await ask("PostPaymentMethodsPaymentMethodAttach", {"customer": trial["customer"]}, payment_method="pm_card_visa"))["id"]
+    chosen = {"invoice_settings[default_payment_method]": card}
+    await ask("PostCustomersCustomer", chosen, customer=trial["customer"])
+    resumed = await ask("PostSubscriptionsSubscriptionResume", subscription=paused["id"])
+    assert resumed["status"] == "active"
+    await by_hand(ask, who)
+    await ask("GetTestHelpersTestClocks")
+    await ask("DeleteTestHelpersTestClocksTestClock", test_clock=clock["id"])
+
+
+async def by_hand(ask: Checked, who: str) -> None:
+    """Manual invoices, one to each end."""
+    found = (await ask("GetInvoices", {"customer": who}))["data"]
+    await ask("GetInvoicesInvoiceLines", {"limit": "1"}, invoice=found[0]["id"])
+    payment = (await ask("GetInvoicePayments", {"invoice": found[0]["id"]}))["data"][0]
+    await ask("GetInvoicePaymentsInvoicePayment", invoice_payment=payment["id"])
+    item = {"customer": who, "amount": "500", "currency": "usd"}
+    sent = {"customer": who, "collection_method": "send_invoice", "days_until_due": "10"}
+    for end, params in (
+        ("PostInvoicesInvoicePay", {"payment_method": "pm_card_visa"}),
+        ("PostInvoicesInvoiceVoid", {}),
+        ("PostInvoicesInvoiceMarkUncollectible", {}),
+        ("PostInvoicesInvoiceSend", {}),
+    ):
+        invoice = (await ask("PostInvoices", sent))["id"]
+        await ask("PostInvoiceitems", item | {"invoice": invoice})
+        await ask("PostInvoicesInvoice", {"footer": "Thanks"}, invoice=invoice)
+        await ask("PostInvoicesInvoiceFinalize", invoice=invoice)
+        await ask(end, params, invoice=invoice)
+    draft = await ask("PostInvoices", {"customer": who, "pending_invoice_items_behavior": "include"})
+    await ask("DeleteInvoicesInvoice", invoice=draft["id"])
+
+
 async def what_happened(ask: Checked) -> None:
     endpoint = await ask("PostWebhookEndpoints", {"url": "http://127.0.0.1:9/hook", "enabled_events[]": "*"})
     name = {"webhook_endpoint": endpoint["id"]}
@@ -133,24 +233,22 @@ async def what_happened(ask: Checked) -> None:
     await ask("GetWebhookEndpointsWebhookEndpoint", **name)
     await ask("GetWebhookEndpoints")
     await ask("DeleteWebhookEndpointsWebhookEndpoint", **name)
-    events = (await ask("GetEvents", {"limit": "100"}))["data"]
-    await ask("GetEventsId", id=events[0]["id"])
-    for event in events:
-        fits_its_schema(event["data"]["object"])
+    page = await ask("GetEvents", {"limit": "100"})
+    await ask("GetEventsId", id=page["data"][0]["id"])
+    while page["data"]:
+        for event in page["data"]:
+            fits_its_schema(event["data"]["object"])
+        page = await ask("GetEvents", {"limit": "100", "starting_after": page["data"][-1]["id"]})
 
 
 def fits_its_schema(body: Mapping[str, Any]) -> None:
     """What an event tells of is the object as Stripe describes it."""
-    schemas = as_json_schema(spec.load().schemas)
-    schema = {"$ref": f"#/components/schemas/{body['object']}", "components": {"schemas": schemas}}
-    faults = [f"{body['object']}: {fault.json_path}: {fault.message}" for fault in Draft202012Validator(schema).iter_errors(body)]
+    faults = [f"{body['object']}: {fault.json_path}: {fault.message}" for fault in validator_of(body["object"]).iter_errors(body)]
     assert not faults, faults
 
 
 @pytest.mark.parametrize("path", ["/v1/customers/cus_x", "/v1/nothing", "/v1/prices?limit=0"])
 async def test_every_refusal_is_stripes_error_object(path, running) -> None:
-    described = spec.load()
-    schema = {"$ref": "#/components/schemas/error", "components": {"schemas": as_json_schema(described.schemas)}}
     status, body = await running.call("GET", path)
     assert status >= 400
-    assert not list(Draft202012Validator(schema).iter_errors(body))
+    assert not list(validator_of("error").iter_errors(body))

@@ -38,7 +38,7 @@ def create(call: Call) -> Body:
         "redeem_by": given.get("redeem_by"),
         "times_redeemed": 0,
         "valid": True,
-        "_products": {"products": products} if products else None,
+        "_products": products,
         **_off(call),
     }
     if coupon["redeem_by"] is not None and coupon["redeem_by"] <= call.now:
@@ -76,9 +76,8 @@ def _shown(call: Call, coupon: Body) -> Body:
 
 
 @part("coupon", "applies_to")
-def _applies_to(_call: Call, coupon: Body) -> Body | None:
-    products: Body | None = coupon["_products"]
-    return products
+def _applies_to(_call: Call, coupon: Body) -> Body:
+    return {"products": coupon["_products"]}
 
 
 def _coupon(call: Call) -> Body:

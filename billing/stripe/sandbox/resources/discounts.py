@@ -93,7 +93,7 @@ def at_work(call: Call, ids: list[str], currency: str) -> list[Discount]:
         percent = Decimal(str(coupon["percent_off"])) if coupon["percent_off"] is not None else None
         if percent is None and coupon["currency"] != currency:
             continue
-        products = (coupon.get("_products") or {}).get("products")
+        products = coupon["_products"]
         found.append(Discount(name, percent, coupon["amount_off"], frozenset(products) if products else None))
     return found
 

@@ -46,7 +46,7 @@ def part(kind: str, name: str) -> Callable[[Callable[[Call, Body], Any]], Callab
 def shown(call: Call, body: Body) -> Body:
     """The object as it is answered, its private fields still in it for `expand`."""
     shower = _SHOWERS.get(body.get("object", ""))
-    return shower(call, body) if shower else dict(body)
+    return shower(call, body) if shower and not body.get("deleted") else dict(body)
 
 
 def public(body: Any) -> Any:

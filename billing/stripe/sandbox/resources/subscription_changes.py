@@ -148,7 +148,8 @@ def _wait(call: Call, subscription: Body, item: Body, price: Body, amount: int, 
 
 def credit_rest(call: Call, subscription: Body, at: int) -> None:
     """Everything paid in advance and not used, as on a cancellation that prorates."""
-    prorate(call, subscription, items_of(call, subscription["id"]), [], at, whole=True)
+    paid = [item for item in items_of(call, subscription["id"]) if not is_metered(price_of(call, item["price"]))]
+    prorate(call, subscription, paid, [], at, whole=True)
 
 
 def restarted(call: Call, subscription: Body, items: list[Body]) -> tuple[Body, list[Body], list[Body]]:

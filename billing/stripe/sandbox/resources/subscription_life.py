@@ -165,7 +165,7 @@ def end_at_period(call: Call, before: Body, subscription: Body) -> Body:
 
 
 def before_start(before: Body) -> int:
-    return min(item["current_period_start"] for item in before["items"]["data"])
+    return min(int(item["current_period_start"]) for item in before["items"]["data"])
 
 
 def ended(call: Call, before: Body, subscription: Body, reason: str | None) -> Body:
