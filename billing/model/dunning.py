@@ -44,15 +44,18 @@ DEFAULT_SCHEDULE = Schedule()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Debt:
-    """What is known of an invoice. `owed`: it is open and something is due. `charges`: the charges are ours to make.
+    """What is known of an invoice. `owed`: it is open and something is due; `given_up`: it is owed, and nobody asks for it any more.
+    `charges`: the charges are ours to make. `falls`: there is a plan to lose.
 
     `due_ms` is when it may first be charged; `failures` counts attempts that failed, `failed_ms` is the first's instant, `tried_ms` the
-    last's. `warned_ms`, `downgraded_ms`, `returned_ms`: when it was warned of, downgraded for, and that taken back.
+    last's. `warned_ms`, `downgraded_ms`: when it was warned of, and downgraded for; `returned_ms`: when all was as before.
     """
 
     owed: bool
     charges: bool
     due_ms: int
+    given_up: bool = False
+    falls: bool = True
     failures: int = 0
     failed_ms: int | None = None
     tried_ms: int | None = None
@@ -72,7 +75,7 @@ class Do(StrEnum):
     CHARGE = "charge"
     WARN = "warn"
     DOWNGRADE = "downgrade"
-    RETURN = "return"  # to the plan it was downgraded from
+    RETURN = "return"  # to good standing, and to the plan it was downgraded from
     WAIT = "wait"
     DONE = "done"
 
@@ -88,8 +91,10 @@ class Step:
 
 def next_step(debt: Debt, schedule: Schedule, now_ms: int) -> Step:
     """A charge comes before a warning, so that nobody is warned of what is being paid; and once nothing is owed, nothing else follows."""
+    if debt.given_up:
+        return Step(do=Do.WAIT)
     if not debt.owed:
-        return Step(do=Do.RETURN if debt.downgraded_ms is not None and debt.returned_ms is None else Do.DONE)
+        return Step(do=Do.RETURN if debt.failed_ms is not None and debt.returned_ms is None else Do.DONE)
     times: list[int] = []
     for step, at_ms in _coming(debt, schedule):
         if at_ms <= now_ms:
@@ -113,8 +118,10 @@ def _coming(debt: Debt, schedule: Schedule) -> list[tuple[Step, int]]:
     charge_ms = retry_ms(debt, schedule)
     if charge_ms is not None:
         found.append((Step(do=Do.CHARGE, attempt=debt.failures + 1), charge_ms))
-    if debt.failed_ms is not None and debt.warned_ms is None:
+    if debt.failed_ms is None or not debt.falls:
+        return found
+    if debt.warned_ms is None:
         found.append((Step(do=Do.WARN), schedule.warn_ms(debt.failed_ms)))
-    if debt.failed_ms is not None and debt.warned_ms is not None and debt.downgraded_ms is None:
+    elif debt.downgraded_ms is None:
         found.append((Step(do=Do.DOWNGRADE), schedule.downgrade_ms(debt.failed_ms, debt.warned_ms)))
     return found

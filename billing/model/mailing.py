@@ -158,21 +158,22 @@ def payment_received(bill: Bill, *, paid_ms: int, restored: bool = False) -> Mai
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One attempt to charge a bill that failed: the `attempt`th of `attempts`. `retry_ms` None: none follows."""
+    """One attempt to charge a bill that failed: the `attempt`th of `attempts`, for a `reason` in the words of whoever refused
+    (insufficient_funds). `retry_ms` None: none follows; `downgrade_ms` None: there is no plan to lose."""
 
     attempt: int
     attempts: int
     failed_ms: int
     reason: str | None
     retry_ms: int | None
-    downgrade_ms: int
+    downgrade_ms: int | None
 
 
 def payment_failed(bill: Bill, failure: Failure, falls_to: str) -> Mail:
     """One mail an attempt."""
     facts = {
         **bill.facts, "attempt": failure.attempt, "attempts": failure.attempts, "attempted_at": isoformat(failure.failed_ms),
-        "reason": failure.reason, "retry_at": _instant(failure.retry_ms), "downgrade_at": isoformat(failure.downgrade_ms),
+        "reason": failure.reason, "retry_at": _instant(failure.retry_ms), "downgrade_at": _instant(failure.downgrade_ms),
         "falls_to": falls_to,
     }  # fmt: skip
     identifier = f"payment_failed:{bill.invoice_id}:{failure.attempt}"

@@ -12,6 +12,7 @@ from billing.model.payment import PaymentOutcome
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.model.token import Token
+from billing.services.ports_dunning import DunningRows
 from billing.services.ports_invoice import (
     BalanceRows,
     CloseRows,
@@ -408,6 +409,8 @@ class Unit(Protocol):
     def months(self) -> CloseRows: ...
     @property
     def mails(self) -> MailRows: ...
+    @property
+    def dunning(self) -> DunningRows: ...
     @property
     def inbox(self) -> InboxRows: ...
     @property

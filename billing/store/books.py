@@ -14,6 +14,7 @@ from billing.store.credit_notes import BalanceTable, CreditNoteTable, ReceiptTab
 from billing.store.credits import CreditTable
 from billing.store.customers import CustomerTable
 from billing.store.inbox import InboxTable
+from billing.store.dunning import DunningTable
 from billing.store.invoice_items import InvoiceItemTable
 from billing.store.invoices import InvoiceTable
 from billing.store.invoicing import EvidenceTable, InvoiceSettingsTable, InvoicingTable
@@ -62,6 +63,7 @@ class PostgresUnit:
         self.evidence = EvidenceTable(connection)
         self.months = MonthTable(connection)
         self.mails = MailTable(connection)
+        self.dunning = DunningTable(connection)
         self.inbox = InboxTable(connection)
         self.stripe_ids = StripeIdTable(connection)
         self.payment_methods = PaymentMethodTable(connection)

@@ -40,22 +40,42 @@ def _lost(t: Told) -> tuple[str, ...]:
     return t.lost(per_month=" a month", unlimited="unlimited", shrinks=shrinks, goes="{feature}: no longer included")
 
 
+_REASONS = {
+    "card_declined": "Card declined",
+    "generic_decline": "Card declined",
+    "do_not_honor": "Card declined",
+    "insufficient_funds": "Card declined (insufficient funds)",
+    "expired_card": "The card has expired",
+    "incorrect_cvc": "Card declined (wrong security code)",
+    "lost_card": "Card declined",
+    "stolen_card": "Card declined",
+    "authentication_required": "Your bank wants you to confirm the payment",
+    "no_payment_method": "There is no payment method to charge",
+}
+
+
+def _for_plan(t: Told) -> str:
+    return f" for the {t.text('plan')} plan" if t.has("plan") else ""
+
+
 def payment_failed(t: Told) -> Letter:
-    attempt, attempts, fall = t.whole("attempt"), t.whole("attempts"), t.text("falls_to")
-    reason = (("Reason", t.text("reason")),) if t.has("reason") else ()
+    reason = (("Reason", t.reason(_REASONS)),) if t.has("reason") else ()
     retry = f"We will automatically retry on {t.date('retry_at')}." if t.has("retry_at") else "We will not retry by ourselves any more."
     steps = ("Update your payment method, or add a new card.", retry, "Your service is not interrupted yet.")
+    then = f"This is attempt {t.whole('attempt')} of {t.whole('attempts')}."
+    if t.has("downgrade_at"):
+        fall = f"your account will be downgraded to the {t.text('falls_to')} plan, with its limits"
+        then += f" If payment is not received by {t.date('downgrade_at')}, {fall}."
     return _letter(
         t,
         "Payment Failed - Action Required",
-        Text(f"We couldn't process your payment of {t.money()} for the {t.text('plan')} plan."),
+        Text(f"We couldn't process your payment of {t.money()}{_for_plan(t)}."),
         _bill(t, ("Attempted", t.instant("attempted_at")), *reason),
         Points("Next steps:", steps, numbered=True),
         _pay(t),
-        Text(f"This is attempt {attempt} of {attempts}. If payment is not received by {t.date('downgrade_at')}, your account will be "
-             f"downgraded to the {fall} plan, with its limits."),
+        Text(then),
         tone=Tone.URGENT,
-    )  # fmt: skip
+    )
 
 
 def payment_final_warning(t: Told) -> Letter:
@@ -63,7 +83,7 @@ def payment_final_warning(t: Told) -> Letter:
     return _letter(
         t,
         "URGENT: Payment Required - Service Interruption",
-        Text(f"Your payment of {t.money()} for the {t.text('plan')} plan is now {days} day{'' if days == 1 else 's'} overdue."),
+        Text(f"Your payment of {t.money()}{_for_plan(t)} is now {days} day{'' if days == 1 else 's'} overdue."),
         Text(f"Your account will be downgraded to the {t.text('falls_to')} plan in {t.whole('hours')} hours, on "
              f"{t.instant('downgrade_at')}, if payment is not received."),
         _bill(t),
@@ -94,7 +114,7 @@ def invoice_ready(t: Told) -> Letter:
     return _letter(
         t,
         f"Your invoice {t.text('invoice')}",
-        Text(f"Your invoice for the {t.text('plan')} plan is ready. {what}"),
+        Text(f"Your invoice{_for_plan(t)} is ready. {what}"),
         _bill(t, *due),
         Action("View invoice", t.house.page("/billing/invoices")),
     )

@@ -47,26 +47,44 @@ def _lost(t: Told) -> tuple[str, ...]:
     return t.lost(per_month=" im Monat", unlimited="unbegrenzt", shrinks=shrinks, goes="{feature}: nicht mehr enthalten")
 
 
+_REASONS = {
+    "card_declined": "Karte abgelehnt",
+    "generic_decline": "Karte abgelehnt",
+    "do_not_honor": "Karte abgelehnt",
+    "insufficient_funds": "Karte abgelehnt (keine ausreichende Deckung)",
+    "expired_card": "Die Karte ist abgelaufen",
+    "incorrect_cvc": "Karte abgelehnt (falsche Prüfnummer)",
+    "lost_card": "Karte abgelehnt",
+    "stolen_card": "Karte abgelehnt",
+    "authentication_required": "Ihre Bank möchte, dass Sie die Zahlung bestätigen",
+    "no_payment_method": "Es ist kein Zahlungsmittel hinterlegt",
+}
+
+
+def _for_plan(t: Told) -> str:
+    return f" für den Tarif {t.text('plan')}" if t.has("plan") else ""
+
+
 def payment_failed(t: Told) -> Letter:
-    attempt, attempts, fall = t.whole("attempt"), t.whole("attempts"), t.text("falls_to")
-    reason = (("Grund", t.text("reason")),) if t.has("reason") else ()
-    retry = (
-        f"Wir versuchen es am {t.date('retry_at')} von selbst noch einmal."
-        if t.has("retry_at")
-        else "Von selbst versuchen wir es nicht noch einmal."
-    )
+    reason = (("Grund", t.reason(_REASONS)),) if t.has("reason") else ()
+    retry = "Von selbst versuchen wir es nicht noch einmal."
+    if t.has("retry_at"):
+        retry = f"Wir versuchen es am {t.date('retry_at')} von selbst noch einmal."
     steps = ("Aktualisieren Sie Ihr Zahlungsmittel oder fügen Sie eine neue Karte hinzu.", retry, "Ihr Dienst läuft vorerst weiter.")
+    then = f"Dies ist Versuch {t.whole('attempt')} von {t.whole('attempts')}."
+    if t.has("downgrade_at"):
+        fall = f"wird Ihr Konto auf den Tarif {t.text('falls_to')} mit dessen Grenzen herabgestuft"
+        then += f" Geht die Zahlung nicht bis zum {t.date('downgrade_at')} ein, {fall}."
     return _letter(
         t,
         "Zahlung fehlgeschlagen - bitte handeln",
-        Text(f"Ihre Zahlung von {t.money()} für den Tarif {t.text('plan')} konnte nicht ausgeführt werden."),
+        Text(f"Ihre Zahlung von {t.money()}{_for_plan(t)} konnte nicht ausgeführt werden."),
         _bill(t, ("Versucht", t.instant("attempted_at")), *reason),
         Points("Was jetzt zu tun ist:", steps, numbered=True),
         _pay(t),
-        Text(f"Dies ist Versuch {attempt} von {attempts}. Geht die Zahlung nicht bis zum {t.date('downgrade_at')} ein, wird Ihr Konto auf "
-             f"den Tarif {fall} mit dessen Grenzen herabgestuft."),
+        Text(then),
         tone=Tone.URGENT,
-    )  # fmt: skip
+    )
 
 
 def payment_final_warning(t: Told) -> Letter:
@@ -74,7 +92,7 @@ def payment_final_warning(t: Told) -> Letter:
     return _letter(
         t,
         "DRINGEND: Zahlung erforderlich - Ihr Dienst wird eingeschränkt",
-        Text(f"Ihre Zahlung von {t.money()} für den Tarif {t.text('plan')} ist seit {days} {'Tag' if days == 1 else 'Tagen'} überfällig."),
+        Text(f"Ihre Zahlung von {t.money()}{_for_plan(t)} ist seit {days} {'Tag' if days == 1 else 'Tagen'} überfällig."),
         Text(f"Ihr Konto wird in {t.whole('hours')} Stunden, am {t.instant('downgrade_at')}, auf den Tarif {t.text('falls_to')} "
              "herabgestuft, wenn die Zahlung bis dahin nicht eingeht."),
         _bill(t),
@@ -105,7 +123,7 @@ def invoice_ready(t: Told) -> Letter:
     return _letter(
         t,
         f"Ihre Rechnung {t.text('invoice')}",
-        Text(f"Ihre Rechnung für den Tarif {t.text('plan')} liegt bereit. {what}"),
+        Text(f"Ihre Rechnung{_for_plan(t)} liegt bereit. {what}"),
         _bill(t, *due),
         Action("Rechnung ansehen", t.house.page("/billing/invoices")),
     )

@@ -4,7 +4,9 @@ Mail programs know little: tables for the layout, styles on the elements, no pic
 read it. What a program makes of a dark screen is left to it.
 """
 
+from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import groupby
 
 from billing.model.letters.letter import Action, Block, Code, Letter, Points, Table, Text, Tone
 
@@ -45,13 +47,29 @@ def as_html(letter: Letter, product: str) -> str:
         product=escape(product),
         colour=colour,
         font=_FONT,
-        body="\n".join([_paragraph(letter.greeting), *(_block(block, colour) for block in letter.body)]),
+        body="\n".join([_paragraph(letter.greeting), *_body(letter.body, colour)]),
         closing="<br>".join(map(escape, letter.closing)),
         small=escape(letter.small),
     )
 
 
-def _block(block: Block, colour: str) -> str:
+def _body(blocks: Sequence[Block], colour: str) -> Iterator[str]:
+    """Actions that follow one another stand side by side, the first of them filled."""
+    for pressed, group in groupby(blocks, key=lambda block: isinstance(block, Action)):
+        if pressed:
+            buttons = [_button(each, colour, filled=not n) for n, each in enumerate(group) if isinstance(each, Action)]
+            yield f'<p style="{_GAP}">{" &nbsp; ".join(buttons)}</p>'
+        else:
+            yield from (_block(block) for block in group)
+
+
+def _button(action: Action, colour: str, *, filled: bool) -> str:
+    look = f"background:{colour};color:#ffffff" if filled else f"background:#ffffff;color:{colour}"
+    style = f"display:inline-block;padding:10px 20px;border:1px solid {colour};border-radius:6px;font-weight:600;text-decoration:none;{look}"
+    return f'<a href="{escape(action.url or "")}" style="{style}">{escape(action.label)}</a>'
+
+
+def _block(block: Block) -> str:
     match block:
         case Text(text=text):
             return _paragraph(text)
@@ -62,9 +80,8 @@ def _block(block: Block, colour: str) -> str:
         case Code(label=label, code=code):
             box = "display:inline-block;padding:8px 14px;border:1px dashed #8b93a1;border-radius:6px;font:600 17px monospace"
             return f'<p style="{_GAP}">{escape(label)}<br><span style="{box};margin-top:8px;letter-spacing:1px">{escape(code)}</span></p>'
-        case Action(label=label, url=url):
-            look = f"display:inline-block;padding:11px 22px;background:{colour};border-radius:6px;color:#ffffff;font-weight:600"
-            return f'<p style="{_GAP}"><a href="{escape(url or "")}" style="{look};text-decoration:none">{escape(label)}</a></p>'
+        case Action():
+            raise AssertionError("actions are grouped")
 
 
 def _paragraph(text: str) -> str:

@@ -52,7 +52,7 @@ def sample(kind: MailKind) -> Mail:
 def _all() -> Iterator[Mail]:
     downgrade_ms = _START_MS + 9 * DAY_MS
     failure = Failure(
-        attempt=1, attempts=3, failed_ms=_START_MS, reason="Card declined (insufficient funds)", retry_ms=_START_MS + 3 * DAY_MS,
+        attempt=1, attempts=3, failed_ms=_START_MS, reason="insufficient_funds", retry_ms=_START_MS + 3 * DAY_MS,
         downgrade_ms=downgrade_ms,
     )  # fmt: skip
     yield payment_failed(_BILL, failure, "Free")

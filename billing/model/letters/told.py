@@ -71,6 +71,11 @@ class Told:
     def text(self, key: str) -> str:
         return clean(str(self.fact(key)))
 
+    def reason(self, words: Mapping[str, str]) -> str:
+        """Why a payment failed: in our words where we have some, else in those of whoever refused."""
+        said = self.text("reason")
+        return words.get(said) or said.replace("_", " ").capitalize()
+
     def whole(self, key: str) -> int:
         return int(self.fact(key))
 

@@ -83,6 +83,7 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         " (org_id, identifier, kind, description, quantity, amount, currency, period_start, period_end, created_at)"
         " VALUES ($1, $2, 'base', 'd', 1, 1, 'usd', now(), now(), now())", org, org.hex,
     )  # fmt: skip
+    await connection.execute("INSERT INTO billing.dunning (invoice_id, org_id) VALUES ($2, $1)", org, f"in_{org.hex}")
     await connection.execute(
         "INSERT INTO billing.mails (org_id, identifier, kind, due_at, created_at) VALUES ($1, $2, 'trial_ended', now(), now())",
         org,

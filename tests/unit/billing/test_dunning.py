@@ -47,7 +47,9 @@ LIFE = [
     ("paid: back on the plan", replace(DOWNGRADED, owed=False), 10, Step(do=Do.RETURN)),
     ("and that is that", replace(DOWNGRADED, owed=False, returned_ms=START + 10 * DAY_MS), 11, Step(do=Do.DONE)),
     ("paid before anything failed", replace(NEW, owed=False), 0, Step(do=Do.DONE)),
-    ("paid after the warning", replace(WARNED, owed=False), 9, Step(do=Do.DONE)),
+    ("paid after the warning: in good standing", replace(WARNED, owed=False), 9, Step(do=Do.RETURN)),
+    ("given up: nobody asks any more", replace(FIRST, owed=False, given_up=True), 9, wait(None)),
+    ("with no plan to lose it is only charged", replace(THIRD, falls=False), 9, wait(None)),
 ]
 
 
