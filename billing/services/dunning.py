@@ -208,9 +208,16 @@ class Dunning:
         if case.debt.owed:
             await self._settled(unit, case.invoice, found, now_ms, reference=outcome.payment_id)
         elif all(receipt.reference != outcome.payment_id for receipt in await unit.receipts.of_invoice(case.invoice.id)):
-            log.error("invoice %s is %s, and payment %s was taken for it too: give it back", case.invoice.id, case.invoice.state, outcome.payment_id)
+            log.error(
+                "invoice %s is %s, and payment %s was taken for it too: give it back",
+                case.invoice.id,
+                case.invoice.state,
+                outcome.payment_id,
+            )
 
-    async def _settled(self, unit: Unit, invoice: Invoice, payment: Payment | None, now_ms: int, *, reference: str | None = None) -> Invoice:
+    async def _settled(
+        self, unit: Unit, invoice: Invoice, payment: Payment | None, now_ms: int, *, reference: str | None = None
+    ) -> Invoice:
         taken = invoice.remaining if payment is None else from_minor(payment.amount_minor, invoice.currency)
         methods = {} if payment is None else {method.id: method.title for method in await unit.payment_methods.of_org(invoice.org_id)}
         title = methods.get(payment.method or "", "charged") if payment else "charged"

@@ -13,8 +13,8 @@ from billing.store.coupons import CouponTable, DiscountTable
 from billing.store.credit_notes import BalanceTable, CreditNoteTable, ReceiptTable
 from billing.store.credits import CreditTable
 from billing.store.customers import CustomerTable
-from billing.store.inbox import InboxTable
 from billing.store.dunning import DunningTable
+from billing.store.inbox import InboxTable
 from billing.store.invoice_items import InvoiceItemTable
 from billing.store.invoices import InvoiceTable
 from billing.store.invoicing import EvidenceTable, InvoiceSettingsTable, InvoicingTable

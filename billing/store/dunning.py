@@ -27,8 +27,8 @@ class DunningTable:
 
     async def save(self, row: DunningRow) -> None:
         await self._connection.execute(
-            _SAVE, row.invoice_id, row.org_id, instant(row.next_ms), row.failures, instant(row.failed_ms), instant(row.tried_ms), row.reason,
-            row.marked, instant(row.warned_ms), instant(row.downgraded_ms), instant(row.returned_ms), instant(row.closed_ms),
+            _SAVE, row.invoice_id, row.org_id, instant(row.next_ms), row.failures, instant(row.failed_ms), instant(row.tried_ms),
+            row.reason, row.marked, instant(row.warned_ms), instant(row.downgraded_ms), instant(row.returned_ms), instant(row.closed_ms),
         )  # fmt: skip
 
     async def others(self, org_id: str, invoice_id: str) -> bool:

@@ -19,8 +19,7 @@ RETURNING id;
 SELECT count(*) FROM billing.mails WHERE state = 'waiting' AND due_at <= $1 AND coalesce(next_attempt_at, due_at) <= $1;
 
 -- claim --
--- The mail that is due longest, counted as tried and kept from others until $2. What a customer's row says of name and language is
--- asked of its JSON, which knows every column there is.
+-- The mail that is due longest, counted as tried and kept from others until $2.
 -- $1 now, $2 until
 WITH claimed AS (
     UPDATE billing.mails SET attempts = attempts + 1, next_attempt_at = $2
@@ -35,7 +34,7 @@ WITH claimed AS (
 )
 SELECT claimed.id, claimed.org_id, claimed.kind, claimed.identifier, claimed.recipient, claimed.facts, claimed.due_at, claimed.attempts,
     organizations.name AS organization, organizations.deleted_at IS NOT NULL AS deleted, customers.email,
-    to_jsonb(customers) ->> 'contact_name' AS contact, to_jsonb(customers) ->> 'language' AS language
+    customers.name AS contact, customers.language
 FROM claimed
 JOIN billing.organizations ON organizations.id = claimed.org_id
 LEFT JOIN billing.customers ON customers.org_id = claimed.org_id;

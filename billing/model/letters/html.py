@@ -65,7 +65,9 @@ def _body(blocks: Sequence[Block], colour: str) -> Iterator[str]:
 
 def _button(action: Action, colour: str, *, filled: bool) -> str:
     look = f"background:{colour};color:#ffffff" if filled else f"background:#ffffff;color:{colour}"
-    style = f"display:inline-block;padding:10px 20px;border:1px solid {colour};border-radius:6px;font-weight:600;text-decoration:none;{look}"
+    style = (
+        f"display:inline-block;padding:10px 20px;border:1px solid {colour};border-radius:6px;font-weight:600;text-decoration:none;{look}"
+    )
     return f'<a href="{escape(action.url or "")}" style="{style}">{escape(action.label)}</a>'
 
 

@@ -66,6 +66,18 @@ async def test_what_is_due_goes_out_once(office: Office) -> None:
     assert len(office.keeper.taken) == 1
 
 
+async def test_a_customer_is_written_to_by_name_in_its_language(office: Office) -> None:
+    await office.desk.pool.execute("UPDATE billing.customers SET name = 'Jürgen', language = 'de-AT'")
+    await office.write()
+    await office.mails.send_due()
+    mail = office.keeper.parsed()
+    assert mail["subject"] == "[Acme] Zahlung fehlgeschlagen - bitte handeln"
+    assert mail["to"].addresses[0].display_name == "Jürgen"
+    plain = mail.get_body(("plain",))
+    assert plain is not None
+    assert plain.get_content().startswith("Guten Tag Jürgen,")
+
+
 async def test_what_is_not_due_waits(office: Office) -> None:
     await office.write(identifier="later")
     await office.desk.pool.execute("UPDATE billing.mails SET due_at = due_at + interval '1 day' WHERE identifier = 'later'")
