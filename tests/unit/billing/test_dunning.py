@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.model.dunning import DAY_MS, DEFAULT_SCHEDULE, HOUR_MS, Debt, Do, Schedule, Step, next_step, retry_ms
@@ -142,6 +142,7 @@ class Life:
         raise AssertionError("the job has no end")
 
 
+@settings(deadline=None)
 @given(events=EVENTS, charges=st.booleans())
 def test_no_event_has_two_mails_and_no_downgrade_follows_a_payment(events: list[int | str], charges: bool) -> None:
     life = Life(charges)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.model.letters import LANGUAGES, House, Reader, clean, write
@@ -176,6 +176,7 @@ def test_a_name_stays_a_name(kind: MailKind, name: str) -> None:
     assert "\r" not in made.text
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=400))
 def test_what_is_cleaned_is_one_short_line(text: str) -> None:
     found = clean(text)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.model.mail import MailKind
@@ -70,6 +70,7 @@ def test_someone_who_left_gets_an_offer_after_a_week() -> None:
     assert mail.kind in OFFERS
 
 
+@settings(deadline=None)
 @given(length=st.integers(1, 800), notify=st.integers(0, 400))
 def test_no_series_has_two_mails_of_one_time_or_one_behind_its_end(length: int, notify: int) -> None:
     mails = trial_mails(trial(length), notify)
