@@ -119,6 +119,12 @@ class Settings:
         whole(100, 10_000_000),
         25_000,
     )
+    store_rows: int = _a(
+        "WEIGHBRIDGE_STORE_ROWS",
+        "Rows of usage, some 200 bytes each, that Redis takes while nobody brings them to Postgres; more wait in the journals.",
+        whole(10_000, 1_000_000_000),
+        4_000_000,
+    )
     flush_interval_seconds: int = _a("WEIGHBRIDGE_FLUSH_INTERVAL", "Seconds from Redis to Postgres.", whole(1, 3_600), 60)
     report_interval_seconds: int = _a("WEIGHBRIDGE_REPORT_INTERVAL", "Seconds between overage reports to Stripe.", whole(1, 86_400), 3_600)
     invoice_delay_seconds: int = _a(

@@ -25,7 +25,7 @@ from .epochs import BucketEpoch, Epochs
 from .pulse import Pulse
 from .recorder import Recorder
 from .server_clock import ServerClock
-from .shipper import Shipper
+from .shipper import STORE_ROWS, Shipper
 
 log = logging.getLogger("weighbridge.adoption")
 _BEYOND_EVERY_N = 2**52  # resolve.lua: "whatever ran last, and nothing after it"
@@ -45,11 +45,13 @@ class _Ward(BucketEpoch):
 class Adopted:
     """One dead worker's journal on its way."""
 
-    def __init__(self, link: Link, recorder: Recorder, on_synced: Callable[[int], None], on_unready: Callable[[int, bytes], None]) -> None:
+    def __init__(
+        self, link: Link, recorder: Recorder, on_synced: Callable[[int], None], on_unready: Callable[[int, bytes], None], store_rows: int
+    ) -> None:
         self._link, self.recorder, self._on_unready = link, recorder, on_unready
         self.returned = recorder.close_open()
         self.buckets = [_Ward(b) for b in range(keys.BUCKETS)]
-        self.shipper = Shipper(link, recorder, self.buckets, on_synced, on_unready)
+        self.shipper = Shipper(link, recorder, self.buckets, on_synced, on_unready, store_rows)
         touched = {t.bucket for t in recorder.tally.templates.values()} | set(recorder.tally.seqs)
         for ward in self.buckets:
             ward.retired = ward.bucket not in touched
@@ -124,8 +126,10 @@ class Adopted:
 class Adopter:
     """Run by the supervisor: `await run()` for ever; `await adopt(worker)` when one died."""
 
-    def __init__(self, redis_url: str, journal_dir: Path, clock: Clock, name: str, *, deadline_seconds: float = 1.0) -> None:
-        self._directory, self._name = journal_dir, name
+    def __init__(
+        self, redis_url: str, journal_dir: Path, clock: Clock, name: str, *, deadline_seconds: float = 1.0, store_rows: int = STORE_ROWS
+    ) -> None:
+        self._directory, self._name, self._store_rows = journal_dir, name, store_rows
         self._link = Link(
             redis_url, deadline_seconds=deadline_seconds, scripts=scripts.BODIES, on_up=self._up, on_down=self._down
         )  # fmt: skip
@@ -184,7 +188,7 @@ class Adopter:
         except OSError as exc:
             log.error("the journal of %s cannot be taken yet: %s", worker, exc)
             return  # the next scan tries again
-        adopted = self._adopted[worker] = Adopted(self._link, recorder, self._report, self._epochs.learn)
+        adopted = self._adopted[worker] = Adopted(self._link, recorder, self._report, self._epochs.learn, self._store_rows)
         if adopted.returned:
             log.warning("worker %s is gone: %d calls in flight were given back", worker, adopted.returned)
         for state in self._states:

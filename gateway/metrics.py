@@ -179,6 +179,11 @@ class GatewayMetrics:
         self.journal_errors = counter("journal_errors_total", "Writes to the journal that failed")
         self.store_up = gauge("store_up", "1 while the store answers this worker", mode="livemin")
         self.journal_oldest_age = gauge("journal_oldest_age_seconds", "Age of the oldest record not yet in Postgres", mode="livemax")
+        self.full_buckets = gauge(
+            "store_full_buckets",
+            "Buckets whose counts wait in the journal, as Postgres takes none and the store has enough",
+            mode="livemax",
+        )
         self.journal_free = gauge("journal_free_bytes", "Free space where the journal lies", mode="livemin")
         self.in_flight = gauge("in_flight", "Exchanges under way", ("kind",))
         self.upstream_retries = counter("upstream_retries_total", "Calls sent once more, their kept connection having died", ("upstream",))

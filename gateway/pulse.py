@@ -61,10 +61,17 @@ class Pulse:
         await self._clock.synchronize()
         if self._link.up:
             self._epochs.ask(range(keys.BUCKETS))  # an idle process must notice too that the store forgot
+            self._link.call(pack(("EXISTS", keys.ALONE)), self._learn_alone)
         if look_at_committed and self._link.up:
             for shipper in self._shippers():
                 shipper.ask_committed()
         self._say_alive()
+
+    def _learn_alone(self, reply: object) -> None:
+        """Whether anybody drains this store, which is then bounded."""
+        if not isinstance(reply, Exception):
+            for shipper in self._shippers():
+                shipper.alone = reply == 1
 
     def _ship_share(self) -> None:
         shares = max(round(SHIP_SECONDS / _LOOK_SECONDS), 1)

@@ -43,7 +43,7 @@ class Recorder:
     """`now_ms` is server time as the worker knows it: a call's minute and its window come from one clock."""
 
     def __init__(self, directory: Path, worker: str, now_ms: Callable[[], int]) -> None:
-        self.worker, self._now_ms = worker, now_ms
+        self.directory, self.worker, self._now_ms = directory, worker, now_ms
         self.tally = Tally()
         self._turn: list[Record] = []  # since the last frame
         self._ends: list[Ends] = []  # since the last frame, and not in `_turn` yet

@@ -1,6 +1,7 @@
 """Ship a journal's batches into the buckets' live hashes (lua/settle.lua), each exactly once, again after a loss.
 
-A batch stays here (or on disk, when there are many) until Postgres has committed it: the store's word is not enough.
+A batch stays here (or on disk, when there are many) until Postgres has committed it: the store's word is not enough. While Postgres
+is away the live hashes grow up to a bound; then a bucket is `full`, its batches wait in the journal, and each second it is asked again.
 """
 
 import logging
@@ -12,6 +13,7 @@ from typing import Any
 from metering.model import keys
 from metering.store.redis.link import Link, pack
 
+from .backlog import Backlog
 from .epochs import BucketEpoch
 from .recorder import Recorder
 from .scripts import SETTLE
@@ -22,27 +24,41 @@ log = logging.getLogger("weighbridge.gateway")
 EVERY_BUCKET = range(keys.BUCKETS)
 SHA = SETTLE.sha.decode()
 KEPT_ROWS = 100_000  # ledger rows kept in memory for a replay; beyond, a replay reads the journal
+STORE_ROWS = 4_000_000  # that are enough for the store, over all buckets, while nobody drains it
+_RECORDS_A_LOOK = 4_000  # of the journal, some 20 ms; looks are a tenth of a second apart
 
 
 class _Lane:
     """One bucket's batches on their way. `acked` is the store's mark under `tag`, None while it is being asked.
 
-    `target` is the batch that ends what earlier epochs had charged; None until it is cut.
+    `target` is the batch that ends what earlier epochs had charged; None until it is cut. `full`: the store takes nothing more for now;
+    what is recorded meanwhile is cut once a minute, the last time in `cut_minute`. `behind`: batches that it needs are in the journal
+    alone, and come by the way through it that it has `joined`.
     """
 
-    __slots__ = ("acked", "batches", "lacking", "sending", "tag", "target")
+    __slots__ = (
+        "acked", "batches", "behind", "cut_minute", "full", "joined", "lacking", "oldest_minute", "oldest_seq", "sending", "tag", "target",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.tag: str | None = None
         self.acked: int | None = None
         self.target: int | None = None
         self.batches: deque[Batch] = deque()
+        self.cut_minute = 0
+        self.oldest_minute = self.oldest_seq = 0  # of what Postgres is not known to have; 0: of nothing
         self.sending = False
-        self.lacking = False
+        self.full = self.behind = self.joined = self.lacking = False
+
+    @property
+    def reach(self) -> int:
+        """The last batch that the store has, or that stands here in a row with it."""
+        acked = self.acked or 0
+        return max(acked, self.batches[-1].seq) if self.batches else acked
 
 
 class Shipper:
-    """Ships what `recorder` records.
+    """Ships what `recorder` records. `store_rows` bounds what the store holds undrained, unless `alone`: then nobody drains it.
 
     `on_synced(bucket)` runs when what earlier epochs had charged has been taken; `on_unready(bucket, epoch value)` when
     the store says that the bucket is not what this process took it for.
@@ -55,25 +71,32 @@ class Shipper:
         buckets: Sequence[BucketEpoch],
         on_synced: Callable[[int], None],
         on_unready: Callable[[int, bytes], None],
+        store_rows: int = STORE_ROWS,
     ) -> None:
         self._link, self._recorder, self._buckets = link, recorder, buckets
         self._on_synced, self._on_unready = on_synced, on_unready
         self._lanes: dict[int, _Lane] = {}
         self._committed: dict[int, int] = {}
         self._kept_rows = 0
+        self._enough = str(max(store_rows // keys.BUCKETS, 1))
+        self._backlog: Backlog | None = None
+        self.alone = True  # until it is known who drains
 
     # --- outward ---------------------------------------------------------------------------------------------------
     def cut_and_send(self, of: range = EVERY_BUCKET) -> None:
         """Make batches of everything recorded in these buckets, and in urgent ones, and send what can be sent."""
         urgent, self._recorder.urgent = self._recorder.urgent, set()
         for bucket in self._recorder.dirty_buckets():
-            if (bucket in of or bucket in urgent) and not self._buckets[bucket].held and self._lane(bucket).acked is not None:
-                self._push(self._recorder.cut(bucket))
+            if (bucket in of or bucket in urgent) and not self._buckets[bucket].held:
+                lane = self._lane(bucket)
+                if lane.acked is not None and not (lane.full and lane.cut_minute == self._recorder.minute()):
+                    self._push(self._recorder.cut(bucket))
         try:
             self._recorder.flush()
             self._recorder.rotate_if_large()
         except OSError:
             return  # what is not on disk stays buffered
+        self._read_on()
         for bucket in {*of, *urgent} if urgent else of:
             if bucket in self._lanes:
                 self._next(bucket)
@@ -94,16 +117,27 @@ class Shipper:
         return max(lane.acked or 0, 0) if known else self._committed.get(bucket, 0)
 
     def _push(self, batch: Batch) -> None:
-        self._lane(batch.bucket).batches.append(batch)
-        self._kept_rows += len(batch.sums.ledger)
+        lane = self._lane(batch.bucket)
+        lane.cut_minute = self._recorder.minute()
+        if not lane.oldest_minute:
+            lane.oldest_minute, lane.oldest_seq = batch.minute, batch.seq
+        if not lane.behind:
+            self._keep(lane, batch)
         if self._kept_rows > KEPT_ROWS:
             self._shed()
 
+    def _keep(self, lane: _Lane, batch: Batch) -> None:
+        lane.batches.append(batch)
+        self._kept_rows += len(batch.sums.ledger)
+
     def _shed(self) -> None:
-        """Forget taken batches; the journal still has them."""
+        """Forget batches that were taken, and those that the store has no room for; the journal still has them."""
         for lane in self._lanes.values():
-            while lane.batches and lane.acked is not None and lane.batches[0].seq <= lane.acked:
-                self._kept_rows -= len(lane.batches.popleft().sums.ledger)
+            while lane.batches and lane.acked is not None and (lane.full or lane.batches[0].seq <= lane.acked):
+                self._forget_first(lane)
+
+    def _forget_first(self, lane: _Lane) -> None:
+        self._kept_rows -= len(lane.batches.popleft().sums.ledger)
 
     def _lane(self, bucket: int) -> _Lane:
         lane = self._lanes.get(bucket)
@@ -121,6 +155,9 @@ class Shipper:
             return
         if lane.sending or lane.acked is None:
             return
+        if lane.full:
+            self._ask(bucket, lane, state.tag)
+            return
         if lane.target is None and not state.held:
             lane.target = self._cut_here(bucket)
         if lane.target is not None and lane.acked >= lane.target:
@@ -129,8 +166,7 @@ class Shipper:
             return
         batch = next((b for b in lane.batches if b.seq > lane.acked), None)
         if batch is None or batch.seq != lane.acked + 1:
-            batch = self._reload(bucket, lane, lane.acked)
-        if batch is None:
+            lane.behind = True
             return
         lane.sending = True
         self._link.call(self._pack(batch, state.tag), partial(self._settled, bucket, lane, state.tag))
@@ -154,13 +190,16 @@ class Shipper:
         if lane.tag != tag or isinstance(reply, Exception):
             lane.tag = None  # whatever became of it, the mark will say
             return
-        if reply[0] == b"mark":
-            lane.acked = int(reply[1])
-            self._recorder.catch_up(bucket, lane.acked)
-            self._next(bucket)
-        else:
+        if reply[0] == b"unready":
             lane.tag = None
             self._on_unready(bucket, reply[1])
+            return
+        lane.acked, lane.full = int(reply[1]), reply[0] == b"full"
+        self._recorder.catch_up(bucket, lane.acked)
+        if lane.full:
+            lane.joined = False
+        else:
+            self._next(bucket)
 
     # --- a new connection or epoch ---------------------------------------------------------------------------------
     def epoch_changed(self, bucket: int) -> None:
@@ -173,31 +212,62 @@ class Shipper:
     def link_down(self) -> None:
         """An answer counts only on the connection it was given on."""
         for lane in self._lanes.values():
-            lane.tag, lane.acked, lane.sending = None, None, False
+            lane.tag, lane.acked = None, None
+            lane.sending = lane.full = lane.joined = False
 
     def _ask_mark(self, bucket: int, lane: _Lane, tag: str) -> None:
-        """A settle of no batch (seq 0) tells the mark, and only under this epoch."""
-        lane.tag, lane.acked, lane.target, lane.sending = tag, None, None, True
+        """Only under this epoch, and from there on."""
+        lane.tag, lane.acked, lane.target = tag, None, None
+        lane.full = lane.behind = lane.joined = lane.lacking = False
+        self._ask(bucket, lane, tag)
+
+    def _ask(self, bucket: int, lane: _Lane, tag: str) -> None:
+        """A settle of no batch (seq 0) tells the mark, and whether there is room."""
+        lane.sending = True
         names = (keys.epoch(bucket), keys.marks(bucket), keys.live(bucket))
-        command = packed(["EVALSHA", SHA, str(len(names)), *names, tag, self._recorder.worker, "0", "0"])
+        command = packed(["EVALSHA", SHA, str(len(names)), *names, tag, self._recorder.worker, "0", "0", self._bound])
         self._link.call(command, partial(self._settled, bucket, lane, tag))
 
-    def _reload(self, bucket: int, lane: _Lane, above: int) -> Batch | None:
-        """Memory lacks the batch that the store asks for: read what is above its mark from the journal.
+    @property
+    def _bound(self) -> str:
+        """How many rows of a bucket are enough; 0: nobody says."""
+        return "0" if self.alone else self._enough
 
-        None where the journal lacks it too (Postgres restored from an older backup, a damaged file): this bucket's
-        batches of this worker stay where they are, and the log says so until a person decides.
-        """
-        found = self._recorder.batches_above({bucket: above})
-        if not found or found[0].seq != above + 1:
-            if not lane.lacking:
-                log.error("the journal of %s lacks batch %d of bucket %d: its later ones wait", self._recorder.worker, above + 1, bucket)
+    # --- what is in the journal alone ------------------------------------------------------------------------------
+    def _read_on(self) -> None:
+        """Some more of what memory lacks and the store has room for; one way through the journal serves all buckets."""
+        if self._backlog is None:
+            joining = [lane for lane in self._lanes.values() if lane.behind and not (lane.full or lane.lacking)]
+            if not joining:
+                return
+            self._backlog = Backlog(self._recorder.directory, self._recorder.worker)
+            for lane in joining:
+                lane.joined = True
+                while lane.batches:
+                    self._forget_first(lane)
+        if self._kept_rows > KEPT_ROWS:
+            self._shed()
+            if self._kept_rows > KEPT_ROWS:
+                return  # the store is at it
+        for batch in self._backlog.step(_RECORDS_A_LOOK):
+            lane = self._lane(batch.bucket)
+            if lane.joined and batch.seq == lane.reach + 1:
+                self._keep(lane, batch)
+        if self._backlog.ended:
+            self._backlog = None
+            for bucket, lane in self._lanes.items():
+                if lane.joined:
+                    self._caught_up(bucket, lane)
+
+    def _caught_up(self, bucket: int, lane: _Lane) -> None:
+        """All that is on disk was read, so from here on memory has all; unless the journal lacks something (Postgres restored from an
+        older backup, a damaged file): then this bucket's batches of this worker stay where they are, until a person decides."""
+        lane.joined = False
+        if lane.reach >= self._recorder.tally.seqs.get(bucket, 0):
+            lane.behind = False
+        else:
             lane.lacking = True
-            return None
-        lane.lacking = False
-        self._kept_rows += sum(len(b.sums.ledger) for b in found) - sum(len(b.sums.ledger) for b in lane.batches)
-        lane.batches = deque(found)
-        return found[0]
+            log.error("the journal of %s lacks batch %d of bucket %d: its later ones wait", self._recorder.worker, lane.reach + 1, bucket)
 
     # --- what Postgres has -----------------------------------------------------------------------------------------
     def ask_committed(self) -> None:
@@ -210,7 +280,8 @@ class Shipper:
             self._committed[bucket] = max(int(reply), self._committed.get(bucket, 0))
             lane = self._lane(bucket)
             while lane.batches and lane.batches[0].seq <= self._committed[bucket]:
-                self._kept_rows -= len(lane.batches.popleft().sums.ledger)
+                self._forget_first(lane)
+            self._look_for_oldest(bucket, lane)
 
         for bucket, seq in self._recorder.tally.seqs.items():
             if self._committed.get(bucket, 0) < seq:
@@ -218,14 +289,33 @@ class Shipper:
         self._recorder.trim(self._committed)
 
     @property
+    def full_buckets(self) -> int:
+        """How many the store takes nothing more of until somebody drains it."""
+        return sum(lane.full for lane in self._lanes.values())
+
+    @property
     def all_committed(self) -> bool:
         return self._recorder.all_committed(self._committed)
 
+    def _look_for_oldest(self, bucket: int, lane: _Lane) -> None:
+        """Where what comes next is in the journal alone, it counts as old as what came before it, until it has arrived."""
+        committed = self._committed[bucket]
+        if lane.oldest_seq > committed:
+            return
+        first = next((batch for batch in lane.batches if batch.minute), None)
+        if first is not None:
+            lane.oldest_seq = first.seq
+            if first.seq == committed + 1:
+                lane.oldest_minute = first.minute
+        elif committed >= self._recorder.tally.seqs.get(bucket, 0):
+            lane.oldest_minute = 0
+        else:
+            lane.oldest_seq = committed + 1
+
     def oldest_age_seconds(self) -> float:
         """Age of the oldest minute that Postgres is not known to have; 0 where it has all."""
-        minutes = [b.minute for lane in self._lanes.values() for b in lane.batches if b.minute]
-        now = self._recorder.minute()
-        return max(0, now - min(minutes)) * 60.0 if minutes else 0.0
+        minutes = [lane.oldest_minute for lane in self._lanes.values() if lane.oldest_minute]
+        return max(0, self._recorder.minute() - min(minutes)) * 60.0 if minutes else 0.0
 
     def replayed(self, bucket: int) -> bool:
         """Whether the store has taken all that earlier epochs charged in this bucket, under its present one."""
@@ -248,4 +338,5 @@ class Shipper:
         for counter, delta in moves.items():
             words.append(str(delta))
             words.append(str(sums.expires[counter]))
+        words.append(self._bound)
         return packed(words)

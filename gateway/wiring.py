@@ -105,7 +105,9 @@ class Worker:
         grace = Grace(start.workers, grace_used(journal_dir, gone), self.clock.now_ms)
         self._recorder = Recorder(journal_dir, self.name, self.clock.now_ms)
         self._admission = Admission(self._link, self._recorder, grace, on_epoch=self._epoch_changed, metrics=self._metrics)
-        self._shipper = Shipper(self._link, self._recorder, self._admission.buckets, self._synced, self._admission.epochs.learn)
+        self._shipper = Shipper(
+            self._link, self._recorder, self._admission.buckets, self._synced, self._admission.epochs.learn, settings.store_rows
+        )
         self.pulse = Pulse(self._link, self.name, "worker", self.clock, self._admission.epochs, lambda: [self._shipper])
         self._directory = Directory(
             self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic, most=settings.remembered_organizations
@@ -268,6 +270,7 @@ class Worker:
                 self._tokens.tend()
             self._metrics.journal_free.set(shutil.disk_usage(directory).free)
             self._metrics.journal_oldest_age.set(self._shipper.oldest_age_seconds())
+            self._metrics.full_buckets.set(self._shipper.full_buckets)
             self._metrics.in_flight.labels("http").set(self._server.in_flight)
             for upstream in self._handler.world.config.upstreams:
                 for target in self._pool.targets(upstream):

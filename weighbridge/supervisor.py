@@ -65,7 +65,7 @@ class Supervisor:
         self._accepted = self._first_configuration()
         self._alone = settings.database_url is None and self._accepted.config.orgs is not None
         name = f"supervisor-{os.uname().nodename}-{os.getpid()}-{self._clock.now_ms():x}"
-        self._adopter = Adopter(self._redis_url, settings.data_dir / "journal", self._clock, name)
+        self._adopter = Adopter(self._redis_url, settings.data_dir / "journal", self._clock, name, store_rows=settings.store_rows)
         check_free(settings.metrics_host, settings.metrics_port)
         sockets = listen(settings.host, settings.port, settings.workers)
         await self._check_store()

@@ -20,7 +20,8 @@ RETURNS numbers in a row, bucket by bucket, group by group (a text where one is 
   quota and slower quota, debt of each rate, slots of each concurrency limit; at last of each throttle how many of the granted came
   before its main limit, of each rate how many of the granted did not fit
 WHY LUA two calls must never share the last unit ]]
-local call, keys, args, unpacked, floor, format = redis.call, KEYS, ARGV, struct.unpack, math.floor, string.format
+local call, try, keys, args, unpacked = redis.call, redis.pcall, KEYS, ARGV, struct.unpack
+local floor, format = math.floor, string.format
 local field, n, tag, own = args[1], args[2], args[3], 2 * args[4]
 local stored = call('MGET', unpack(keys, own + 1))
 local time = call('TIME')
@@ -150,7 +151,12 @@ for bucket = 1, own / 2 do
           if granted > 0 and units ~= 0 then
             units = granted * units
             if used then
-              used = call('INCRBY', name, units)
+              local sum = try('INCRBY', name, units)
+              if type(sum) ~= 'table' then
+                used = sum
+              elseif not string.find(sum.err, 'overflow', 1, true) then
+                return sum
+              end -- else it stays at about the last number that there is
             else
               used = units
               call('SET', name, format('%.0f', units), 'PXAT', quotas[3 * i + 3])
@@ -174,7 +180,12 @@ for bucket = 1, own / 2 do
           if beyond > 0 and argv[a + 2] ~= 0 then
             local units = beyond * argv[a + 2]
             if used then
-              used = call('INCRBY', name, units)
+              local sum = try('INCRBY', name, units)
+              if type(sum) ~= 'table' then
+                used = sum
+              elseif not string.find(sum.err, 'overflow', 1, true) then
+                return sum
+              end -- else it stays at about the last number that there is
             else
               used = units
               call('SET', name, format('%.0f', units), 'PXAT', argv[a + 4])

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Iterator
 
+import hiredis
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from gateway.scripts import RESOLVE, SETTLE
 from metering.model import keys
@@ -184,11 +186,14 @@ def test_a_call_beyond_a_throttle_is_charged_to_the_slower_quota_too_and_one_tha
     assert charged(scripts.redis) == {10: 3, 11: 2}
 
 
-def settle(store: Redis, seq: int, ledger: dict[str, int], moves: dict[str, int], worker: str = "w", tag: str = TAG) -> list:
+def settle(
+    store: Redis, seq: int, ledger: dict[str, int], moves: dict[str, int], worker: str = "w", tag: str = TAG, enough: int | None = None
+) -> list:
     names = [keys.epoch(BUCKET), keys.marks(BUCKET), keys.live(BUCKET), *moves]
     flat: list[str | int] = [tag, worker, seq, len(ledger), *ledger, *ledger.values()]
     for delta in moves.values():
         flat += [delta, int(time.time() * 1000) + HOUR_MS]
+    flat += [] if enough is None else [enough]
     return store.eval(SETTLE.body.decode(), len(names), *names, *flat)
 
 
@@ -197,8 +202,69 @@ def test_a_batch_is_taken_once_and_in_order(store: Redis) -> None:
     assert settle(store, 1, {"row": 5}, {COUNTERS[0]: -2}) == [b"mark", 1]
     assert settle(store, 1, {"row": 5}, {COUNTERS[0]: -2}) == [b"mark", 1]
     assert settle(store, 2, {"row": -1}, {}) == [b"mark", 2]
-    assert store.hgetall(keys.live(BUCKET)) == {b"!": b"1", b"row": b"4"}
+    assert store.hget(keys.live(BUCKET), "row") == b"4"
     assert store.get(COUNTERS[0]) == b"-2"
+
+
+def test_sums_are_exact_up_to_where_lua_would_round_them_and_beyond(store: Redis) -> None:
+    for seq, quantity in enumerate((10**15 - 1, 1, 2**53, 10**17 + 1, -(10**17)), start=1):
+        assert settle(store, seq, {"row": quantity}, {COUNTERS[0]: quantity}) == [b"mark", seq]
+    assert store.hget(keys.live(BUCKET), "row") == store.get(COUNTERS[0]) == b"%d" % (10**15 + 2**53 + 1)
+
+
+def test_what_no_number_holds_is_taken_once_and_stops_nothing(store: Redis) -> None:
+    """Else every later batch of the bucket would wait behind it, and what came before it in its batch be added with each try."""
+    top = 2**63 - 1
+    assert settle(store, 1, {"row": top, "other": 1}, {COUNTERS[0]: top, COUNTERS[1]: 1}) == [b"mark", 1]
+    assert settle(store, 2, {"other": 2, "row": top}, {COUNTERS[1]: 2, COUNTERS[0]: top}) == [b"mark", 2]
+    assert settle(store, 3, {"row": 5, "other": 3}, {COUNTERS[0]: 5, COUNTERS[1]: 3}) == [b"mark", 3]
+    row = store.hget(keys.live(BUCKET), "row")
+    assert isinstance(row, bytes)
+    assert int(float(row)) > top  # the aggregator lays it aside, with what it says (quarantine)
+    assert store.mget(COUNTERS[0], COUNTERS[1]) == [b"%d" % top, b"6"]
+    assert store.hget(keys.live(BUCKET), "other") == b"6"
+
+
+def test_a_counter_that_can_count_no_further_refuses_nobody_elses_calls(scripts: Scripts) -> None:
+    top = 2**63 - 1
+    scripts.redis.set(COUNTERS[0], top)
+    full, other = Group("acme", 1, 1, (Limit(0, 5, None),)), Group("globex", 1, 2, (Limit(1, 1, None),), ticket=12)
+    assert scripts.admit([full, other]) == [1, 0, b"%d" % top, 2, 0, 2]
+    assert charged(scripts.redis) == {10: 1, 12: 2}
+
+
+def test_a_live_hash_that_nobody_drained_for_long_takes_no_more_rows_than_are_enough(scripts: Scripts, store: Redis) -> None:
+    rows = {f"row {number}": 1 for number in range(9)}
+    assert settle(store, 1, rows, {COUNTERS[0]: 1}, enough=5) == [b"mark", 1]
+    assert settle(store, 2, rows, {COUNTERS[0]: 1}, enough=5) == [b"mark", 2]  # it began just now
+    store.hincrby(keys.live(BUCKET), "!", -151)
+    assert settle(store, 3, rows, {COUNTERS[0]: 1}, enough=5) == [b"full", 2]
+    assert settle(store, 0, {}, {}, enough=5) == [b"full", 2]  # so says the question too
+    assert (store.hget(keys.live(BUCKET), "row 1"), store.get(COUNTERS[0])) == (b"2", b"2")
+    assert settle(store, 3, rows, {COUNTERS[0]: 1}, enough=11) == [b"mark", 3]
+    assert settle(store, 4, rows, {COUNTERS[0]: 1}) == [b"mark", 4]  # nobody drains a gateway alone
+    store.set(keys.epoch(BUCKET), f"{TAG} wait")
+    assert settle(store, 5, rows, {COUNTERS[0]: 1}, enough=5) == [b"mark", 5]  # and recovery opens when all is taken
+    store.set(keys.epoch(BUCKET), TAG)
+    store.rename(keys.live(BUCKET), keys.flying(BUCKET))
+    assert settle(store, 6, rows, {COUNTERS[0]: 1}, enough=5) == [b"mark", 6]
+    assert settle(store, 7, rows, {COUNTERS[0]: 1}, enough=5) == [b"mark", 7]
+
+
+def test_a_store_that_is_full_refuses_what_would_be_counted_and_takes_no_half_of_a_batch(scripts: Scripts, store: Redis) -> None:
+    call = [Group("acme", 1, 1, (Limit(0, 1, None),))]
+    scripts.admit(call)
+    settle(store, 1, {"row": 2**60}, {COUNTERS[0]: 1})
+    store.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(hiredis.ReplyError, match="OOM"):
+            scripts.admit(call)
+        with pytest.raises(ResponseError, match="maxmemory"):
+            settle(store, 2, {"row": 2**60, "other": 1}, {COUNTERS[0]: 1})
+    finally:
+        store.config_set("maxmemory", "0")
+    assert store.get(COUNTERS[0]) == b"2"
+    assert store.hget(keys.live(BUCKET), "row") == b"%d" % 2**60
 
 
 def test_a_bucket_in_recovery_takes_batches_but_another_epoch_does_not(scripts: Scripts, store: Redis) -> None:
