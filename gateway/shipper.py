@@ -80,6 +80,7 @@ class Shipper:
         self._kept_rows = 0
         self._enough = str(max(store_rows // keys.BUCKETS, 1))
         self._backlog: Backlog | None = None
+        self._some_behind = False
         self.alone = True  # until it is known who drains
 
     # --- outward ---------------------------------------------------------------------------------------------------
@@ -118,7 +119,8 @@ class Shipper:
 
     def _push(self, batch: Batch) -> None:
         lane = self._lane(batch.bucket)
-        lane.cut_minute = self._recorder.minute()
+        if lane.full:
+            lane.cut_minute = self._recorder.minute()
         if not lane.oldest_minute:
             lane.oldest_minute, lane.oldest_seq = batch.minute, batch.seq
         if not lane.behind:
@@ -166,7 +168,7 @@ class Shipper:
             return
         batch = next((b for b in lane.batches if b.seq > lane.acked), None)
         if batch is None or batch.seq != lane.acked + 1:
-            lane.behind = True
+            lane.behind = self._some_behind = True
             return
         lane.sending = True
         self._link.call(self._pack(batch, state.tag), partial(self._settled, bucket, lane, state.tag))
@@ -194,11 +196,13 @@ class Shipper:
             lane.tag = None
             self._on_unready(bucket, reply[1])
             return
-        lane.acked, lane.full = int(reply[1]), reply[0] == b"full"
+        lane.acked = int(reply[1])
         self._recorder.catch_up(bucket, lane.acked)
-        if lane.full:
-            lane.joined = False
+        if reply[0] == b"full":
+            if not lane.full:
+                lane.full, lane.joined, lane.cut_minute = True, False, self._recorder.minute()
         else:
+            lane.full = False
             self._next(bucket)
 
     # --- a new connection or epoch ---------------------------------------------------------------------------------
@@ -237,8 +241,11 @@ class Shipper:
     def _read_on(self) -> None:
         """Some more of what memory lacks and the store has room for; one way through the journal serves all buckets."""
         if self._backlog is None:
+            if not self._some_behind:
+                return
             joining = [lane for lane in self._lanes.values() if lane.behind and not (lane.full or lane.lacking)]
             if not joining:
+                self._some_behind = False  # until the next one finds that it is
                 return
             self._backlog = Backlog(self._recorder.directory, self._recorder.worker)
             for lane in joining:
