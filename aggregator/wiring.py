@@ -77,11 +77,13 @@ class Aggregator:
             Job(name="flush", interval_seconds=settings.flush_interval_seconds, run=self.flush),
             Job(name="watch", interval_seconds=_WATCH_SECONDS, run=self.watch, alone=False),
             Job(name="routes", interval_seconds=settings.flush_interval_seconds, run=lambda: rollup.name_routes(self.pool, self.redis)),
+            Job(name="rollovers", interval_seconds=settings.flush_interval_seconds, run=lambda: self.billing().rollovers.carry()),
             Job(name="daily", interval_seconds=_HOUR, run=lambda: rollup.roll_up_days(self.pool)),
             Job(name="partitions", interval_seconds=_DAY, run=lambda: rollup.ensure_partitions(self.pool, self.clock)),
         ]
         if settings.billing_enabled:
             table.append(Job(name="overage", interval_seconds=settings.report_interval_seconds, run=self.cut))
+            table.append(Job(name="spend_caps", interval_seconds=settings.flush_interval_seconds, run=self.check_spending))
             table.append(Job(name="last_cut", interval_seconds=settings.flush_interval_seconds, run=self.last_cut))
             table.append(Job(name="invoices", interval_seconds=_MINUTE, run=self.issue))
             table.append(Job(name="late_usage", interval_seconds=_HOUR, run=self.bill_late))
@@ -121,6 +123,12 @@ class Aggregator:
         meters = await self.current_meters()
         if self.issuer == Issuer.STRIPE:
             self.metrics.cut((await cut_overage(self.pool, self.clock, meters)).rows)
+
+    async def check_spending(self) -> None:
+        await self.current_meters()
+        report = await self.billing().spend_caps.check()
+        if report.ended or report.lifted:
+            log.info("spend caps: overage ended for %d organizations, goes on for %d", report.ended, report.lifted)
 
     async def last_cut(self) -> None:
         """Periods about to end, or just ended: Stripe closes its invoice soon after."""

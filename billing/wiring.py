@@ -30,6 +30,8 @@ from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.plans import Plans
 from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
+from billing.services.rollovers import Rollovers
+from billing.services.spend_caps import SpendCaps
 from billing.services.tokens import Tokens
 from billing.services.usage import Usage
 from billing.store.books import PostgresBooks
@@ -83,6 +85,8 @@ class Billing:
     coupons: Coupons
     credits: Credits
     customers: Customers
+    spend_caps: SpendCaps
+    rollovers: Rollovers
     invoices: Invoices
     credit_notes: CreditNotes
     months: Months
@@ -136,6 +140,8 @@ def open_billing(
         coupons=Coupons(books, clock),
         credits=Credits(books, clock, currency=currency),
         customers=Customers(books, marketplaces=marketplaces),
+        spend_caps=SpendCaps(books, entitlements, clock, meters=meters),
+        rollovers=Rollovers(books, entitlements, clock),
         invoices=Invoices(books, clock, writer, meters=meters, currency=currency),
         credit_notes=CreditNotes(books, clock),
         months=Months(books, clock),

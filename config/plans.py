@@ -13,6 +13,7 @@ from metering.model.quota import Concurrency, Mode, Per, Quota, Rate, Window, re
 from .document import Table
 from .faults import Report, did_you_mean
 from .limits import make_concurrency, make_rates
+from .plan_extras import rollover, spend_cap
 from .plans_file import CONTACT_SALES, FeatureShape, OverrideShape, PlansFile, PlanShape
 from .prices import make_price
 from .quotas import make_quotas
@@ -124,10 +125,11 @@ class _Plans:
         prices = {**base.prices, **self._prices(shape)}
         quotas = replace_quotas(base.quotas, own_quotas)
         self._check_prices(shape, quotas, prices)
+        price = self._base_price(name, shape, source)
         return PlanSpec(
             name=name,
             title=shape.title or name.replace("_", " ").replace("-", " ").capitalize(),
-            price=self._base_price(name, shape, source),
+            price=price,
             interval=Interval(shape.interval) if shape.interval else base.interval,
             trial_days=base.trial_days if shape.trial_days is None else shape.trial_days,
             quotas=quotas,
@@ -138,6 +140,8 @@ class _Plans:
             copy_from=shape.copy_from,
             rollout=Rollout(shape.rollout) if shape.rollout else base.rollout,
             discount_label=shape.discount_label,
+            spend_cap=spend_cap(shape, base, price, self._report),
+            rollover=rollover(shape, base, quotas, self._report),
         )
 
     def _rates(self, shape: PlanShape, base: PlanSpec) -> tuple[Rate, ...]:

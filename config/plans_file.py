@@ -15,7 +15,7 @@ from .limits import ConcurrencyWord, RatesWord
 from .prices_file import PriceShape
 from .quotas import QuotaShape
 from .shape import Lenient, Shape
-from .words import CURRENCY, FEATURE_KEY, Currency, FeatureKey, MoneyWord, NoneIs, PlanName, Slug, one_of, shown
+from .words import CURRENCY, FEATURE_KEY, AmountWord, Currency, FeatureKey, MoneyWord, NoneIs, PlanName, Slug, one_of, shown
 
 FILE = "plans.yaml"
 CONTACT_SALES = "contact sales"
@@ -110,7 +110,6 @@ class PlanShape(Shape):
     """One plan."""
 
     not_built: ClassVar[dict[str, str]] = {
-        "spend_cap": "leave it out; a hard quota ends use at its limit",
         "setup_fee": "leave it out",
     }
     misplaced: ClassVar[dict[str, str]] = {
@@ -142,6 +141,16 @@ class PlanShape(Shape):
     rollout: one_of(("new", "renewal", "now")) | None = Field(  # type: ignore[valid-type]
         None, description="Who gets an edit: new subscriptions, all at their renewal (default), or all now."
     )
+    spend_cap: Annotated[dict[Currency, MoneyWord] | None, NoneIs({})] = Field(
+        None,
+        description='{usd: "500.00"}: once a period costs so much beyond the price, its overage ends. Checked each flush; `stop_at` is '
+        "exact. none: not even that of copy_from.",
+    )
+    rollover: Annotated[dict[str, AmountWord] | None, NoneIs({})] = Field(
+        None,
+        description="{api: 50_000}: the most units of a period quota that go on into the next period when they are not used. none: not "
+        "even those of copy_from.",
+    )
     discount_label: Annotated[str, PlainValidator(_discount), WithJsonSchema({"type": "string"})] | None = None
 
     @classmethod
@@ -153,6 +162,11 @@ class PlanShape(Shape):
                     report.fault(prices, meter, unknown)
         if table.get("price") == {}:
             report.fault(table, "price", f'write the price by currency: {{usd: "49.00"}}, or {CONTACT_SALES}')
+        rollover = table.get("rollover")
+        if isinstance(rollover, Table):
+            for meter in rollover:
+                if unknown := report.unknown_meter(meter):
+                    report.fault(rollover, meter, unknown)
         features = table.get("features")
         if isinstance(features, Items):
             keys = [each.get("key") if isinstance(each, Table) else each for each in features]

@@ -89,7 +89,9 @@ class Coupon:
         """What it takes off, for people: 50% off, 10.00 USD off."""
         if self.percent_off is not None:
             return f"{format(self.percent_off.normalize(), 'f')}% off"
-        return f"{self.amount_off[currency]} {currency.upper()} off" if currency in self.amount_off else "nothing off"
+        return (
+            f"{round_amount(self.amount_off[currency], currency)} {currency.upper()} off" if currency in self.amount_off else "nothing off"
+        )
 
     def check_redeemable(self, currency: str, now_ms: int) -> None:
         """Raises CouponNotRedeemable. How often it was redeemed is decided where it is counted, too."""

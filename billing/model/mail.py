@@ -24,6 +24,7 @@ class MailKind(StrEnum):
     TRIAL_OFFER = "trial_offer"  # the day after, where nothing was bought
     WIN_BACK_OFFER = "win_back_offer"  # 7 days after a subscription ended
     QUOTA_THRESHOLD = "quota_threshold"
+    SPEND_CAP_REACHED = "spend_cap_reached"  # overage ends for the rest of the period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,8 @@ class PlanSpec:
 
     `price` holds the base price in major units for each currency; empty means that sales are asked.
     `prices` holds the price of a meter's units beyond its overage quota (from the first unit where it has no quota),
-    in the billing currency.
+    in the billing currency. `spend_cap` ends overage once a period costs so much beyond the base price; `rollover` carries up to so
+    many base units of a meter's period quota into the next period.
     """
 
     name: str
@@ -73,6 +74,8 @@ class PlanSpec:
     copy_from: str | None = None
     rollout: Rollout = Rollout.RENEWAL
     discount_label: str | None = None
+    spend_cap: Mapping[str, Decimal] = field(default_factory=dict)
+    rollover: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_paid(self) -> bool:
@@ -97,6 +100,8 @@ def to_json(spec: PlanSpec) -> dict[str, Any]:
         "copy_from": spec.copy_from,
         "rollout": spec.rollout.value,
         "discount_label": spec.discount_label,
+        **({"spend_cap": {c: _plain(spec.spend_cap[c]) for c in sorted(spec.spend_cap)}} if spec.spend_cap else {}),
+        **({"rollover": {meter: spec.rollover[meter] for meter in sorted(spec.rollover)}} if spec.rollover else {}),
     }
 
 
@@ -117,6 +122,8 @@ def from_json(value: Mapping[str, Any]) -> PlanSpec:
         copy_from=value["copy_from"],
         rollout=Rollout(value["rollout"]),
         discount_label=value["discount_label"],
+        spend_cap={currency: Decimal(amount) for currency, amount in value.get("spend_cap", {}).items()},
+        rollover=value.get("rollover", {}),
     )
 
 

@@ -25,7 +25,7 @@ from billing.services.ports_invoice import (
 )
 from billing.services.ports_mail import MailRows
 from billing.services.ports_stripe import InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
-from billing.services.ports_wallet import CouponRows, CreditRows, CustomerRows, DiscountRows
+from billing.services.ports_wallet import CouponRows, CreditRows, CustomerRows, DiscountRows, PeriodRows, SpendCapRows
 from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement, Override
@@ -387,6 +387,10 @@ class Unit(Protocol):
     def discounts(self) -> DiscountRows: ...
     @property
     def credits(self) -> CreditRows: ...
+    @property
+    def spend_caps(self) -> SpendCapRows: ...
+    @property
+    def periods(self) -> PeriodRows: ...
     @property
     def outbox(self) -> OutboxRows: ...
     @property

@@ -1,15 +1,19 @@
 """What coupons, credits and customers need of the rows. billing/store keeps them. Part of ports.py."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from billing.model.customer import Customer
 from billing.model.discount import Coupon, Discount, DiscountLine
 from billing.model.organization import Organization
+from billing.model.rollover import Period
 from billing.model.wallet import Grant
 from metering.model.errors import Conflict
+
+if TYPE_CHECKING:
+    from billing.services.ports import QuotaRow
 
 
 class CustomerTaken(Conflict):
@@ -42,6 +46,18 @@ class BurnRow:
     invoice_id: str
     amount: Decimal
     at_ms: int
+
+
+OPERATOR, CUSTOMER = "operator", "customer"  # who sets a cap on spending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapRow:
+    """`amount` None: the operator lifts the plan's."""
+
+    set_by: str
+    amount: Decimal | None
+    currency: str
 
 
 class CustomerRows(Protocol):
@@ -118,3 +134,39 @@ class CreditRows(Protocol):
     async def burns(self, org_id: str) -> list[BurnRow]: ...
 
     async def revoke(self, org_id: str, grant_id: int, now_ms: int) -> Grant | None: ...
+
+
+class SpendCapRows(Protocol):
+    async def put(self, org_id: str, set_by: str, amount: Decimal | None, currency: str, now_ms: int) -> None: ...
+
+    async def remove(self, org_id: str, set_by: str) -> None: ...
+
+    async def of_orgs(self, org_ids: Sequence[str]) -> dict[str, list[CapRow]]: ...
+
+    async def capped(self, after: str | None, limit: int) -> list[str]:
+        """Organizations with a cap, or held back by one, a page at a time in the order of ids."""
+        ...
+
+
+class PeriodRows(Protocol):
+    """Running and past periods of many organizations at once. `starts`: organization -> when the period started."""
+
+    async def rolling(self, after: str | None, limit: int) -> list[str]:
+        """Organizations whose plan carries units over, or that have some, a page at a time in the order of ids."""
+        ...
+
+    async def used(self, starts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """organization -> meter -> base units that Postgres holds for that period."""
+        ...
+
+    async def overrides(self, org_ids: Sequence[str]) -> dict[str, list["QuotaRow"]]:
+        """All of them, the weaker first."""
+        ...
+
+    async def carried(self, starts: Mapping[str, int]) -> dict[str, dict[str, Period]]: ...
+
+    async def carry(self, starts: Mapping[str, int], periods: Mapping[str, Mapping[str, Period]]) -> None: ...
+
+    async def flushed_at_ms(self) -> int | None:
+        """Usage that was settled before then is in Postgres; None: nothing was ever flushed."""
+        ...

@@ -26,6 +26,7 @@ from billing.store.outbox import OutboxTable
 from billing.store.payments import PaymentAttemptTable, PaymentMethodTable
 from billing.store.plans import PlanTable
 from billing.store.quotas import LimitTable, QuotaTable
+from billing.store.spend_caps import PeriodTable, SpendCapTable
 from billing.store.stripe_ids import StripeIdTable
 from billing.store.subscriptions import SubscriptionTable
 from billing.store.tokens import TokenTable
@@ -52,6 +53,8 @@ class PostgresUnit:
         self.coupons = CouponTable(connection)
         self.discounts = DiscountTable(connection)
         self.credits = CreditTable(connection)
+        self.spend_caps = SpendCapTable(connection)
+        self.periods = PeriodTable(connection)
         self.outbox = OutboxTable(connection)
         self.invoice_items = InvoiceItemTable(connection)
         self.invoices = InvoiceTable(connection)

@@ -270,6 +270,21 @@ def quota_threshold(t: Told) -> Letter:
     )  # fmt: skip
 
 
+def spend_cap_reached(t: Told) -> Letter:
+    cap = t.wording.money(t.decimal("cap"), t.text("currency"))
+    return _letter(
+        t,
+        f"Your spend cap of {cap} is reached",
+        Text(f"Your organization “{t.organization}” has reached its spend cap on the {t.text('plan')} plan. What your plan includes goes "
+             f"on; requests beyond it are refused until {t.date('resets_at')}, or until the cap is raised."),
+        Table((
+            ("Spend cap", cap), ("Overage so far", t.wording.money(t.decimal("spent"), t.text("currency"))),
+            ("Resets", t.date("resets_at")),
+        )),
+        Action("View usage", t.house.page("/billing/usage")),
+    )  # fmt: skip
+
+
 LETTERS: Mapping[MailKind, Callable[[Told], Letter]] = {
     MailKind.PAYMENT_FAILED: payment_failed,
     MailKind.PAYMENT_FINAL_WARNING: payment_final_warning,
@@ -285,4 +300,5 @@ LETTERS: Mapping[MailKind, Callable[[Told], Letter]] = {
     MailKind.TRIAL_OFFER: trial_offer,
     MailKind.WIN_BACK_OFFER: win_back_offer,
     MailKind.QUOTA_THRESHOLD: quota_threshold,
+    MailKind.SPEND_CAP_REACHED: spend_cap_reached,
 }

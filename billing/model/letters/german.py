@@ -281,6 +281,21 @@ def quota_threshold(t: Told) -> Letter:
     )  # fmt: skip
 
 
+def spend_cap_reached(t: Told) -> Letter:
+    cap = t.wording.money(t.decimal("cap"), t.text("currency"))
+    return _letter(
+        t,
+        f"Ihre Ausgabengrenze von {cap} ist erreicht",
+        Text(f"Ihre Organisation „{t.organization}“ hat ihre Ausgabengrenze erreicht (Tarif {t.text('plan')}). Was Ihr Tarif enthält, "
+             f"läuft weiter; was darüber hinausgeht, wird bis zum {t.date('resets_at')} abgelehnt, oder bis die Grenze höher liegt."),
+        Table((
+            ("Ausgabengrenze", cap), ("Zusätzlich bisher", t.wording.money(t.decimal("spent"), t.text("currency"))),
+            ("Beginnt neu", t.date("resets_at")),
+        )),
+        Action("Nutzung ansehen", t.house.page("/billing/usage")),
+    )  # fmt: skip
+
+
 LETTERS: Mapping[MailKind, Callable[[Told], Letter]] = {
     MailKind.PAYMENT_FAILED: payment_failed,
     MailKind.PAYMENT_FINAL_WARNING: payment_final_warning,
@@ -296,4 +311,5 @@ LETTERS: Mapping[MailKind, Callable[[Told], Letter]] = {
     MailKind.TRIAL_OFFER: trial_offer,
     MailKind.WIN_BACK_OFFER: win_back_offer,
     MailKind.QUOTA_THRESHOLD: quota_threshold,
+    MailKind.SPEND_CAP_REACHED: spend_cap_reached,
 }

@@ -18,6 +18,7 @@ from billing.model.mailing import (
     payment_failed,
     payment_received,
     quota_threshold,
+    spend_cap_reached,
     trial_mails,
     trial_over,
     win_back,
@@ -66,6 +67,10 @@ def _all() -> Iterator[Mail]:
     yield from trial_over(_TRIAL)
     yield from win_back(org_id=_ORG, subscription_id="sample", plan="Pro", ended_ms=_START_MS, code="COMEBACK50")
     yield quota_threshold(_SPENT, 80, _START_MS)
+    yield spend_cap_reached(
+        org_id=_ORG, plan="Pro", cap=Decimal("500.00"), spent=Decimal("500.07"), currency="usd",
+        period=(_START_MS, _START_MS + 17 * DAY_MS), now_ms=_START_MS,
+    )  # fmt: skip
 
 
 def charged(mail: Mail) -> Mail:

@@ -104,6 +104,7 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         "INSERT INTO billing.credit_burns (org_id, grant_id, invoice_id, amount, burned_at) VALUES ($1, $2, $3, 1, now())",
         org, grant, f"in_{org.hex}",
     )  # fmt: skip
+    await connection.execute("INSERT INTO billing.rollovers VALUES ($1, 'api', now(), 1, 1)", org)
     await connection.execute("INSERT INTO billing.spend_caps VALUES ($1, 'customer', 1, 'usd', now())", org)
     await connection.execute(
         "INSERT INTO billing.outbox (kind, org_id, customer_key, identifier, payload, created_at)"

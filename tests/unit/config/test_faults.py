@@ -203,7 +203,7 @@ def test_a_plan_without_a_price_says_how_to_write_one() -> None:
 
 
 NOT_BUILT_IN_PLANS = [
-    ("spend_cap: {usd: '500'}", ["spend_cap"]),
+    ("setup_fee: {usd: '500'}", ["setup_fee"]),
 ]
 NOT_BUILT_ON_ROUTES = [
     ("hosts: ['*.example.com']", ["hosts[0]"]),
