@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from aggregator import rollup
+from aggregator import old_marks, rollup
 from aggregator.flush import flush_once
 from aggregator.metrics import AggregatorMetrics
 from aggregator.overage import cut_overage
@@ -80,6 +80,7 @@ class Aggregator:
             Job(name="rollovers", interval_seconds=settings.flush_interval_seconds, run=lambda: self.billing().rollovers.carry()),
             Job(name="daily", interval_seconds=_HOUR, run=lambda: rollup.roll_up_days(self.pool)),
             Job(name="partitions", interval_seconds=_DAY, run=lambda: rollup.ensure_partitions(self.pool, self.clock)),
+            Job(name="old_marks", interval_seconds=_DAY, run=lambda: old_marks.forget(self.pool, self.redis, self.clock)),
         ]
         if settings.billing_enabled:
             table.append(Job(name="overage", interval_seconds=settings.report_interval_seconds, run=self.cut))

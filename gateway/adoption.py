@@ -15,6 +15,7 @@ import hiredis
 
 from metering.model import keys
 from metering.model.clock import Clock
+from metering.model.ledger import JOURNALS_TAKEN_DAYS
 from metering.store import journal as journals
 from metering.store.journal import JournalLocked
 from metering.store.redis.link import Link, Server, pack
@@ -30,6 +31,7 @@ from .shipper import STORE_ROWS, Shipper
 log = logging.getLogger("weighbridge.adoption")
 _BEYOND_EVERY_N = 2**52  # resolve.lua: "whatever ran last, and nothing after it"
 _SCAN_SECONDS = 1.0
+_MINUTES_A_DAY = 1_440
 
 
 class _Ward(BucketEpoch):
@@ -127,9 +129,12 @@ class Adopter:
     """Run by the supervisor: `await run()` for ever; `await adopt(worker)` when one died."""
 
     def __init__(
-        self, redis_url: str, journal_dir: Path, clock: Clock, name: str, *, deadline_seconds: float = 1.0, store_rows: int = STORE_ROWS
-    ) -> None:
+        self, redis_url: str, journal_dir: Path, clock: Clock, name: str, *, deadline_seconds: float = 1.0, store_rows: int = STORE_ROWS,
+        takes_old: bool = False,
+    ) -> None:  # fmt: skip
+        """`takes_old`: somebody has looked whether Postgres knows how far it has these journals, however old they are."""
         self._directory, self._name, self._store_rows = journal_dir, name, store_rows
+        self._takes_old, self._left = takes_old, set[str]()
         self._link = Link(
             redis_url, deadline_seconds=deadline_seconds, scripts=scripts.BODIES, on_up=self._up, on_down=self._down
         )  # fmt: skip
@@ -173,7 +178,7 @@ class Adopter:
 
     def _scan(self) -> None:
         for worker in journals.workers(self._directory):
-            if worker not in self._adopted:
+            if worker not in self._adopted and worker not in self._left:
                 self._take(worker)
         if not self._scanned:
             self._scanned = True
@@ -188,12 +193,27 @@ class Adopter:
         except OSError as exc:
             log.error("the journal of %s cannot be taken yet: %s", worker, exc)
             return  # the next scan tries again
+        if self._is_too_old(recorder):
+            recorder.close()
+            self._left.add(worker)
+            return
         adopted = self._adopted[worker] = Adopted(self._link, recorder, self._report, self._epochs.learn, self._store_rows)
         if adopted.returned:
             log.warning("worker %s is gone: %d calls in flight were given back", worker, adopted.returned)
         for state in self._states:
             if state.tag is not None:
                 adopted.epoch_changed(state)
+
+    def _is_too_old(self, recorder: Recorder) -> bool:
+        """Nobody may remember what Postgres has of it."""
+        days = (self._clock.now_ms() // 60_000 - recorder.last_minute) // _MINUTES_A_DAY
+        if self._takes_old or not recorder.last_minute or days < JOURNALS_TAKEN_DAYS:
+            return False
+        log.error(
+            "the journal of %s ends %d days ago, and is left where it lies: `weighbridge journal replay` looks whether Postgres has it",
+            recorder.worker, days,
+        )  # fmt: skip
+        return True
 
     def _let_go(self) -> None:
         """Files that Postgres has whole are not needed any more."""
@@ -203,7 +223,7 @@ class Adopter:
             elif adopted.shipper.all_committed:
                 del self._adopted[worker]
                 adopted.recorder.destroy()
-                for bucket in adopted.recorder.tally.seqs:  # "s:" stays, here as in Postgres: the journal may be handed in again
+                for bucket in adopted.recorder.tally.seqs:  # "s:" stays for long, as in Postgres (aggregator/old_marks.py)
                     self._link.call(pack(("HDEL", keys.marks(bucket), f"a:{worker}", f"r:{worker}")), lambda _: None)
                 self._link.call(pack(("HDEL", keys.WORKERS, worker)), lambda _: None)  # it had no time to say goodbye
 

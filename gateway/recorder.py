@@ -17,7 +17,7 @@ from metering.store import journal as journals
 from metering.store.journal import Journal
 
 from .running import Ends, Running, Weights
-from .tally import Batch, Record, Tally, Template, replay
+from .tally import Batch, Record, Tally, Template, minute_of, replay
 
 KILLED = "killed"
 LEFT_BEFORE = "client_left_before"
@@ -53,10 +53,13 @@ class Recorder:
         self._journal = Journal(directory, worker)
         self.urgent: set[int] = set()  # buckets whose records are not to wait for their turn
         self._running: dict[int, Running] = {}  # by tid: what this segment names, and what its calls add up to
+        self.last_minute = 0  # that what was found here speaks of
         for number, path in journals.segments(directory, worker):
             if number != self._journal.segment:
                 for payload in journals.read(path):
-                    self.tally.apply(orjson.loads(payload))
+                    record = orjson.loads(payload)
+                    self.tally.apply(record)
+                    self.last_minute = max(self.last_minute, minute_of(record))
                 self._retained.append((number, self._needed()))
         self._begin_segment()
 

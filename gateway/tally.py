@@ -461,6 +461,17 @@ class Tally:
 _MEANING: dict[str, Callable[..., Batch | None]] = {kind: getattr(Tally, f"_on_{kind}") for kind in "BTOAFPENDLUKHRGMC"}
 
 
+_MINUTE_AT = {"O": 3, "A": 6, "F": 6, "P": 3, "E": 3, "N": 2, "D": 6, "L": 6, "U": 3}
+
+
+def minute_of(record: Record) -> int:
+    """The minute that a record speaks of, the latest of several; 0 where it speaks of none."""
+    if record[0] == "M":
+        return max(minute_of(each) for each in record[1])
+    at = _MINUTE_AT.get(record[0])
+    return int(record[at]) if at is not None else 0
+
+
 def replay(records: Iterator[Record]) -> tuple[Tally, list[Batch]]:
     """Fold a whole journal; the batches that were cut, in order, and the state at its end."""
     tally, batches = Tally(), []

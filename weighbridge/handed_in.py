@@ -23,10 +23,11 @@ from redis.asyncio import Redis
 from aggregator.flush import flush_once
 from gateway.adoption import Adopter
 from gateway.recorder import records
-from gateway.tally import replay
+from gateway.tally import minute_of, replay
 from metering.model import keys
 from metering.model.clock import Clock
 from metering.model.errors import BadInput, DependencyUnavailable
+from metering.model.ledger import JOURNALS_TAKEN_DAYS
 from metering.store import journal as journals
 
 from .flushing import living
@@ -39,6 +40,12 @@ class NotAJournal(BadInput):
     """What was handed in is no folder of journals, or one of which a part is missing."""
 
     code = "not_a_journal"
+
+
+class JournalForgotten(BadInput):
+    """It ended so long ago that nobody remembers what Postgres has of it: all of it might be counted a second time."""
+
+    code = "journal_forgotten"
 
 
 class JournalInUse(BadInput):
@@ -121,6 +128,14 @@ def _check(worker: str, path: Path, *, first: bool, last: bool) -> int:
     return torn
 
 
+def _check_age(folder: Path, worker: str, minute: int) -> None:
+    """Postgres knows nothing of this worker: it never had anything, or it was too long ago."""
+    ended = max((minute_of(record) for record in records(folder, worker)), default=0)
+    if ended and minute - ended >= JOURNALS_TAKEN_DAYS * 1_440:
+        days = (minute - ended) // 1_440
+        raise JournalForgotten(f"the journal of {worker} ends {days} days ago, and Postgres no longer knows how far it has it")
+
+
 def _first(payloads: Sequence[bytes]) -> Any:
     try:
         return orjson.loads(payloads[0]) if payloads else None
@@ -143,13 +158,15 @@ def _held(lock: Path) -> bool:
 
 
 async def replay_folder(pool: asyncpg.Pool, client: Redis, redis_url: str, folder: Path, data_dir: Path, clock: Clock) -> list[Handed]:
-    """Bring all of it to Postgres, once. Raises NotAJournal, JournalInUse, NotTakenYet, and what the drivers raise."""
+    """Bring all of it to Postgres, once. Raises NotAJournal, JournalForgotten, JournalInUse, NotTakenYet, and what the drivers raise."""
     workers = await asyncio.to_thread(names, folder)
     alive = sorted(set(workers) & (await living(client)).keys())
     if alive:
         raise JournalInUse(f"{', '.join(alive)} lives: its own gateway ships its journal")
     marks = {(row["worker"], row["bucket"]): row["seq"] for row in await pool.fetch(_MARKS, workers)}
     handed = await asyncio.to_thread(look_through, folder, marks)
+    for worker in set(workers) - {worker for worker, _ in marks}:
+        await asyncio.to_thread(_check_age, folder, worker, clock.now_ms() // 60_000)
     await _remind(client, marks)
     async with _copied(folder, workers, data_dir) as copy:
         await _adopt(pool, client, redis_url, copy, clock)
@@ -180,7 +197,7 @@ async def _copied(folder: Path, workers: Sequence[str], data_dir: Path) -> Async
 
 
 async def _adopt(pool: asyncpg.Pool, client: Redis, redis_url: str, folder: Path, clock: Clock) -> None:
-    adopter = Adopter(redis_url, folder, clock, f"handed-in-{secrets.token_hex(6)}")
+    adopter = Adopter(redis_url, folder, clock, f"handed-in-{secrets.token_hex(6)}", takes_old=True)
     adopting = asyncio.create_task(adopter.run())
     deadline = clock.monotonic() + _PATIENCE_SECONDS
     try:

@@ -19,6 +19,11 @@ TENANT = "tenant"  # the dimension that names the organization's own customer; e
 TENANTS_A_DAY = 1_000  # have a name of their own in an organization's usage of a day; then they are …
 OTHER = "other"
 
+MARKS_KEPT_DAYS = 100
+"""How long it is remembered what Postgres has of a gateway process that is gone. Until then its journal may be handed in again."""
+JOURNALS_TAKEN_DAYS = 90
+"""A journal that ends longer ago than this is not taken unasked: clocks differ, and what nobody remembers would be counted again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
