@@ -7,6 +7,7 @@ from billing.stripe.sandbox.store import Store
 SETTINGS: dict[str, Any] = {
     "retry_days": [3, 5, 7],  # after each failed try of an automatic invoice, days until the next
     "after_retries": "cancel",  # what becomes of the subscription then: cancel, unpaid, or past_due (nothing)
+    "account": "acct_sandbox",  # whose side this is (GET /v1/account)
     "draft_seconds": 3600,  # how long a renewal's invoice stays a draft
 }
 

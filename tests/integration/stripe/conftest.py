@@ -39,8 +39,10 @@ class Running:
     sandbox: Sandbox
 
     async def ask(self, method: str, path: str, **options: Any) -> Any:
-        async with aiohttp.ClientSession() as session, session.request(method, self.url + path, **options) as answer:
-            return await answer.json()
+        """JSON, or with text=True the status, where it leads, and the page."""
+        as_text = options.pop("text", False)
+        async with aiohttp.ClientSession() as session, session.request(method, self.url + path, allow_redirects=False, **options) as answer:
+            return (answer.status, answer.headers.get("Location"), await answer.text()) if as_text else await answer.json()
 
     async def fault(self, kind: str, **how: Any) -> None:
         await self.ask("POST", "/_sandbox/faults", json={"kind": kind, **how})

@@ -95,6 +95,7 @@ async def test_every_operation_answers_as_stripe_describes(running, clock) -> No
     await payments(ask, customer["id"])
     await coupons_and_taxes(ask, customer["id"])
     await invoices(ask, base["id"], overage["id"])
+    await hosted_pages(ask, customer["id"], base["id"])
     await what_happened(ask)
     other = await ask("PostProducts", {"name": "Gone"})
     await ask("DeleteProductsId", id=other["id"])
@@ -224,6 +225,29 @@ async def by_hand(ask: Checked, who: str) -> None:
         await ask(end, params, invoice=invoice)
     draft = await ask("PostInvoices", {"customer": who, "pending_invoice_items_behavior": "include"})
     await ask("DeleteInvoicesInvoice", invoice=draft["id"])
+
+
+async def hosted_pages(ask: Checked, customer: str, base: str) -> None:
+    await ask("GetAccount")
+    urls = {"success_url": "https://shop.test/ok", "cancel_url": "https://shop.test/no", "customer": customer}
+    bought = {"line_items[0][price]": base, "line_items[0][quantity]": "1", "discounts[0][coupon]": "TEN"}
+    session = await ask("PostCheckoutSessions", urls | bought | {"mode": "subscription", "expand[]": "line_items"})
+    name = {"session": session["id"]}
+    assert (await ask.running.ask("POST", f"/_sandbox/checkout/{session['id']}", data={"card": "pm_card_visa"}, text=True))[0] == 303
+    assert (await ask("GetCheckoutSessionsSession", **name))["status"] == "complete"
+    await ask("PostCheckoutSessionsSession", {"metadata[a]": "1"}, **name)
+    await ask("GetCheckoutSessionsSessionLineItems", **name)
+    other = await ask("PostCheckoutSessions", urls | {"mode": "setup"})
+    await ask("PostCheckoutSessionsSessionExpire", session=other["id"])
+    await ask("GetCheckoutSessions", {"status": "expired"})
+    features = {"features[subscription_cancel][enabled]": "true", "features[payment_method_update][enabled]": "true"}
+    configuration = await ask("PostBillingPortalConfigurations", features)
+    name = {"configuration": configuration["id"]}
+    await ask("PostBillingPortalConfigurationsConfiguration", {"business_profile[headline]": "Hello"}, **name)
+    await ask("GetBillingPortalConfigurationsConfiguration", **name)
+    await ask("GetBillingPortalConfigurations")
+    flow = {"flow_data[type]": "payment_method_update", "return_url": "https://shop.test/account"}
+    await ask("PostBillingPortalSessions", {"customer": customer, "configuration": configuration["id"], **flow})
 
 
 async def what_happened(ask: Checked) -> None:

@@ -1,8 +1,10 @@
 """One file for each of Stripe's resources; importing this package registers them all."""
 
 from billing.stripe.sandbox.resources import (
+    accounts,
     balances,
     charges,
+    checkout,
     clocks,
     coupons,
     customers,
@@ -13,6 +15,7 @@ from billing.stripe.sandbox.resources import (
     meters,
     payment_intents,
     payment_methods,
+    portal,
     previews,
     prices,
     products,
@@ -28,8 +31,10 @@ from billing.stripe.sandbox.resources.base import HANDLERS, Call
 __all__ = [
     "HANDLERS",
     "Call",
+    "accounts",
     "balances",
     "charges",
+    "checkout",
     "clocks",
     "coupons",
     "customers",
@@ -40,6 +45,7 @@ __all__ = [
     "meters",
     "payment_intents",
     "payment_methods",
+    "portal",
     "previews",
     "prices",
     "products",

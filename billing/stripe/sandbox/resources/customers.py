@@ -57,6 +57,11 @@ def _invoice_settings(call: Call, old: Body, customer_id: str) -> Body:
 @handles("PostCustomers")
 def create(call: Call) -> Body:
     call.only(_TAKES | {"test_clock", "payment_method"})
+    return new_customer(call)
+
+
+def new_customer(call: Call, **known: Any) -> Body:
+    """Store one, by what the call gives and what is `known` beside."""
     clock = call.params.get("test_clock")
     if clock is not None:
         fetch(call, "test_helpers.test_clock", clock, noun="test clock", param="test_clock")
@@ -75,6 +80,7 @@ def create(call: Call) -> Body:
         "tax_exempt": "none",
         "test_clock": clock,
         **_details(call, {}),
+        **known,
     }
     call.store.insert("customer", customer)
     if "payment_method" in call.params:

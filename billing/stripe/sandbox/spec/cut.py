@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 OPERATIONS = {
+    "/v1/account": ("get",),
     "/v1/billing/meters": ("get", "post"),
     "/v1/billing/meters/{id}": ("get", "post"),
     "/v1/billing/meters/{id}/deactivate": ("post",),
@@ -20,8 +21,15 @@ OPERATIONS = {
     "/v1/billing/meters/{id}/event_summaries": ("get",),
     "/v1/billing/meter_events": ("post",),
     "/v1/billing/meter_event_adjustments": ("post",),
+    "/v1/billing_portal/configurations": ("get", "post"),
+    "/v1/billing_portal/configurations/{configuration}": ("get", "post"),
+    "/v1/billing_portal/sessions": ("post",),
     "/v1/charges": ("get",),
     "/v1/charges/{charge}": ("get",),
+    "/v1/checkout/sessions": ("get", "post"),
+    "/v1/checkout/sessions/{session}": ("get", "post"),
+    "/v1/checkout/sessions/{session}/expire": ("post",),
+    "/v1/checkout/sessions/{session}/line_items": ("get",),
     "/v1/coupons": ("get", "post"),
     "/v1/coupons/{coupon}": ("get", "post", "delete"),
     "/v1/customers": ("get", "post"),
