@@ -6,6 +6,7 @@ next generation; anything else is told apart here and changes nothing.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -106,14 +107,22 @@ async def _end_periods(connection: asyncpg.Connection) -> None:
     """Give periods that begin with this batch their end."""
     rows = await connection.fetch(SQL["periods_without_end"])
     if rows:
-        ends = [to_datetime(period_end_ms(to_ms(r["period_start"]), to_ms(r["anchor"]) if r["anchor"] else None)) for r in rows]
+        ends = [to_datetime(period_end_ms(to_ms(r["period_start"]), _ms(r["anchor"]), _ms(r["anchored_at"]))) for r in rows]
         await connection.execute(SQL["set_period_end"], [r["org_id"] for r in rows], [r["period_start"] for r in rows], ends)
 
 
-def period_end_ms(start_ms: int, anchor_ms: int | None) -> int:
-    """The end of the period that starts at `start_ms`: by the anchor if it is one of the anchor's, else a month on."""
+def period_end_ms(start_ms: int, anchor_ms: int | None, anchored_ms: int | None = None) -> int:
+    """The end of the period that starts at `start_ms`: by the anchor if it is one of the anchor's. One of an anchor before it ended
+    where this one took its place (`anchored_ms`), and any other a month on."""
     start, end = period_at(anchor_ms if anchor_ms is not None else start_ms, start_ms)
-    return end if start == start_ms else period_at(start_ms, start_ms)[1]
+    if start == start_ms:
+        return end
+    month_on = period_at(start_ms, start_ms)[1]
+    return anchored_ms if anchored_ms is not None and start_ms < anchored_ms < month_on else month_on
+
+
+def _ms(instant: datetime | None) -> int | None:
+    return None if instant is None else to_ms(instant)
 
 
 async def _quarantine(connection: asyncpg.Connection, accepted: Sequence[Batch]) -> None:

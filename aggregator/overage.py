@@ -20,7 +20,7 @@ from billing.model.plan import PlanSpec
 from billing.model.plan import from_json as plan_from_json
 from billing.model.pricing import NoPriceInCurrency
 from billing.model.rating import included_units, overage_report_units
-from billing.model.subscription import STANDINGS, Standing
+from billing.model.subscription import STANDINGS, Standing, State
 from metering.model.clock import Clock, isoformat, to_datetime, to_ms
 from metering.model.meter import Kind, Meter
 from metering.model.quota import Mode, Quota, Window, replace_quotas
@@ -31,7 +31,8 @@ log = logging.getLogger("weighbridge.overage")
 
 STRIPE_HEARS_MS = 35 * 86_400_000  # Stripe takes no event that is older
 _PAGE = 500
-_STATES = [state.value for state, standing in STANDINGS.items() if standing is Standing.PLAN]
+# A trial is free of charge, whatever is used in it.
+_STATES = [state.value for state, standing in STANDINGS.items() if standing is Standing.PLAN and state is not State.TRIALING]
 _FAR_MS = 253_402_300_799_000
 _NOWHERE = (UUID(int=0), "", to_datetime(0))
 

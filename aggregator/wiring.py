@@ -15,13 +15,14 @@ from redis.exceptions import RedisError
 from aggregator import old_marks, rollup
 from aggregator.flush import flush_once
 from aggregator.metrics import AggregatorMetrics
-from aggregator.overage import cut_overage
+from aggregator.overage import cut_overage, cutter
 from aggregator.recovery import Recovery
 from aggregator.schedule import Job, Schedule
 from aggregator.truth import PostgresTruth
 from billing.channels.wiring import open_mails
 from billing.model.invoice import Issuer
 from billing.services.mails import Mails
+from billing.services.ports import Cut, cut_nothing
 from billing.store.books import PostgresBooks
 from billing.stripe import installation
 from billing.stripe.client import StripeApi
@@ -29,7 +30,7 @@ from billing.stripe.deliver import deliver_due
 from billing.stripe.mirror.recover import recover
 from billing.stripe.mirror.work import work_through
 from billing.stripe.payments import StripePayments
-from billing.wiring import Billing, invoicing_of, open_billing
+from billing.wiring import Billing, invoicing_of, open_billing, trial_rules
 from config.load import ConfigMissing, load_good, load_last_good, read_set
 from config.settings import Settings
 from metering.model.clock import Clock, to_datetime, to_ms
@@ -43,6 +44,7 @@ log = logging.getLogger("weighbridge.aggregator")
 
 _LOOK_SECONDS, _WATCH_SECONDS, _DELIVER_SECONDS, _MAIL_SECONDS, _MINUTE, _HOUR, _DAY = 1.0, 5.0, 2.0, 10.0, 60.0, 3600.0, 86_400.0
 _RECOVER_SECONDS = 300.0
+_RENEW_SECONDS = 15.0  # a period that ended may wait so long for its next
 _LAST_CUT_AHEAD_MS, _LAST_CUT_BEHIND_MS = 150_000, 2 * 3_600_000
 _STORE_TIMEOUT_SECONDS = 30.0  # a drain or a restore of a large bucket is one long reply
 _POOL = 12  # a connection for each job that holds its lock, and some to work with
@@ -88,6 +90,7 @@ class Aggregator:
             table.append(Job(name="last_cut", interval_seconds=settings.flush_interval_seconds, run=self.last_cut))
             table.append(Job(name="invoices", interval_seconds=_MINUTE, run=self.issue))
             table.append(Job(name="late_usage", interval_seconds=_HOUR, run=self.bill_late))
+        table.append(Job(name="renewals", interval_seconds=_RENEW_SECONDS, run=self.renew))
         table.append(Job(name="mails", interval_seconds=_MAIL_SECONDS, run=self.mail, alone=False))
         if self.stripe is not None:
             table += [
@@ -112,12 +115,19 @@ class Aggregator:
         """Every entitlement, key and bypass again, for a store that forgot them."""
         await self.billing().republish()
 
-    def billing(self) -> Billing:
+    async def renew(self) -> None:
+        """Periods that begin, trials that end, cancellations and changes that come true."""
+        meters = await self.current_meters()
+        billing = self.billing(cut=cutter(self.pool, self.clock, meters, bills=self.settings.billing_enabled))
+        if happened := await billing.renewals.run_due():
+            log.info("renewals: %d things happened to subscriptions", happened)
+
+    def billing(self, cut: Cut = cut_nothing) -> Billing:
         settings = self.settings
         return open_billing(
             self.pool, self.redis, self.clock, meters=self.meters, currency=settings.billing_currency,
             default_plan=settings.billing_default_plan, bills=settings.billing_enabled, stripe_mode=settings.stripe_mode,
-            invoicing=invoicing_of(settings, self.issuer),
+            invoicing=invoicing_of(settings, self.issuer), cut=cut, trials=trial_rules(settings),
         )  # fmt: skip
 
     async def cut(self) -> None:

@@ -25,14 +25,18 @@ from billing.services.invoice_writer import InvoiceWriter
 from billing.services.invoices import Invoices
 from billing.services.issuing import Issuing
 from billing.services.keys import Keys
+from billing.services.lifecycle import HasPaymentMethod, Lifecycle, TrialRules, anybody_can_pay
 from billing.services.months import Months
 from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.plans import Plans
 from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
+from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
 from billing.services.spend_caps import SpendCaps
+from billing.services.subscriptions import Subscriptions
 from billing.services.tokens import Tokens
+from billing.services.trials import Trials
 from billing.services.usage import Usage
 from billing.store.books import PostgresBooks
 from config.settings import Settings
@@ -72,6 +76,9 @@ class Billing:
     """The use cases over one database, one store and one set of meters."""
 
     orgs: Orgs
+    subscriptions: Subscriptions
+    trials: Trials
+    renewals: Renewals
     keys: Keys
     plans: Plans
     overrides: Overrides
@@ -112,6 +119,7 @@ def open_billing(
     stripe_mode: str = "sandbox",
     marketplaces: bool = False,
     invoicing: Invoicing = Invoicing(),
+    trials: TrialRules | None = None,
 ) -> Billing:
     """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing. `cut` is
     called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none.
@@ -122,13 +130,22 @@ def open_billing(
     issuing = Issuing(
         books, clock, writer, meters=meters, currency=currency, delay_ms=invoicing.delay_seconds * 1000, charges=invoicing.charges
     )
+    items = bills and invoicing.issuer is Issuer.WEIGHBRIDGE  # what is due is written down here, or worked out by Stripe: never both
     if invoicing.issuer is Issuer.WEIGHBRIDGE:
         bills, cut = False, issuing.keep_terms  # Stripe hears of no subscription and no usage
     keys = Keys(books, entitlements, clock, entropy=lambda: secrets.token_bytes(24))
+    lifecycle = Lifecycle(
+        books, entitlements, clock, meters=meters, items=items, bills=bills, cut=cut, default_plan=default_plan, trials=trials,
+        has_payment_method=_payment_method(books) if invoicing.charges else anybody_can_pay,
+    )  # fmt: skip
+    renewals = Renewals(lifecycle)
     return Billing(
-        orgs=Orgs(books, keys, entitlements, clock, meters=meters, currency=currency, bills=bills, cut=cut),
+        subscriptions=Subscriptions(lifecycle, renewals),
+        trials=Trials(lifecycle),
+        renewals=renewals,
+        orgs=Orgs(books, keys, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut),
         keys=keys,
-        plans=Plans(books, entitlements, clock, meters=meters, currency=currency, bills=bills, cut=cut),
+        plans=Plans(books, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut),
         overrides=Overrides(books, entitlements, clock, cut=cut),
         entitlements=entitlements,
         usage=Usage(books, gateways, entitlements, clock, meters=meters),
@@ -147,6 +164,24 @@ def open_billing(
         months=Months(books, clock),
         issuing=issuing,
     )
+
+
+def trial_rules(settings: Settings) -> TrialRules:
+    """As the environment sets them."""
+    return TrialRules(
+        days=settings.billing_trial_days,
+        plans=settings.billing_trial_plans,
+        requires_payment=settings.billing_trial_requires_payment,
+        notify_days_before=settings.billing_trial_notify_days_before,
+    )
+
+
+def _payment_method(books: PostgresBooks) -> HasPaymentMethod:
+    async def has(org_id: str) -> bool:
+        async with books.transaction() as unit:
+            return bool(await unit.payment_methods.of_org(org_id))
+
+    return has
 
 
 class RedisGateways:

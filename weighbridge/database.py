@@ -11,7 +11,7 @@ from aggregator.overage import cutter
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
 from billing.store.books import PostgresBooks
-from billing.wiring import Billing, invoicing_of, open_billing
+from billing.wiring import Billing, invoicing_of, open_billing, trial_rules
 from config.load import Configuration
 from config.settings import Settings
 from metering.model.clock import Clock
@@ -49,6 +49,7 @@ async def billing_over(
             marketplaces=settings.billing_marketplace_enabled,
             cut=cutter(pool, clock, config.meters, bills=settings.billing_enabled),
             invoicing=invoicing_of(settings, config.plans.issuer),
+            trials=trial_rules(settings),
         )
 
 

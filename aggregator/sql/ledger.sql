@@ -88,8 +88,8 @@ ORDER BY 1, 2, 3
 ON CONFLICT (org_id, service, period_start) DO UPDATE SET cumulative = p.cumulative + EXCLUDED.cumulative, updated_at = now()
 
 -- periods_without_end --
--- Periods that this batch began, each with the anchor of its organization's subscription, if there is one.
-SELECT DISTINCT p.org_id, p.period_start, s.anchor
+-- Periods that this batch began, each with the anchor of its organization's subscription, if there is one, and since when it stands.
+SELECT DISTINCT p.org_id, p.period_start, s.anchor, s.anchored_at
 FROM pg_temp.flush_usage f
 JOIN billing.usage_period p USING (org_id, service, period_start)
 LEFT JOIN billing.subscriptions s ON s.org_id = p.org_id AND s.ended_at IS NULL

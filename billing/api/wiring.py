@@ -19,7 +19,7 @@ from billing.api.server import Parts, application
 from billing.model.invoice import Issuer
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
-from billing.wiring import Billing, invoicing_of, open_billing
+from billing.wiring import Billing, invoicing_of, open_billing, trial_rules
 from config.load import FileSet, contradictions, load_last_good, parse, read_set, save_last_good
 from config.settings import Settings
 from metering.model import keys
@@ -115,6 +115,7 @@ class Control:
             webhook_secrets=settings.stripe_webhook_secrets,
             stripe_mode=settings.stripe_mode,
             invoicing=invoicing_of(settings, issuer),
+            trials=trial_rules(settings),
         )
 
     async def _apply(self, offer: Offer) -> Applied:

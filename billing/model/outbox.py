@@ -11,13 +11,13 @@ from billing.model.money import to_minor
 from billing.model.native import plan_at_stripe
 from billing.model.organization import Organization
 from billing.model.plan import PlanSpec
-from billing.model.subscription import Subscription
+from billing.model.subscription import State, Subscription
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput
 from metering.model.meter import Meter
 
 ENSURE_CUSTOMER, ENSURE_PLAN, ENSURE_SUBSCRIPTION = "ensure_customer", "ensure_plan", "ensure_subscription"
-CANCEL_SUBSCRIPTION = "cancel_subscription"
+CANCEL_SUBSCRIPTION, UPDATE_SUBSCRIPTION = "cancel_subscription", "update_subscription"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +39,41 @@ def cancel_row(org_id: str) -> OutboxRow:
     return OutboxRow(kind=CANCEL_SUBSCRIPTION, org_id=org_id, identifier=f"cancel:{org_id}", payload={"org_id": org_id})
 
 
+def ended_row(subscription: Subscription) -> OutboxRow:
+    """It ended, and its organization lives on: there may be another one day."""
+    org_id = subscription.org_id
+    return OutboxRow(
+        kind=CANCEL_SUBSCRIPTION, org_id=org_id, identifier=f"cancel:{subscription.id}:{subscription.revision}", payload={"org_id": org_id}
+    )
+
+
+def update_row(subscription: Subscription) -> OutboxRow:
+    """When it ends, whether it is paused, when its trial is over: all of it, as it is after a change."""
+    ends_ms, trial = subscription.ends_at_ms, subscription.trial
+    return OutboxRow(
+        kind=UPDATE_SUBSCRIPTION,
+        org_id=subscription.org_id,
+        identifier=f"update:{subscription.id}:{subscription.revision}",
+        payload={
+            "org_id": subscription.org_id,
+            "cancel_at": None if ends_ms is None else isoformat(ends_ms),
+            "paused": subscription.state is State.PAUSED,
+            "trial_end": isoformat(trial.end_ms) if trial else None,
+        },
+    )
+
+
 def subscription_rows(subscription: Subscription, spec: PlanSpec, meters: Mapping[str, Meter]) -> tuple[OutboxRow, OutboxRow]:
     """The plan version as sold, then the subscription to it. Raises what `plan_payload` raises."""
     org_id, what = subscription.org_id, f"{subscription.plan}:{subscription.plan_version}"
+    trial, revision = subscription.trial, f":{subscription.revision}" if subscription.revision else ""
     payload = {
         "org_id": org_id,
         "plan": subscription.plan,
         "version": subscription.plan_version,
         "anchor": isoformat(subscription.anchor_ms),
         "trial_days": subscription.trial_days,
+        "trial_end": isoformat(trial.end_ms) if trial else None,
     }
     return (
         OutboxRow(
@@ -56,7 +82,7 @@ def subscription_rows(subscription: Subscription, spec: PlanSpec, meters: Mappin
             identifier=f"plan:{org_id}:{what}",
             payload=plan_payload(spec, subscription.plan_version, subscription.currency, meters),
         ),
-        OutboxRow(kind=ENSURE_SUBSCRIPTION, org_id=org_id, identifier=f"sub:{org_id}:{what}", payload=payload),
+        OutboxRow(kind=ENSURE_SUBSCRIPTION, org_id=org_id, identifier=f"sub:{org_id}:{what}{revision}", payload=payload),
     )
 
 

@@ -3,13 +3,13 @@
 Pure. The states are Stripe's (docs.stripe.com, "How subscriptions work"). docs/subscriptions.md shows the tables; a test holds it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
 from billing.model.cycle import Bounds, Cycle, period_of
-from billing.model.plan import Interval, PlanSpec, Price
+from billing.model.plan import Interval, PlanSpec
+from billing.model.subscription_terms import Terms, with_terms
 from metering.model.errors import Conflict
 
 
@@ -127,7 +127,8 @@ PERMITS: dict[State, frozenset[Permit]] = {
 }
 
 ENDED = frozenset([S.CANCELED, S.INCOMPLETE_EXPIRED])
-RENEWING = frozenset(state for state, permits in PERMITS.items() if Permit.RENEW in permits)
+# One billing period follows another, whether it is charged (Permit.RENEW) or not; a trial is a period of its own.
+GOING_ON = frozenset([S.ACTIVE, S.PAST_DUE, S.UNPAID, S.PAUSED])
 
 
 class TransitionRefused(Conflict):
@@ -150,18 +151,8 @@ def check_permit(state: State, permit: Permit) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What was negotiated with one customer, in place of the plan's: the base price an interval, prices of meters, the interval."""
-
-    price: Decimal | None = None
-    prices: Mapping[str, Price] = field(default_factory=dict)
-    interval: Interval | None = None
-    interval_count: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Awaited:
-    """The plan that a subscription moves to when its next period starts."""
+class PlanVersion:
+    """One version of a plan."""
 
     plan: str
     version: int
@@ -173,7 +164,7 @@ class Trial:
 
     start_ms: int
     end_ms: int
-    former: Awaited | None = None
+    former: PlanVersion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,13 +191,20 @@ class Subscription:
     period: Bounds | None = None  # None: from before periods were kept
     paid: bool = False
     next_anchor_ms: int | None = None
-    awaited: Awaited | None = None
+    awaited: PlanVersion | None = None  # what it moves to when the period under way ends
     trial: Trial | None = None
     cancel_at_ms: int | None = None
     cancel_reason: str | None = None
+    canceled_at_ms: int | None = None  # when that was asked for
     paused_at_ms: int | None = None
+    ended_at_ms: int | None = None
     auto_renew: bool = True
     terms: Terms | None = None
+    revision: int = 0  # counts the changes made; names what each of them causes
+
+    @property
+    def version(self) -> PlanVersion:
+        return PlanVersion(plan=self.plan, version=self.plan_version)
 
     @property
     def cycle(self) -> Cycle:
@@ -248,17 +246,6 @@ def first_period(cycle: Cycle, start_ms: int) -> Bounds:
 def sold(spec: PlanSpec, subscription: Subscription) -> PlanSpec:
     """The plan as this customer has it: with what was negotiated in place of the plan's."""
     return with_terms(spec, subscription.terms, subscription.currency)
-
-
-def with_terms(spec: PlanSpec, terms: Terms | None, currency: str) -> PlanSpec:
-    """The plan under negotiated terms."""
-    if terms is None:
-        return spec
-    if terms.price is not None:
-        spec = replace(spec, price={**spec.price, currency: terms.price})
-    if terms.interval is not None:
-        spec = replace(spec, interval=terms.interval, interval_count=terms.interval_count)
-    return replace(spec, prices={**spec.prices, **terms.prices}) if terms.prices else spec
 
 
 def next_renewal(anchor_ms: int, interval: Interval, now_ms: int) -> int:

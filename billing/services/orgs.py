@@ -5,22 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from billing.model import outbox
+from billing.model.lifecycle import Step, begin
 from billing.model.organization import ApiKey, Organization, check_slug, numbered, slugify
 from billing.model.plan import PlanSpec
-from billing.model.subscription import Event, Subscription, after
+from billing.model.subscription import Event, State, Subscription, after
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.keys import Keys
+from billing.services.lifecycle import NoSuchPlan
 from billing.services.ports import Books, Cut, LimitRow, PlanRow, QuotaRow, Unit, cut_nothing
 from metering.model.clock import Clock
-from metering.model.errors import BadInput, Conflict, NotFound
+from metering.model.errors import BadInput, Conflict
 from metering.model.meter import Meter
-
-
-class NoSuchPlan(NotFound):
-    """There is no such plan."""
-
-    code = "no_such_plan"
 
 
 class SlugTaken(Conflict):
@@ -52,7 +48,8 @@ class OrganizationView:
 
 
 class Orgs:
-    """`bills` False meters and limits, and tells Stripe nothing (BILLING_ENABLED=false)."""
+    """`bills` False meters and limits, and tells Stripe nothing (BILLING_ENABLED=false). `items`: what is due is written down, for
+    invoices of ours."""
 
     def __init__(
         self,
@@ -64,10 +61,11 @@ class Orgs:
         meters: Mapping[str, Meter],
         currency: str,
         bills: bool,
+        items: bool = False,
         cut: Cut = cut_nothing,
     ) -> None:
         self._books, self._keys, self._entitlements, self._clock = books, keys, entitlements, clock
-        self._meters, self._currency, self._bills, self._cut = meters, currency, bills, cut
+        self._meters, self._currency, self._bills, self._items, self._cut = meters, currency, bills, items, cut
 
     async def create(
         self,
@@ -90,33 +88,37 @@ class Orgs:
         async with self._books.transaction() as unit:
             row = await self._plan(unit, plan)
             org = await self._insert(unit, name.strip(), slug, now_ms)
-            anchor = (now_ms if anchor_ms is None else anchor_ms) // 1000 * 1000
-            subscription = self.subscription_to(org.id, row, anchor)
+            step = self.subscription_to(org.id, row, now_ms, anchor_ms)
+            subscription = step.to
             await unit.subscriptions.insert(subscription, now_ms)
             await unit.customers.insert(org, email, self._currency, now_ms)
             key, secret = await self._keys.mint_into(unit, org.id, label="first key", test=test_key)
+            if self._items:
+                await unit.invoice_items.add(step.items, now_ms)
             if self._bills and row.spec.is_paid:
                 rows = outbox.subscription_rows(subscription, row.spec, self._meters)
                 await unit.outbox.add([outbox.customer_row(org, email), *rows], now_ms)
         published = await self._entitlements.tell([org.id])
         return NewOrganization(org=org, subscription=subscription, key=key, api_key=secret, published=published)
 
-    def subscription_to(self, org_id: str, row: PlanRow, anchor_ms: int) -> Subscription:
-        """A subscription that starts now. Raises BadInput for a plan that is not sold in the billing currency."""
+    def subscription_to(self, org_id: str, row: PlanRow, now_ms: int, anchor_ms: int | None) -> Step:
+        """A subscription that starts now, with the plan's trial. Raises BadInput for a plan that is not sold in the billing currency."""
         spec = row.spec
         if spec.price and self._currency not in spec.price:
             raise BadInput(f"plan {spec.name} has no price in {self._currency}; it has {', '.join(sorted(spec.price))}")
-        return Subscription(
+        new = Subscription(
+            id=str(uuid.uuid4()),
             org_id=org_id,
             plan=spec.name,
             plan_version=row.version,
-            state=after(None, Event.START),
-            anchor_ms=anchor_ms,
+            state=State.ACTIVE,
+            anchor_ms=now_ms,
             interval=spec.interval,
+            interval_count=spec.interval_count,
             currency=self._currency,
             amount=spec.price.get(self._currency),
-            trial_days=spec.trial_days,
         )
+        return begin(new, spec, now_ms, anchor_ms=anchor_ms, trial_days=spec.trial_days)
 
     async def all(self) -> list[tuple[Organization, Subscription | None]]:
         """Every organization that lives, by slug."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from billing.model import outbox
+from billing.model.lifecycle import Step, move
 from billing.model.plan import PlanSpec, Rollout, same_terms
-from billing.model.subscription import Subscription, next_renewal
+from billing.model.subscription import Subscription
 from billing.services.entitlements import Entitlements
 from billing.services.overrides import OverrideChange, OverrideTerms, apply_overrides
 from billing.services.ports import API, FILE, Books, ConfigSet, Cut, PlanRow, Unit, cut_nothing
@@ -60,7 +61,7 @@ class Applied:
 
 
 class Plans:
-    """`bills` False tells Stripe nothing (BILLING_ENABLED=false)."""
+    """`bills` False tells Stripe nothing (BILLING_ENABLED=false). `items`: what is due is written down, for invoices of ours."""
 
     def __init__(
         self,
@@ -71,10 +72,11 @@ class Plans:
         meters: Mapping[str, Meter],
         currency: str,
         bills: bool,
+        items: bool = False,
         cut: Cut = cut_nothing,
     ) -> None:
         self._books, self._entitlements, self._clock = books, entitlements, clock
-        self._meters, self._currency, self._bills, self._cut = meters, currency, bills, cut
+        self._meters, self._currency, self._bills, self._items, self._cut = meters, currency, bills, items, cut
 
     async def all(self) -> list[PlanRow]:
         """Every plan's newest version, the archived too, by name."""
@@ -200,19 +202,21 @@ class Plans:
             return replace(change, orgs_now=len(subscriptions), base_delta=delta)
         waiting = [s for s, awaited in behind if awaited != change.version]
         now_ms = self._clock.now_ms()
-        renewals = [next_renewal(s.anchor_ms, s.interval, now_ms) for s in waiting]
+        renewals = [s.billing_period(now_ms)[1] for s in waiting]
         await unit.subscriptions.schedule([s.org_id for s in waiting], change.version, renewals)
         delta = sum(((spec.price.get(s.currency) or Decimal(0)) - (s.amount or Decimal(0)) for s in waiting), Decimal(0))
         return replace(change, orgs_at_renewal=len(waiting), base_delta=delta)
 
     async def _move(self, unit: Unit, subscriptions: Sequence[Subscription], spec: PlanSpec, version: int) -> Decimal:
-        """To this version, with what Stripe must hear of it. Returns by how much the base prices change in all."""
+        """To this version, prorated, with what Stripe must hear of it. Returns by how much the base prices change in all."""
         if not subscriptions:
             return Decimal(0)
         org_ids = sorted(s.org_id for s in subscriptions)
         await unit.orgs.raise_versions(org_ids)
-        moved = [replace(s, plan_version=version, amount=spec.price.get(s.currency), interval=spec.interval) for s in subscriptions]
-        await unit.subscriptions.move(moved)
+        now_ms = self._clock.now_ms()
+        steps = [move(replace(s, revision=s.revision + 1), spec, spec, version, s.terms, now_ms) for s in subscriptions]
+        moved = [replace(step.to, revision=s.revision) for step, s in zip(steps, subscriptions, strict=True)]
+        await self._store(unit, steps, now_ms)
         if self._bills and spec.is_paid:
             orgs, emails = await unit.orgs.by_ids(org_ids), await unit.customers.emails(org_ids)
             rows = [
@@ -220,6 +224,16 @@ class Plans:
                 for s in moved
                 for row in (outbox.customer_row(orgs[s.org_id], emails.get(s.org_id)), *outbox.subscription_rows(s, spec, self._meters))
             ]
-            await unit.outbox.add(rows, self._clock.now_ms())
+            await unit.outbox.add(rows, now_ms)
         before = sum((s.amount or Decimal(0) for s in subscriptions), Decimal(0))
         return sum((s.amount or Decimal(0) for s in moved), Decimal(0)) - before
+
+    async def _store(self, unit: Unit, steps: Sequence[Step], now_ms: int) -> None:
+        """At once, but for the few whose periods begin anew, because the interval is another."""
+        anew = [step for step in steps if step.ends_usage_ms is not None]
+        await unit.subscriptions.move([step.to for step in steps if step.ends_usage_ms is None])
+        for step in anew:
+            await unit.subscriptions.put(step.to)
+            await unit.subscriptions.end_usage_period(step.to.org_id, now_ms)
+        if self._items:
+            await unit.invoice_items.add([item for step in steps for item in step.items], now_ms)

@@ -223,14 +223,38 @@ class PlanRows(Protocol):
 class SubscriptionRows(Protocol):
     async def insert(self, subscription: Subscription, now_ms: int) -> None: ...
 
-    async def of_org(self, org_id: str) -> Subscription | None: ...
+    async def of_org(self, org_id: str) -> Subscription | None:
+        """The one that lives."""
+        ...
+
+    async def latest(self, org_id: str) -> Subscription | None:
+        """The one that lives, or the last that ended."""
+        ...
+
+    async def put(self, subscription: Subscription) -> None:
+        """As it is now."""
+        ...
+
+    async def orgs_due(self, now_ms: int, after: str | None, limit: int) -> list[str]:
+        """Organizations for whose subscription the next thing has come, in the order of ids."""
+        ...
+
+    async def end_usage_period(self, org_id: str, at_ms: int) -> None:
+        """Months are counted from another anchor from then on."""
+        ...
+
+    async def auto_downgrade(self) -> bool:
+        """Whether a trial that ends with nothing to charge falls to the default plan."""
+        ...
+
+    async def set_auto_downgrade(self, enabled: bool) -> None: ...
 
     async def behind(self, plan: str, version: int) -> list[tuple[Subscription, int | None]]:
         """Live subscriptions to an older version, each with the version that it already waits for."""
         ...
 
     async def move(self, moved: Sequence[Subscription]) -> None:
-        """To the version, amount and interval they carry now."""
+        """To the version and amount they carry now."""
         ...
 
     async def schedule(self, org_ids: Sequence[str], version: int, at_ms: Sequence[int]) -> None: ...

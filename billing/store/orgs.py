@@ -7,7 +7,7 @@ import asyncpg
 from billing.model import plan as plans
 from billing.model.organization import ApiKey, Organization, is_uuid
 from billing.model.plan import PlanSpec
-from billing.model.subscription import Subscription
+from billing.model.subscription import Subscription, sold
 from billing.services.ports import Account
 from billing.store import rows
 from metering.model.clock import to_datetime
@@ -38,7 +38,7 @@ class OrgTable:
 
     async def living(self) -> list[tuple[Organization, Subscription | None]]:
         found = await self._connection.fetch(_LIVING)
-        return [(rows.organization(row, created="org_created_at"), rows.subscription(row)) for row in found]
+        return [(rows.organization(row, created="org_created_at"), rows.subscription(row, "subscription_id")) for row in found]
 
     async def by_slugs(self, slugs: Sequence[str]) -> dict[str, str]:
         return {row["slug"]: str(row["id"]) for row in await self._connection.fetch(_BY_SLUGS, list(slugs))}
@@ -79,11 +79,12 @@ class OrgTable:
 
 
 def _account(row: asyncpg.Record, spec: PlanSpec | None, keys: Sequence[ApiKey], overrides: Sequence[Override]) -> Account:
+    subscription = rows.subscription(row, "subscription_id")
     return Account(
         org=rows.organization(row, created="org_created_at"),
         deleted=row["deleted_at"] is not None,
-        subscription=rows.subscription(row),
-        spec=spec,
+        subscription=subscription,
+        spec=sold(spec, subscription) if spec and subscription else spec,
         overrides=tuple(overrides),
         active=tuple(key for key in keys if key.revoked_at_ms is None),
         revoked=tuple(key.sha256 for key in keys if key.revoked_at_ms is not None),

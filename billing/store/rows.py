@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from billing.model import subscription_terms
 from billing.model.limits import (
     concurrency_from_json,
     concurrency_to_json,
@@ -20,7 +21,7 @@ from billing.model.limits import (
 )
 from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.plan import Interval
-from billing.model.subscription import State, Subscription
+from billing.model.subscription import PlanVersion, State, Subscription, Trial
 from billing.services.ports import LimitRow, QuotaRow
 from metering.model.apikey import Kind
 from metering.model.clock import to_datetime, to_ms
@@ -60,10 +61,11 @@ def organization(row: asyncpg.Record, created: str = "created_at") -> Organizati
     )
 
 
-def subscription(row: asyncpg.Record) -> Subscription | None:
+def subscription(row: asyncpg.Record, named: str = "id") -> Subscription | None:
     """None where an outer join found none."""
     if row["org_id"] is None:
         return None
+    period = (to_ms(row["period_start"]), to_ms(row["period_end"])) if row["period_end"] else None
     return Subscription(
         org_id=str(row["org_id"]),
         plan=row["plan"],
@@ -74,7 +76,34 @@ def subscription(row: asyncpg.Record) -> Subscription | None:
         currency=row["currency"],
         amount=row["amount"],
         trial_days=row["trial_days"],
+        id=str(row[named]),
+        interval_count=row["interval_count"],
+        zone=row["zone"],
+        period=period,
+        paid=row["paid"],
+        next_anchor_ms=ms(row["next_anchor"]),
+        awaited=_version(row["next_plan"], row["next_plan_version"]),
+        trial=_trial(row),
+        cancel_at_ms=ms(row["cancel_at"]),
+        cancel_reason=row["cancel_reason"],
+        canceled_at_ms=ms(row["canceled_at"]),
+        paused_at_ms=ms(row["paused_at"]),
+        ended_at_ms=ms(row["ended_at"]),
+        auto_renew=row["auto_renew"],
+        terms=subscription_terms.from_json(from_jsonb(row["terms"])) if row["terms"] else None,
+        revision=row["revision"],
     )
+
+
+def _version(plan: str | None, version: int | None) -> PlanVersion | None:
+    return PlanVersion(plan=plan, version=version) if plan is not None and version is not None else None
+
+
+def _trial(row: asyncpg.Record) -> Trial | None:
+    if row["trial_end"] is None:
+        return None
+    former = _version(row["former_plan"], row["former_plan_version"])
+    return Trial(start_ms=to_ms(row["trial_start"]), end_ms=to_ms(row["trial_end"]), former=former)
 
 
 def api_key(row: asyncpg.Record) -> ApiKey:

@@ -15,7 +15,7 @@ from billing.model.delivery import Outcome, State, Verdict, judge, may_send, too
 from billing.stripe.client import StripeApi, StripeCallFailed
 from billing.stripe.objects import CannotBeTold, NotYet, ensure_customer, ensure_plan, send_meter_event
 from billing.stripe.rows import Backlog, Ids, Outbox, Row, StoredIds
-from billing.stripe.subscription import cancel_subscription, ensure_subscription
+from billing.stripe.subscription import cancel_subscription, ensure_subscription, update_subscription
 from metering.model.clock import Clock
 
 _LEASE_MS = 300_000  # a round of claims fits in: _ROUND / _AT_ONCE calls one after another, each ended by its timeout
@@ -28,6 +28,7 @@ DELIVERIES: dict[str, Delivery] = {
     "ensure_plan": lambda api, ids, row, _now_ms: ensure_plan(api, ids, row),
     "ensure_subscription": ensure_subscription,
     "meter_event": lambda api, ids, row, _now_ms: send_meter_event(api, ids, row),
+    "update_subscription": update_subscription,
     "cancel_subscription": lambda api, ids, row, _now_ms: cancel_subscription(api, ids, row),
 }
 

@@ -27,7 +27,7 @@ async def ensure_subscription(api: StripeApi, ids: Ids, row: Row, now_ms: int) -
     if current is None:
         params: dict[str, Any] = {"customer": customer, "items": [{"price": price} for price in prices.values()]}
         params |= {"metadata": _metadata(row.payload), "billing_mode": {"type": "flexible"}}  # months beside a year need it
-        params |= schedule(row.payload["anchor"], row.payload["trial_days"], interval, now_ms)
+        params |= schedule(row.payload["anchor"], row.payload["trial_days"], interval, now_ms, row.payload.get("trial_end"))
         params |= await _collection(api, customer)
         current = await _created(api, params, row)
     elif changes := await _changes(ids, current, prices):
@@ -42,6 +42,28 @@ async def cancel_subscription(api: StripeApi, ids: Ids, row: Row) -> None:
     current = await _current(api, ids, row.org_id, customer) if customer else None
     if current is not None:
         await api.cancel_subscription(current["id"])
+
+
+async def update_subscription(api: StripeApi, ids: Ids, row: Row, now_ms: int) -> None:
+    """When it ends, whether it is paused, when its trial is over, as the row says. One that is not there has nothing to be told."""
+    customer = await ids.get("customer", row.org_id)
+    current = await _current(api, ids, row.org_id, customer) if customer else None
+    if current is None:
+        return
+    params: dict[str, Any] = {"proration_behavior": "none"}  # what a change costs is an item of ours
+    cancel_at, trial_end = (_seconds(row.payload[name]) for name in ("cancel_at", "trial_end"))
+    if cancel_at is not None or current.get("cancel_at") is not None:
+        params["cancel_at"] = cancel_at if cancel_at is not None else ""
+    if row.payload["paused"] or current.get("pause_collection") is not None:
+        params["pause_collection"] = {"behavior": "void"} if row.payload["paused"] else ""
+    if current["status"] == "trialing" and trial_end is not None and trial_end != current["trial_end"]:
+        params["trial_end"] = trial_end if trial_end > now_ms // 1000 else "now"
+    if len(params) > 1:
+        await api.update(Resource.SUBSCRIPTION, current["id"], params, key=f"wb:{row.identifier}", tries=row.attempts)
+
+
+def _seconds(instant: str | None) -> int | None:
+    return None if instant is None else to_ms(datetime.fromisoformat(instant)) // 1000
 
 
 async def _prices(ids: Ids, payload: Mapping[str, Any]) -> tuple[dict[str | None, str], Interval]:
@@ -82,7 +104,7 @@ def _metadata(payload: Mapping[str, Any]) -> dict[str, str]:
     return {ORG_KEY: payload["org_id"], "weighbridge_plan": payload["plan"], "weighbridge_plan_version": str(payload["version"])}
 
 
-def schedule(anchor: str, trial_days: int, interval: Interval, now_ms: int) -> dict[str, Any]:
+def schedule(anchor: str, trial_days: int, interval: Interval, now_ms: int, trial_until: str | None = None) -> dict[str, Any]:
     """Parameters that make Stripe's periods ours.
 
     The anchor goes as day and time of day, not as an instant: counted from the instant of a 28 February, an anchor of the
@@ -95,10 +117,12 @@ def schedule(anchor: str, trial_days: int, interval: Interval, now_ms: int) -> d
         config["month"] = at.month
     params: dict[str, Any] = {"billing_cycle_anchor_config": config, "proration_behavior": "create_prorations"}
     start = _interval_start(anchor_ms, interval, now_ms) // 1000
-    if start < now_ms // 1000:
+    if start < now_ms // 1000 and anchor_ms <= now_ms:  # before the anchor what is left until then is charged, from now on
         params["backdate_start_date"] = start
-    trial_end = anchor_ms // 1000 + trial_days * _DAY_SECONDS
-    if trial_days and trial_end > now_ms // 1000:
+    trial_end = _seconds(trial_until)
+    if trial_end is None and trial_days:
+        trial_end = anchor_ms // 1000 + trial_days * _DAY_SECONDS
+    if trial_end is not None and trial_end > now_ms // 1000:
         params["trial_end"] = trial_end
     return params
 

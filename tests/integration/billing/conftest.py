@@ -26,7 +26,6 @@ PRO = PlanSpec(
     name="pro",
     title="Pro",
     price={"usd": Decimal("49.00")},
-    trial_days=14,
     quotas=(Quota(meter="api", limit=200_000, mode=Mode.OVERAGE), Quota(meter="bandwidth", limit=100 * 10**9, mode=Mode.OVERAGE)),
     prices={"api": PerUnit(each=Decimal("0.0003")), "bandwidth": PerUnit(each=Decimal("0.05"), per_unit_size=10**9)},
 )

@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from billing.model.organization import Grants, ScopeFaulty, SlugFaulty
+from billing.model.plan import PlanSpec
 from billing.services.keys import KeyFaulty, KeyOver, KeyTaken
 from billing.services.lookup import NoSuchKey, NoSuchOrganization
 from billing.services.orgs import NoSuchPlan, SlugTaken
@@ -62,7 +63,8 @@ async def test_a_paying_organization_queues_customer_plan_and_subscription_in_th
         ("api", "request", 1, "0.0003"),
         ("bandwidth", "MB", 10**6, "0.00005"),
     ]
-    assert payloads[2] == {"org_id": new.org.id, "plan": "pro", "version": 1, "anchor": "2026-01-31T12:00:00Z", "trial_days": 14}
+    began = "2026-01-31T12:00:00Z"
+    assert payloads[2] == {"org_id": new.org.id, "plan": "pro", "version": 1, "anchor": began, "trial_days": 0, "trial_end": None}
 
 
 async def test_with_billing_switched_off_a_paying_organization_queues_nothing(sold: Desk) -> None:
@@ -72,11 +74,12 @@ async def test_with_billing_switched_off_a_paying_organization_queues_nothing(so
 
 
 async def test_a_subscription_remembers_price_trial_and_anchor(sold: Desk) -> None:
-    await sold.billing.orgs.create("Acme", plan="pro")
+    await sold.billing.plans.put(PlanSpec(name="tried", price={"usd": Decimal(49)}, trial_days=14))
+    await sold.billing.orgs.create("Acme", plan="tried")
     subscription = (await sold.billing.orgs.show("acme")).subscription
     assert subscription is not None
-    assert (subscription.amount, subscription.trial_days, subscription.state) == (Decimal("49"), 14, "active")
-    assert subscription.anchor_ms == sold.clock.now_ms()
+    assert (subscription.amount, subscription.trial_days, subscription.state) == (Decimal("49"), 14, "trialing")
+    assert subscription.anchor_ms == sold.clock.now_ms() + 14 * 86_400_000  # the end of the trial
 
 
 async def test_names_that_give_the_same_slug_are_numbered(sold: Desk) -> None:

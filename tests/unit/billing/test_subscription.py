@@ -17,7 +17,6 @@ from billing.model.subscription import (
     Permit,
     State,
     Subscription,
-    Terms,
     TransitionRefused,
     after,
     check_permit,
@@ -25,6 +24,7 @@ from billing.model.subscription import (
     next_renewal,
     sold,
 )
+from billing.model.subscription_terms import Terms
 from metering.model.clock import isoformat, to_ms
 
 
