@@ -289,8 +289,8 @@ def _mail_faults(s: Settings) -> list[str]:
     found = []
     if s.smtp_host and not (s.smtp_from or s.support_address):
         found.append("SMTP_HOST: mails need a sender; set SMTP_FROM or WEIGHBRIDGE_SUPPORT_ADDRESS")
-    if (s.smtp_username is None) != (s.smtp_password is None):
-        found.append("SMTP_USERNAME and SMTP_PASSWORD go together; set both or neither")
+    if s.smtp_username and s.smtp_password is None:
+        found.append("SMTP_USERNAME: a login needs SMTP_PASSWORD too")
     elif s.smtp_username and s.smtp_tls == "none" and s.smtp_host not in _THIS_MACHINE:
         found.append("SMTP_TLS=none would send SMTP_PASSWORD for everybody to read; set it to starttls or tls")
     return found

@@ -150,3 +150,28 @@ def test_secrets_do_not_show() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(setting.metadata["doc"].endswith(".") or ":" in setting.metadata["doc"] for setting in SETTINGS.values())
+
+
+MAIL_FAULTS = [
+    ({"SMTP_HOST": "mx.example.com"}, "mails need a sender"),
+    ({"SMTP_HOST": "mx.example.com", "SMTP_FROM": "a@b.example", "SMTP_USERNAME": "u"}, "a login needs SMTP_PASSWORD too"),
+    (
+        {"SMTP_HOST": "mx.example.com", "SMTP_FROM": "a@b.example", "SMTP_USERNAME": "u", "SMTP_PASSWORD": "p", "SMTP_TLS": "none"},
+        "for everybody to read",
+    ),
+    ({"SMTP_HOST": "mx.example.com", "SMTP_FROM": "a@b.example", "SMTP_TLS": "ssl"}, "write starttls, tls or none"),
+]
+
+
+@pytest.mark.parametrize(("environ", "said"), MAIL_FAULTS)
+def test_mail_that_could_not_go_out_or_not_safely_is_refused_at_the_start(environ: dict[str, str], said: str) -> None:
+    assert said in refused(environ)
+
+
+def test_a_password_of_mail_stays_in_its_file_and_out_of_sight(tmp_path: Path) -> None:
+    (tmp_path / "smtp").write_text("geheim\n")
+    found = read_settings(
+        {"SMTP_HOST": "mx.example.com", "SMTP_FROM": "a@b.example", "SMTP_USERNAME": "u", "SMTP_PASSWORD_FILE": str(tmp_path / "smtp")}
+    )
+    assert found.smtp_password == "geheim"
+    assert "geheim" not in repr(found)
