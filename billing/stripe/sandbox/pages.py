@@ -84,6 +84,7 @@ class Pages:
         ):
             router.add_get(f"/_sandbox/{path}/{{id}}", show)
             router.add_post(f"/_sandbox/{path}/{{id}}", take)
+        router.add_get("/_sandbox/credit_notes/{id}", self._credit_note)
 
     def _found(self, request: web.Request, *kinds: str) -> Body:
         for kind in kinds:
@@ -195,6 +196,14 @@ class Pages:
         except Refusal as refusal:
             return await self._invoice(request, wrong=refusal.message)
         return await self._invoice(request)
+
+    async def _credit_note(self, request: web.Request) -> web.StreamResponse:
+        note = self._found(request, "credit_note")
+        rows = "".join(
+            f"<tr><td>{html.escape(line['description'] or '')}</td><td>{money(line['amount'], note['currency'])}</td></tr>"
+            for line in note["_lines"]
+        )
+        return _page(f"Credit note {note['number']}", f"<table>{rows}</table><p>Total {money(note['total'], note['currency'])}</p>")
 
     async def _bank(self, request: web.Request) -> web.StreamResponse:
         intent = self._found(request, "payment_intent", "setup_intent")

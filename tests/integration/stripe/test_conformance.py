@@ -91,6 +91,11 @@ async def test_every_operation_answers_as_stripe_describes(running, clock) -> No
     await ask("PostSubscriptionsSubscriptionExposedId", {"metadata[x]": "y"}, **name)
     await ask("GetSubscriptions", {"customer": customer["id"]})
     await ask("GetSubscriptionItems", {"subscription": subscription["id"]})
+    dear = await ask("PostPrices", {"product": product["id"], "currency": "usd", "unit_amount": "9900", "recurring[interval]": "month"})
+    item = await ask("PostSubscriptionItems", {"subscription": subscription["id"], "price": dear["id"], "quantity": "2"})
+    await ask("PostSubscriptionItemsItem", {"quantity": "3"}, item=item["id"])
+    await ask("GetSubscriptionItemsItem", item=item["id"])
+    await ask("DeleteSubscriptionItemsItem", item=item["id"])
     await ask("DeleteSubscriptionsSubscriptionExposedId", {"invoice_now": "true"}, **name)
     await payments(ask, customer["id"])
     await coupons_and_taxes(ask, customer["id"])
@@ -223,8 +228,45 @@ async def by_hand(ask: Checked, who: str) -> None:
         await ask("PostInvoicesInvoice", {"footer": "Thanks"}, invoice=invoice)
         await ask("PostInvoicesInvoiceFinalize", invoice=invoice)
         await ask(end, params, invoice=invoice)
+    await credit(ask, who)
     draft = await ask("PostInvoices", {"customer": who, "pending_invoice_items_behavior": "include"})
     await ask("DeleteInvoicesInvoice", invoice=draft["id"])
+
+
+async def credit(ask: Checked, who: str) -> None:
+    """Notes on a paid invoice, and on an open one."""
+    found = (await ask("GetInvoices", {"customer": who, "status": "paid"}))["data"]
+    paid = next(each for each in found if each["amount_paid"] > 100)
+    line = next(each for each in paid["lines"]["data"] if each["amount"] > 100)
+    asked = {
+        "invoice": paid["id"],
+        "lines[0][type]": "invoice_line_item",
+        "lines[0][invoice_line_item]": line["id"],
+        "lines[0][amount]": "100",
+    }
+    rest = (await ask("GetCreditNotesPreview", asked | {"out_of_band_amount": await refused_total(ask, asked)}))["total"]
+    note = await ask("PostCreditNotes", asked | {"credit_amount": str(rest), "reason": "duplicate"})
+    await ask("PostCreditNotesId", {"memo": "sorry"}, id=note["id"])
+    await ask("GetCreditNotesId", id=note["id"])
+    await ask("GetCreditNotesCreditNoteLines", credit_note=note["id"])
+    await ask("GetCreditNotes", {"invoice": paid["id"]})
+    invoice = (await ask("PostInvoices", {"customer": who, "collection_method": "send_invoice", "days_until_due": "1"}))["id"]
+    await ask("PostInvoiceitems", {"customer": who, "amount": "5000", "currency": "usd", "invoice": invoice})
+    await ask("PostInvoicesInvoiceFinalize", invoice=invoice)
+    custom = {
+        "lines[0][type]": "custom_line_item",
+        "lines[0][description]": "Off",
+        "lines[0][unit_amount]": "10",
+        "lines[0][quantity]": "2",
+    }
+    note = await ask("PostCreditNotes", {"invoice": invoice, **custom})
+    await ask("PostCreditNotesIdVoid", id=note["id"])
+
+
+async def refused_total(ask: Checked, asked: dict[str, str]) -> str:
+    """What a note comes to stands in the refusal of one that gives nothing back."""
+    _, body = await ask.running.call("GET", "/v1/credit_notes/preview", asked)
+    return str(body["error"]["message"]).rpartition(" ")[2].rstrip(".")
 
 
 async def hosted_pages(ask: Checked, customer: str, base: str) -> None:

@@ -101,7 +101,7 @@ def reckoned(call: Call, invoice: Body) -> Body:
     )
     for at, each in enumerate(lines):
         each["discount_amounts"] = [{"discount": name, "amount": off} for name, off in found.discounts[at].items()]
-        each["taxes"] = [_tax(tax.rate, tax.amount, tax.taxable, inclusive=tax.inclusive) for tax in found.taxes[at]]
+        each["taxes"] = [tax_entry(tax.rate, tax.amount, tax.taxable, inclusive=tax.inclusive) for tax in found.taxes[at]]
     return due(call, invoice | _summed(found) | {"_lines": lines})
 
 
@@ -111,7 +111,7 @@ def _rates(call: Call, invoice: Body, each: Body) -> tuple[Any, ...]:
     return tuple(rate_of(call, name) for name in each["_rates"] or [rate["id"] for rate in invoice["default_tax_rates"]])
 
 
-def _tax(rate: str, amount: int, taxable: int, *, inclusive: bool) -> Body:
+def tax_entry(rate: str, amount: int, taxable: int, *, inclusive: bool) -> Body:
     return {
         "amount": amount,
         "tax_behavior": "inclusive" if inclusive else "exclusive",
@@ -139,7 +139,7 @@ def _summed(found: Sums) -> Body:
         "total_excluding_tax": found.total - found.inclusive_tax - found.exclusive_tax,
         "total_discount_amounts": [{"discount": name, "amount": amount} for name, amount in off.items()],
         "total_pretax_credit_amounts": [],
-        "total_taxes": [_tax(rate, one[0], one[1], inclusive=inclusive) for (rate, inclusive), one in taxes.items()],
+        "total_taxes": [tax_entry(rate, one[0], one[1], inclusive=inclusive) for (rate, inclusive), one in taxes.items()],
     }
 
 

@@ -198,7 +198,7 @@ def settle(call: Call, invoice: Body, *, out_of_band: bool = False) -> Body:
         "status": "paid",
         "status_transitions": invoice["status_transitions"] | {"paid_at": call.now},
     }
-    _end_payment(call, paid, "canceled" if out_of_band else "paid")
+    _end_payment(call, paid, "canceled" if out_of_band or amount == 0 else "paid")
     for work in ("invoice.retry", "invoice.overdue"):
         call.store.plan(work, invoice["id"], None, None)
     change(call, invoice, paid, "invoice.paid")
