@@ -31,6 +31,7 @@ from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.plans import Plans
 from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
+from billing.services.purse import OwnPurse
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
 from billing.services.spend_caps import SpendCaps
@@ -126,7 +127,8 @@ def open_billing(
     Without `redis` what must be published waits for control."""
     books, gateways = PostgresBooks(pool), RedisGateways(redis)
     entitlements = Entitlements(books, gateways, clock, default_plan=default_plan)
-    writer = InvoiceWriter(rule=invoicing.tax)
+    purse = OwnPurse()
+    writer = InvoiceWriter(rule=invoicing.tax, purse=purse)
     issuing = Issuing(
         books, clock, writer, meters=meters, currency=currency, delay_ms=invoicing.delay_seconds * 1000, charges=invoicing.charges
     )
@@ -158,8 +160,8 @@ def open_billing(
         credits=Credits(books, clock, currency=currency),
         customers=Customers(books, marketplaces=marketplaces),
         spend_caps=SpendCaps(books, entitlements, clock, meters=meters),
-        rollovers=Rollovers(books, entitlements, clock),
-        invoices=Invoices(books, clock, writer, meters=meters, currency=currency),
+        rollovers=Rollovers(books, entitlements, clock, cut=cut),
+        invoices=Invoices(books, clock, writer, meters=meters, currency=currency, purse=purse),
         credit_notes=CreditNotes(books, clock),
         months=Months(books, clock),
         issuing=issuing,

@@ -54,7 +54,7 @@ def terms_of(subscription: Subscription | None, spec: plans.PlanSpec | None, ove
     return Terms(
         spec=sold(spec, subscription) if charged and spec is not None and subscription is not None else None,
         plan_version=subscription.plan_version if subscription else 0,
-        overrides=tuple((quota, override.until_ms) for override in overrides for quota in override.quotas),
+        overrides=tuple((quota, override.until_ms) for override in overrides for quota in override.quotas if quota.source != "cap"),
         currency=subscription.currency if subscription else currency,
     )
 

@@ -5,8 +5,9 @@ one calls `undo_discounts`.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 
-from billing.model.discount import Coupon, CouponNotRedeemable, Discount, DiscountLine
+from billing.model.discount import Coupon, CouponNotRedeemable, Discount
 from billing.services import lookup
 from billing.services.ports import Books, Unit
 from billing.services.ports_wallet import Redeemed
@@ -107,9 +108,9 @@ async def standing_discounts(unit: Unit, org_id: str) -> list[Discount]:
     return [redeemed.discount for redeemed in await unit.discounts.of_org(org_id) if not redeemed.removed]
 
 
-async def use_discounts(unit: Unit, org_id: str, invoice_id: str, lines: Sequence[DiscountLine], now_ms: int) -> None:
-    """Remember what was taken off a final invoice; a coupon that counts once is used by it."""
-    await unit.discounts.use(org_id, invoice_id, lines, now_ms)
+async def use_discounts(unit: Unit, org_id: str, invoice_id: str, taken: Sequence[tuple[int, Decimal]], now_ms: int) -> None:
+    """Remember what each discount, by its number, took off a final invoice; a coupon that counts once is used by it."""
+    await unit.discounts.use(org_id, invoice_id, taken, now_ms)
 
 
 async def undo_discounts(unit: Unit, invoice_id: str, now_ms: int) -> int:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from billing.model.customer import Customer
-from billing.model.discount import Coupon, Discount, DiscountLine
+from billing.model.discount import Coupon, Discount
 from billing.model.organization import Organization
 from billing.model.rollover import Period
 from billing.model.wallet import Grant
@@ -101,13 +101,19 @@ class DiscountRows(Protocol):
         """In the order they were redeemed."""
         ...
 
+    async def lock(self, org_id: str) -> None:
+        """Nobody else takes them off an invoice until the transaction ends."""
+        ...
+
     async def redeem(self, org_id: str, coupon: str, start_ms: int, end_ms: int | None) -> int:
         """Its number."""
         ...
 
     async def set_removed(self, discount_id: int, at_ms: int | None) -> None: ...
 
-    async def use(self, org_id: str, invoice_id: str, lines: Sequence[DiscountLine], now_ms: int) -> None: ...
+    async def use(self, org_id: str, invoice_id: str, taken: Sequence[tuple[int, Decimal]], now_ms: int) -> None:
+        """What each of them, by its number, took off."""
+        ...
 
     async def undo(self, invoice_id: str, now_ms: int) -> int: ...
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from billing.model.rollover import Period, carried, raised, rolling
 from billing.model.subscription import STANDINGS, Standing
 from billing.services.entitlements import Entitlements
-from billing.services.ports import ROLLOVER, Account, Books, QuotaRow, Unit
+from billing.services.ports import ROLLOVER, Account, Books, Cut, QuotaRow, Unit, cut_nothing
 from metering.model.clock import Clock
 from metering.model.period import period_at
 
@@ -28,8 +28,8 @@ class RolloverReport:
 
 
 class Rollovers:
-    def __init__(self, books: Books, entitlements: Entitlements, clock: Clock) -> None:
-        self._books, self._entitlements, self._clock = books, entitlements, clock
+    def __init__(self, books: Books, entitlements: Entitlements, clock: Clock, *, cut: Cut = cut_nothing) -> None:
+        self._books, self._entitlements, self._clock, self._cut = books, entitlements, clock, cut
 
     async def carry(self) -> RolloverReport:
         """Bring every organization's override up to what the period before left it."""
@@ -37,18 +37,30 @@ class Rollovers:
         while True:
             async with self._books.transaction() as unit:
                 ids = await unit.periods.rolling(last, _PAGE)
-                changed = await self._carry(unit, ids)
+                changed = await self._differing(unit, ids)
             if changed:
-                await self._entitlements.tell(changed)
+                await self._write(changed)
             report.looked += len(ids)
             report.changed += len(changed)
             if len(ids) < _PAGE:
                 return report
             last = ids[-1]
 
-    async def _carry(self, unit: Unit, org_ids: Sequence[str]) -> list[str]:
+    async def _write(self, changed: Mapping[str, set[QuotaRow]]) -> None:
+        """What they owe by the quotas that still stand is cut before: the period that ended had its own."""
+        org_ids = sorted(changed)
+        await self._cut(org_ids)
+        async with self._books.transaction() as unit:
+            await unit.orgs.raise_versions(org_ids)
+            for org_id in org_ids:
+                rows = sorted(changed[org_id], key=lambda row: row.quota.meter)
+                await unit.quotas.replace([org_id], ROLLOVER, rows, self._clock.now_ms())
+        await self._entitlements.tell(org_ids)
+
+    async def _differing(self, unit: Unit, org_ids: Sequence[str]) -> dict[str, set[QuotaRow]]:
+        """Whose override must change, and to what; the running period's units are written down."""
         if not org_ids:
-            return []
+            return {}
         now_ms, flushed_ms = self._clock.now_ms(), await unit.periods.flushed_at_ms() or 0
         accounts = {a.org.id: a for a in await unit.orgs.accounts(org_ids) if not a.deleted}
         now = {org_id: period_at(_anchor(a), now_ms) for org_id, a in accounts.items()}
@@ -58,14 +70,11 @@ class Rollovers:
         periods = {i: _periods(accounts[i], counted.get(i, {}), used.get(i, {})) for i in due}
         await unit.periods.carry(due, periods)
         standing = await unit.periods.overrides(list(due))
-        changed = []
+        changed = {}
         for org_id in due:
             wanted = _rows(accounts[org_id], periods[org_id], now[org_id][1])
             if wanted != {row for row in standing.get(org_id, ()) if row.managed_by == ROLLOVER}:
-                await unit.quotas.replace([org_id], ROLLOVER, sorted(wanted, key=lambda row: row.quota.meter), now_ms)
-                changed.append(org_id)
-        if changed:
-            await unit.orgs.raise_versions(changed)
+                changed[org_id] = wanted
         return changed
 
 

@@ -13,9 +13,9 @@ from billing.model.mail import Mail
 from billing.model.mailing import spend_cap_reached
 from billing.model.money import round_amount, to_minor
 from billing.model.plan import PlanSpec
-from billing.model.pricing import NoPriceInCurrency
+from billing.model.pricing import NoPriceInCurrency, Price
 from billing.model.spend_cap import Caps, spent, still_stand, stops
-from billing.model.subscription import STANDINGS, Standing, Subscription
+from billing.model.subscription import STANDINGS, Standing, State, Subscription, sold
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.ports import CAP, Account, Books, QuotaRow, Unit
@@ -63,6 +63,7 @@ class _Standing:
     account: Account
     subscription: Subscription
     spec: PlanSpec
+    prices: Mapping[str, Price]
     period: tuple[int, int]
     caps: Caps
     quotas: tuple[Quota, ...]
@@ -149,7 +150,7 @@ class SpendCaps:
     async def _hold(self, unit: Unit, found: _Standing, report: CapReport) -> bool:
         """End overage, or let it go on again; False where all is as it should be."""
         org_id, now_ms, until_ms = found.account.org.id, self._clock.now_ms(), found.period[1]
-        wanted = stops(found.spec.prices, found.quotas, found.used) if found.reached else ()
+        wanted = stops(found.prices, found.quotas, found.used) if found.reached else ()
         if not wanted and not found.held:
             return False
         in_time = all(row.until_ms == until_ms for row in found.held)
@@ -194,13 +195,15 @@ class SpendCaps:
             rows = [row for row in overrides.get(org_id, ()) if row.until_ms is None or now_ms < row.until_ms]
             quotas = _in_force(spec, rows)
             try:
-                costs = spent(spec.prices, quotas, used.get(org_id, {}), meters, subscription.currency)
+                prices = {} if subscription.state is State.TRIALING else sold(spec, subscription).prices
+                costs = spent(prices, quotas, used.get(org_id, {}), meters, subscription.currency)
             except NoPriceInCurrency:
                 log.warning("%s cannot be rated in %s: its cap is not looked at", account.org.slug, subscription.currency)
                 continue
             found.append(
                 _Standing(
-                    account=account, subscription=subscription, spec=spec, period=periods[org_id], quotas=quotas, spent=costs,
+                    account=account, subscription=subscription, spec=spec, prices=prices, period=periods[org_id], quotas=quotas,
+                    spent=costs,
                     caps=_caps(spec, own.get(org_id, ()), subscription.currency), used=used.get(org_id, {}),
                     held=tuple(row for row in overrides.get(org_id, ()) if row.managed_by == CAP),
                 )

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import asyncpg
 
-from billing.model.discount import Coupon, Discount, DiscountLine, Duration
+from billing.model.discount import Coupon, Discount, Duration
 from billing.services.ports_wallet import Redeemed
 from billing.store.rows import from_jsonb, instant, jsonb, ms
 from metering.model.clock import to_datetime, to_ms
@@ -13,8 +13,8 @@ from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "coupons.sql")
 _INSERT, _GET, _ALL, _COUNT, _WITHDRAW = _SQL["insert"], _SQL["get"], _SQL["all"], _SQL["count"], _SQL["withdraw"]
-_OF_ORG, _REDEEM, _SET_REMOVED, _USE, _UNDO = (
-    _SQL["discounts_of_org"], _SQL["redeem"], _SQL["set_removed"], _SQL["use"], _SQL["undo"]
+_LOCK, _OF_ORG, _REDEEM, _SET_REMOVED, _USE, _UNDO = (
+    _SQL["lock_discounts"], _SQL["discounts_of_org"], _SQL["redeem"], _SQL["set_removed"], _SQL["use"], _SQL["undo"]
 )  # fmt: skip
 
 
@@ -51,15 +51,18 @@ class DiscountTable:
     async def of_org(self, org_id: str) -> list[Redeemed]:
         return [Redeemed(_discount(row), row["removed_at"] is not None) for row in await self._connection.fetch(_OF_ORG, org_id)]
 
+    async def lock(self, org_id: str) -> None:
+        await self._connection.fetch(_LOCK, org_id)
+
     async def redeem(self, org_id: str, coupon: str, start_ms: int, end_ms: int | None) -> int:
         return int(await self._connection.fetchval(_REDEEM, org_id, coupon, to_datetime(start_ms), instant(end_ms)))
 
     async def set_removed(self, discount_id: int, at_ms: int | None) -> None:
         await self._connection.execute(_SET_REMOVED, discount_id, instant(at_ms))
 
-    async def use(self, org_id: str, invoice_id: str, lines: Sequence[DiscountLine], now_ms: int) -> None:
-        amounts: list[Decimal] = [line.amount for line in lines]
-        await self._connection.execute(_USE, [line.discount_id for line in lines], amounts, invoice_id, org_id, to_datetime(now_ms))
+    async def use(self, org_id: str, invoice_id: str, taken: Sequence[tuple[int, Decimal]], now_ms: int) -> None:
+        numbers, amounts = [number for number, _ in taken], [amount for _, amount in taken]
+        await self._connection.execute(_USE, numbers, amounts, invoice_id, org_id, to_datetime(now_ms))
 
     async def undo(self, invoice_id: str, now_ms: int) -> int:
         return len(await self._connection.fetch(_UNDO, invoice_id, to_datetime(now_ms)))

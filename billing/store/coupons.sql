@@ -35,6 +35,10 @@ JOIN billing.coupons c ON c.code = d.coupon
 WHERE d.org_id = $1
 ORDER BY d.id
 
+-- lock_discounts --
+-- A statement of its own, so that what is read next is what it is after the wait. $1 org
+SELECT id FROM billing.discounts WHERE org_id = $1 ORDER BY id FOR UPDATE
+
 -- redeem --
 -- $1 org, $2 coupon, $3 start, $4 end
 INSERT INTO billing.discounts (org_id, coupon, start_at, end_at) VALUES ($1, $2, $3, $4) RETURNING id

@@ -22,7 +22,7 @@ from billing.model.limits import (
 from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.plan import Interval
 from billing.model.subscription import PlanVersion, State, Subscription, Trial
-from billing.services.ports import LimitRow, QuotaRow
+from billing.services.ports import CAP, LimitRow, QuotaRow
 from metering.model.apikey import Kind
 from metering.model.clock import to_datetime, to_ms
 from metering.model.entitlement import Override, rule_from_json, rule_to_json
@@ -156,7 +156,8 @@ def quota_row(row: asyncpg.Record) -> QuotaRow:
 def override(row: asyncpg.Record) -> Override:
     """One row as the gateway sees it; each carries its own end."""
     found = quota_row(row)
-    return Override(quotas=(found.quota,), until_ms=found.until_ms, reason=found.reason)
+    source = "cap" if found.managed_by == CAP else found.quota.source  # a cap ends use, and changes no price (billing/model/period_bill.py)
+    return Override(quotas=(replace(found.quota, source=source),), until_ms=found.until_ms, reason=found.reason)
 
 
 def quota_values(row: QuotaRow) -> tuple[Any, ...]:

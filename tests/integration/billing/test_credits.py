@@ -7,7 +7,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from billing.model.discount import Coupon, CouponNotRedeemable, DiscountLine, Duration
+from billing.model.discount import Coupon, CouponNotRedeemable, Duration
 from billing.model.wallet import Burn, GrantKind
 from billing.services.coupons import CouponTaken, NoSuchCoupon, undo_discounts, use_discounts
 from billing.services.credits import NoSuchGrant, burn_credits, give_back_credits
@@ -214,10 +214,9 @@ async def test_a_coupon_that_counts_once_counts_again_when_its_invoice_is_voided
     org_id = await organization(sold)
     await sold.billing.coupons.create(Coupon(code="ONCE", amount_off={"usd": Decimal("5.00")}))
     discount = await sold.billing.coupons.apply("acme", "ONCE")
-    line = DiscountLine(discount_id=discount.id, coupon="ONCE", description="d", amount=Decimal("5.00"), parts=(Decimal("5.00"),))
     invoice_id = await invoice(sold, org_id)
     async with sold.books.transaction() as unit:
-        await use_discounts(unit, org_id, invoice_id, [line], AT)
+        await use_discounts(unit, org_id, invoice_id, [(discount.id, Decimal("5.00"))], AT)
     assert await sold.billing.coupons.of_org("acme") == []
     async with sold.books.transaction() as unit:
         assert await undo_discounts(unit, invoice_id, AT) == 1
