@@ -49,6 +49,7 @@ class AggregatorMetrics:
         self._mails_waiting = gauge("mails_waiting", "Mails that are due and did not go out yet")
         self._mails_age = gauge("mails_oldest_age_seconds", "Since when the oldest of them is due")
         self._webhooks = counter("stripe_events_total", "Stripe's events worked through, by what became of them", ("type", "outcome"))
+        self._dunning = counter("dunning_total", "What was done about invoices that are not paid", ("step",))
         self._runs = counter("job_runs_total", "Runs of the aggregator's jobs", ("task", "outcome"))
         self.tell_lag()
 
@@ -106,6 +107,11 @@ class AggregatorMetrics:
         """`states`: sent | retried | dropped | dead."""
         for state, count in states.items():
             self._mails.labels(state).inc(count)
+
+    def dunned(self, steps: Mapping[str, int]) -> None:
+        """`steps`: paid | declined | needs_action | unknown (charges), warned, downgraded, returned."""
+        for step, count in steps.items():
+            self._dunning.labels(step).inc(count)
 
     def mails(self, waiting: int, oldest_age_seconds: float) -> None:
         self._mails_waiting.set(waiting)

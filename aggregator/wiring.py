@@ -21,6 +21,7 @@ from aggregator.schedule import Job, Schedule
 from aggregator.truth import PostgresTruth
 from billing.channels.wiring import open_mails
 from billing.model.invoice import Issuer
+from billing.services.dunning import Dunning
 from billing.services.mails import Mails
 from billing.services.ports import Cut, cut_nothing
 from billing.store.books import PostgresBooks
@@ -90,6 +91,7 @@ class Aggregator:
             table.append(Job(name="last_cut", interval_seconds=settings.flush_interval_seconds, run=self.last_cut))
             table.append(Job(name="invoices", interval_seconds=_MINUTE, run=self.issue))
             table.append(Job(name="late_usage", interval_seconds=_HOUR, run=self.bill_late))
+            table.append(Job(name="dunning", interval_seconds=_MINUTE, run=self.look_after_debts))
         table.append(Job(name="renewals", interval_seconds=_RENEW_SECONDS, run=self.renew))
         table.append(Job(name="mails", interval_seconds=_MAIL_SECONDS, run=self.mail, alone=False))
         if self.stripe is not None:
@@ -192,6 +194,15 @@ class Aggregator:
     async def resolve_payments(self) -> None:
         assert self.stripe is not None
         await StripePayments(PostgresBooks(self.pool), self.stripe, self.clock).resolve_unknown()
+
+    async def look_after_debts(self) -> None:
+        books, billing = PostgresBooks(self.pool), self.billing()
+        payments = StripePayments(books, self.stripe, self.clock) if self.stripe is not None else None
+        dunning = Dunning(
+            books, self.clock, billing.invoices, billing.subscriptions, payments=payments, meters=await self.current_meters(),
+            default_plan=self.settings.billing_default_plan,
+        )  # fmt: skip
+        self.metrics.dunned((await dunning.run_due()).steps)
 
     async def watch(self) -> None:
         """Tell what another aggregator, or nobody, has done."""

@@ -15,6 +15,7 @@ from billing.model.dunning import DEFAULT_SCHEDULE, Debt, Do, Schedule, Step, ne
 from billing.model.invoice import ZERO, Invoice, Issuer
 from billing.model.invoice import State as InvoiceState
 from billing.model.losses import losses
+from billing.model.mail import MailKind
 from billing.model.money import from_minor, to_minor
 from billing.model.payment import Payment, PaymentOutcome, PaymentState
 from billing.model.subscription import State
@@ -30,14 +31,14 @@ log = logging.getLogger(__name__)
 _MOST_STEPS = 8  # of one invoice in one run
 _ASK_AGAIN_MS = 600_000  # about a charge of which nothing is known yet
 _FAULTY_WAITS_MS = 3_600_000
+_REMINDERS = frozenset([MailKind.PAYMENT_FAILED, MailKind.PAYMENT_FINAL_WARNING, MailKind.ACCOUNT_DOWNGRADED])
 _MAY_FALL = frozenset([State.ACTIVE, State.PAST_DUE])  # a subscription that another invoice made fall has nothing to lose any more
 
 
 @dataclass(slots=True)
 class DunningReport:
-    """What one run did: how many charges by outcome, warnings, downgrades, returns."""
+    """What one run did: how many charges by outcome, how many accounts were warned, downgraded, returned."""
 
-    charges: Counter[str] = field(default_factory=Counter)
     steps: Counter[str] = field(default_factory=Counter)
 
 
@@ -187,7 +188,7 @@ class Dunning:
         invoice = case.invoice
         amount = to_minor(invoice.remaining, invoice.currency)
         outcome = await self._payments.charge(invoice.org_id, invoice.id, amount, invoice.currency, attempt)
-        report.charges[outcome.state.value] += 1
+        report.steps[outcome.state.value] += 1
         if outcome.state is PaymentState.UNKNOWN:
             await self._postpone(invoice.id, _ASK_AGAIN_MS)
             return False
@@ -249,6 +250,8 @@ class Dunning:
         """To good standing, once nothing else is owed whose payment failed."""
         async with self._books.transaction() as unit:
             others = await unit.dunning.others(case.row.org_id, case.row.invoice_id)
+            if not others:
+                await unit.mails.drop(case.row.org_id, _REMINDERS, self._clock.now_ms())
         if not others:
             await self._standings.payment_succeeded(case.row.org_id)
         await self._keep(case.row.invoice_id, returned_ms=self._clock.now_ms())

@@ -17,8 +17,9 @@ def ready(invoice: Invoice, now_ms: int, *, charged: bool) -> Mail:
     return invoice_ready(bill_of(invoice), due_ms=invoice.due_ms, charged=charged, now_ms=now_ms)
 
 
-def received(invoice: Invoice, now_ms: int) -> Mail:
-    return payment_received(bill_of(invoice), paid_ms=now_ms)
+def received(invoice: Invoice, now_ms: int, *, restored: bool = False) -> Mail:
+    """`restored`: the account was downgraded for it, and returns to its plan."""
+    return payment_received(bill_of(invoice), paid_ms=now_ms, restored=restored)
 
 
 def _plan(invoice: Invoice) -> str:

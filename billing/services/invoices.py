@@ -145,7 +145,9 @@ class Invoices:
         state = replace(state, amount_paid=invoice.amount_paid + taken, payment_method=method)
         await unit.invoices.save(state)
         if state.state is State.PAID:
-            await unit.mails.add([received(state, now_ms)], now_ms)
+            debt = await unit.dunning.get(state.id)
+            restored = debt is not None and debt.downgraded_ms is not None and not await unit.dunning.others(state.org_id, state.id)
+            await unit.mails.add([received(state, now_ms, restored=restored)], now_ms)
         return state
 
     async def attempted(self, unit: Unit, invoice: Invoice, next_attempt_ms: int | None) -> Invoice:

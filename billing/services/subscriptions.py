@@ -5,7 +5,7 @@ must know. A preview is the same work, undone. What happens by itself is in rene
 comes to is worked out in billing/model/lifecycle.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -275,18 +275,19 @@ class Subscriptions:
         """Nothing is owed any more: back to what was bought. A period that was not charged meanwhile is, for what is left of it."""
         return await self._paid(org_id, [Event.PAY])
 
-    async def gave_up(self, org_id: str) -> Changed | None:
-        """The last attempt of the dunning schedule failed: it entitles to the default plan, until it is paid."""
-        return await self._paid(org_id, [Event.FAIL, Event.GIVE_UP])
+    async def gave_up(self, org_id: str, *, only_if: Callable[[Unit], Awaitable[bool]] | None = None) -> Changed | None:
+        """The last attempt of the dunning schedule failed: it entitles to the default plan, until it is paid. `only_if` is asked within
+        the transaction of the change, and may write in it."""
+        return await self._paid(org_id, [Event.FAIL, Event.GIVE_UP], only_if)
 
-    async def _paid(self, org_id: str, events: Sequence[Event]) -> Changed | None:
+    async def _paid(self, org_id: str, events: Sequence[Event], only_if: Callable[[Unit], Awaitable[bool]] | None = None) -> Changed | None:
         if not await self._runs(org_id):
             return None
 
         async def work(unit: Unit, held: Held) -> Changed:
             s, now_ms = held.subscription, self._life.clock.now_ms()
             step = lifecycle.paid(s, held.spec, events, now_ms)
-            if step.to.state is s.state:
+            if (only_if is not None and not await only_if(unit)) or step.to.state is s.state:
                 return Changed(org=held.org, before=s, after=s, spec_before=held.spec, spec_after=held.spec, effective_ms=now_ms)
             return await self._life.write(unit, held, step)
 
