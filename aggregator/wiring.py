@@ -90,6 +90,7 @@ class Aggregator:
             table.append(Job(name="spend_caps", interval_seconds=settings.flush_interval_seconds, run=self.check_spending))
             table.append(Job(name="last_cut", interval_seconds=settings.flush_interval_seconds, run=self.last_cut))
             table.append(Job(name="invoices", interval_seconds=_MINUTE, run=self.issue))
+            table.append(Job(name="rated_items", interval_seconds=_HOUR, run=self.rate))
             table.append(Job(name="late_usage", interval_seconds=_HOUR, run=self.bill_late))
             table.append(Job(name="dunning", interval_seconds=_MINUTE, run=self.look_after_debts))
         table.append(Job(name="renewals", interval_seconds=_RENEW_SECONDS, run=self.renew))
@@ -157,11 +158,16 @@ class Aggregator:
         if self.issuer == Issuer.WEIGHBRIDGE:
             await self.billing().issuing.run()
 
+    async def rate(self) -> None:
+        """Where Stripe writes the invoices, what it does not charge itself of periods that ended."""
+        await self.current_meters()
+        if self.issuer == Issuer.STRIPE:
+            await self.billing().issuing.run()
+
     async def bill_late(self) -> None:
         """Usage of periods that were billed before it came."""
         await self.current_meters()
-        if self.issuer == Issuer.WEIGHBRIDGE:
-            await self.billing().issuing.late()
+        await self.billing().issuing.late()
 
     async def deliver(self) -> None:
         assert self.stripe is not None

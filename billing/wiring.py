@@ -130,11 +130,14 @@ def open_billing(
     purse = OwnPurse()
     writer = InvoiceWriter(rule=invoicing.tax, purse=purse)
     issuing = Issuing(
-        books, clock, writer, meters=meters, currency=currency, delay_ms=invoicing.delay_seconds * 1000, charges=invoicing.charges
-    )
+        books, clock, writer, meters=meters, currency=currency, delay_ms=invoicing.delay_seconds * 1000, charges=invoicing.charges,
+        at_stripe=invoicing.issuer is Issuer.STRIPE,
+    )  # fmt: skip
     items = bills and invoicing.issuer is Issuer.WEIGHBRIDGE  # what is due is written down here, or worked out by Stripe: never both
     if invoicing.issuer is Issuer.WEIGHBRIDGE:
         bills, cut = False, issuing.keep_terms  # Stripe hears of no subscription and no usage
+    elif bills:
+        cut = _both(cut, issuing.keep_terms)
     keys = Keys(books, entitlements, clock, entropy=lambda: secrets.token_bytes(24))
     lifecycle = Lifecycle(
         books, entitlements, clock, meters=meters, items=items, bills=bills, cut=cut, default_plan=default_plan, trials=trials,
@@ -184,6 +187,14 @@ def _payment_method(books: PostgresBooks) -> HasPaymentMethod:
             return bool(await unit.payment_methods.of_org(org_id))
 
     return has
+
+
+def _both(first: Cut, then: Cut) -> Cut:
+    async def cut(org_ids: Sequence[str]) -> None:
+        await first(org_ids)
+        await then(org_ids)
+
+    return cut
 
 
 class RedisGateways:

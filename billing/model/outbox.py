@@ -3,10 +3,12 @@
 A payload never changes once written, and says all that delivery needs: what a plan was when it was sold.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from billing.model.invoice_item import InvoiceItem
 from billing.model.money import to_minor
 from billing.model.native import plan_at_stripe
 from billing.model.organization import Organization
@@ -17,7 +19,7 @@ from metering.model.errors import BadInput
 from metering.model.meter import Meter
 
 ENSURE_CUSTOMER, ENSURE_PLAN, ENSURE_SUBSCRIPTION = "ensure_customer", "ensure_plan", "ensure_subscription"
-CANCEL_SUBSCRIPTION, UPDATE_SUBSCRIPTION = "cancel_subscription", "update_subscription"
+CANCEL_SUBSCRIPTION, UPDATE_SUBSCRIPTION, INVOICE_ITEM = "cancel_subscription", "update_subscription", "invoice_item"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,24 @@ def update_row(subscription: Subscription) -> OutboxRow:
             "trial_end": isoformat(trial.end_ms) if trial else None,
         },
     )
+
+
+def invoice_item_row(item: InvoiceItem) -> OutboxRow:
+    """A line that Stripe does not charge itself, for the next invoice that it writes."""
+    payload = {
+        "org_id": item.org_id,
+        "amount_minor": to_minor(item.amount, item.currency),
+        "currency": item.currency,
+        "description": item.description,
+        "meter": item.meter,
+        "kind": item.kind.value,
+        "quantity": format(item.quantity, "f"),
+        "period_start": isoformat(item.period_start_ms),
+        "period_end": isoformat(item.period_end_ms),
+        "line": item.identifier,
+    }
+    short = hashlib.sha256(item.identifier.encode()).hexdigest()[:40]  # an identifier has at most 100 characters, a meter's name 63
+    return OutboxRow(kind=INVOICE_ITEM, org_id=item.org_id, identifier=f"item:{short}", payload=payload)
 
 
 def subscription_rows(subscription: Subscription, spec: PlanSpec, meters: Mapping[str, Meter]) -> tuple[OutboxRow, OutboxRow]:

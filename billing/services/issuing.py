@@ -2,7 +2,8 @@
 
 One organization is one transaction: its periods are rated, its items taken up and its invoice numbered in it, under a lock on the
 organization. A process that dies leaves all of it undone, and the next run does it; several at once wait for each other and find
-nothing left. Only where `issuer` is weighbridge (plans.yaml).
+nothing left. Where `issuer` is stripe (plans.yaml), Stripe writes the invoices and charges what it can itself; what it cannot
+(billing/model/native.py) is rated here all the same, and told to it as one invoice item a line.
 
 Usage comes to Postgres behind its period's end: a period is rated `delay` after it ended, and not before every flush of it is in.
 What arrives later still is the difference to what was billed, and a line of its own on the next invoice.
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from billing.model.invoice import Invoice
 from billing.model.invoice_item import InvoiceItem, ItemKind
+from billing.model.native import plan_at_stripe
+from billing.model.outbox import invoice_item_row
 from billing.model.period_bill import Terms, first_bill, later_bill, terms_from_json, terms_of, terms_to_json
 from billing.services.invoice_mails import ready
 from billing.services.invoice_writer import InvoiceWriter, Wanted
@@ -50,7 +53,7 @@ class _Batch:
 
 class Issuing:
     """`meters` is what is counted; `delay_ms` how long after its end a period is rated. `charges`: somebody takes the payment, so
-    mails do not ask for it."""
+    mails do not ask for it. `at_stripe`: Stripe writes the invoices."""
 
     def __init__(
         self,
@@ -62,9 +65,11 @@ class Issuing:
         currency: str,
         delay_ms: int = HOUR_MS,
         charges: bool = False,
+        at_stripe: bool = False,
     ) -> None:
         self._books, self._clock, self._writer = books, clock, writer
         self._meters, self._currency, self._delay_ms, self._charges = meters, currency, delay_ms, charges
+        self._at_stripe = at_stripe
 
     async def run(self) -> IssueReport:
         """Everything that is due, a page of organizations at a time. One that cannot be billed keeps no other from it."""
@@ -89,7 +94,7 @@ class Issuing:
             (account,) = await unit.orgs.accounts([org_id], lock=True)
             cursor = await self._rate_ended(unit, account, await self._cursor(unit, account, now_ms), now_ms)
             made = []
-            for batch in await self._batches(unit, account, cursor, now_ms):
+            for batch in [] if self._at_stripe else await self._batches(unit, account, cursor, now_ms):
                 invoice = await self._invoice(unit, account, cursor, batch, now_ms)
                 if invoice is not None:
                     made.append(invoice)
@@ -108,6 +113,8 @@ class Issuing:
         async with self._books.transaction() as unit:
             for account in await unit.orgs.accounts(org_ids):
                 terms = self._terms_now(account)
+                if self._at_stripe and not (terms.spec and set(terms.spec.prices) & set(self._rated_here(terms))):
+                    continue  # Stripe charges all of it itself
                 start_ms, _ = period_at(anchor_of(account), now_ms)
                 used = await unit.usage.of_period(account.org.id, start_ms)
                 await unit.invoicing.put(await self._cursor(unit, account, now_ms))  # one that leaves has its last invoice to come
@@ -147,8 +154,8 @@ class Issuing:
     async def _rate(self, unit: Unit, account: Account, period: tuple[int, int], used: Mapping[str, int], now_ms: int) -> None:
         terms = await self._terms_at_end(unit, account, period)
         counted = used if terms.used is None else {meter: min(units, terms.used.get(meter, 0)) for meter, units in used.items()}
-        bill = first_bill(account.org.id, terms, period, counted, self._meters)
-        await unit.invoice_items.add(bill.items, now_ms)
+        bill = first_bill(account.org.id, terms, period, counted, self._rated_here(terms))
+        await self._add(unit, bill.items, now_ms)
         await unit.invoicing.keep_rated(
             RatedPeriod(
                 org_id=account.org.id,
@@ -186,12 +193,25 @@ class Issuing:
                 return 0
             terms = terms_from_json(rated.terms)
             bill = later_bill(
-                org_id, terms, (rated.start_ms, rated.end_ms), used, self._meters, billed=rated.amounts, before=rated.used,
+                org_id, terms, (rated.start_ms, rated.end_ms), used, self._rated_here(terms), billed=rated.amounts, before=rated.used,
                 revision=rated.revision, now_ms=now_ms,
             )  # fmt: skip
-            await unit.invoice_items.add(bill.items, now_ms)
+            await self._add(unit, bill.items, now_ms)
             await unit.invoicing.keep_rated(replace(rated, used=used, amounts=bill.amounts, revision=rated.revision + 1, rated_ms=now_ms))
         return len(bill.items)
+
+    def _rated_here(self, terms: Terms) -> Mapping[str, Meter]:
+        """The meters that are rated here: all, or those that Stripe does not charge itself."""
+        if not self._at_stripe or terms.spec is None:
+            return self._meters
+        at_stripe = plan_at_stripe(terms.spec, self._meters, terms.currency)
+        return {name: meter for name, meter in self._meters.items() if name not in at_stripe or not at_stripe[name].native}
+
+    async def _add(self, unit: Unit, items: Sequence[InvoiceItem], now_ms: int) -> None:
+        if self._at_stripe:
+            await unit.outbox.add([invoice_item_row(item) for item in items], now_ms)
+        else:
+            await unit.invoice_items.add(items, now_ms)
 
     # --- invoices --------------------------------------------------------------------------------------------------------
 

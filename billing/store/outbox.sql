@@ -15,5 +15,5 @@ SELECT EXISTS (SELECT FROM billing.outbox WHERE org_id = $1::uuid AND kind = $2)
 -- waiting --
 -- $1 org_id
 SELECT EXISTS (
-    SELECT FROM billing.outbox WHERE org_id = $1::uuid AND state = 'pending' AND kind NOT IN ('meter_event', 'ensure_customer', 'ensure_plan')
+    SELECT FROM billing.outbox WHERE org_id = $1::uuid AND state = 'pending' AND kind NOT IN ('meter_event', 'ensure_customer', 'ensure_plan', 'invoice_item')
 );

@@ -53,6 +53,7 @@ class Resource(StrEnum):
     METER = "billing.meters"
     METER_EVENT = "billing.meter_events"
     INVOICE = "invoices"
+    INVOICE_ITEM = "invoice_items"
     PAYMENT_METHOD = "payment_methods"
     PAYMENT_INTENT = "payment_intents"
     REFUND = "refunds"

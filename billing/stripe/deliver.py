@@ -13,6 +13,7 @@ import asyncpg
 
 from billing.model.delivery import Outcome, State, Verdict, judge, may_send, too_late
 from billing.stripe.client import StripeApi, StripeCallFailed
+from billing.stripe.items import send_invoice_item
 from billing.stripe.objects import CannotBeTold, NotYet, ensure_customer, ensure_plan, send_meter_event
 from billing.stripe.rows import Backlog, Ids, Outbox, Row, StoredIds
 from billing.stripe.subscription import cancel_subscription, ensure_subscription, update_subscription
@@ -29,6 +30,7 @@ DELIVERIES: dict[str, Delivery] = {
     "ensure_subscription": ensure_subscription,
     "meter_event": lambda api, ids, row, _now_ms: send_meter_event(api, ids, row),
     "update_subscription": update_subscription,
+    "invoice_item": lambda api, ids, row, _now_ms: send_invoice_item(api, ids, row),
     "cancel_subscription": lambda api, ids, row, _now_ms: cancel_subscription(api, ids, row),
 }
 

@@ -75,6 +75,10 @@ def _grown_kb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
 def main(number: int) -> None:
     found = islice(subscriptions(seed=1), number)
     start, busy = time.perf_counter(), time.process_time()
@@ -82,8 +86,8 @@ def main(number: int) -> None:
     before = _grown_kb()
     rest, more = rate_all(found)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    print(f"{number:,} subscriptions, {first + rest:,} lines, {amount + more:,} in all")
-    print(f"{seconds:.1f} s, {busy:.1f} s of them on the processor, {_grown_kb() - before:,} kB more after the first tenth")
+    _say(f"{number:,} subscriptions, {first + rest:,} lines, {amount + more:,} in all")
+    _say(f"{seconds:.1f} s, {busy:.1f} s of them on the processor, {_grown_kb() - before:,} kB more after the first tenth")
 
 
 if __name__ == "__main__":
