@@ -45,17 +45,19 @@ ROOMS: dict[str, set[str]] = {  # room -> what it may reach beside the standard 
     "billing.stripe": _BILLING | _POSTGRES | {"stripe", "aiohttp", "config.settings"} | _CONFIG,
     "billing.stripe.sandbox": {"metering.model", "aiohttp", "orjson"},
     "billing.channels": _BILLING | _POSTGRES,
+    "billing.documents": {"metering.model", "billing.model", "fpdf"},
     "billing.reports": _BILLING | _POSTGRES,
     "billing.api": _BILLING | {"aiohttp", "orjson", "prometheus_client"},
     "aggregator": _BILLING | _POSTGRES | _CONFIG | _REDIS | {"metering", "prometheus_client", "aiohttp", "orjson"},
 }  # fmt: skip
 FRONT_DOOR = "weighbridge"
 NEVER: dict[str, set[str]] = {"gateway": {"billing", "aggregator", "weighbridge", "asyncpg", "stripe", "metering.store.postgres"}}
-SOLE_IMPORTER = {"stripe": "billing.stripe"}  # the front door included
+SOLE_IMPORTER = {"stripe": "billing.stripe", "fpdf": "billing.documents"}  # the front door included
 
 # Distribution name -> import name where they differ, and what comes inside a declared package.
 PARTS_OF = {
     "pydantic_core": "pydantic",  # its error types live there, pinned by it to the exact version
+    "PIL": "fpdf",  # it draws pictures with it
     "yarl": "aiohttp",  # its API takes and gives yarl.URL
 }
 WORKS_BY_BEING_INSTALLED = {
