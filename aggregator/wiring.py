@@ -156,7 +156,9 @@ class Aggregator:
         """Invoices of periods that ended, where they are written here."""
         await self.current_meters()
         if self.issuer == Issuer.WEIGHBRIDGE:
-            await self.billing().issuing.run()
+            billing = self.billing()
+            await billing.renewals.run_due()  # so that the price of the next period stands on the same invoice
+            await billing.issuing.run()
 
     async def rate(self) -> None:
         """Where Stripe writes the invoices, what it does not charge itself of periods that ended."""

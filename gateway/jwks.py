@@ -16,8 +16,7 @@ from jwt.exceptions import PyJWTError
 
 from metering.model.errors import WeighbridgeError
 from metering.model.outward import Forbidden, Reach
-
-from .outgoing import guarded
+from metering.outgoing import guarded
 
 log = logging.getLogger("weighbridge.gateway")
 
@@ -44,7 +43,7 @@ Fetch = Callable[[str], Awaitable[bytes]]
 
 
 async def fetch_over_http(url: str) -> bytes:
-    """At most LARGEST_BYTES within FETCH_SECONDS, from where the operator's own files may lead (gateway/outgoing.py); redirects are not
+    """At most LARGEST_BYTES within FETCH_SECONDS, from where the operator's own files may lead (metering/outgoing.py); redirects are not
     followed. Raises Unreadable, Forbidden, OSError, aiohttp.ClientError."""
     async with (
         asyncio.timeout(FETCH_SECONDS),

@@ -4,12 +4,13 @@ What takes an invoice up takes it up whole: items, coupons, credits, balance and
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from billing.model.invoice import ZERO, Credits, Deduction, Event, Invoice, Issuer, Line, LineKind, State, build
+from billing.model.customer import Customer
+from billing.model.invoice import ZERO, Credits, Deduction, Event, Invoice, Issuer, LineKind, State, build
 from billing.model.invoice_item import InvoiceItem
 from billing.model.organization import Organization
 from billing.model.tax import NO_TAX, Place, TaxRule
@@ -47,11 +48,11 @@ class InvoiceWriter:
     async def compose(self, unit: Unit, wanted: Wanted, now_ms: int) -> Invoice:
         """A draft that is written nowhere: as the invoice would be now."""
         org, currency = wanted.org, wanted.currency
-        settings, buyer = await unit.invoice_settings.get(), await unit.invoicing.buyer(org.id)
+        settings, customer = await unit.invoice_settings.get(), await unit.customers.get(org.id)
         lines, sums, rate = build(
             wanted.items,
             currency=currency,
-            place=Place(country=buyer.get("country"), region=buyer.get("state")),
+            place=Place(country=customer.address.country, region=customer.address.state) if customer else Place(),
             rule=self._rule,
             discounts=await self._purse.discounts(unit, org.id, currency, now_ms),
             credits=await self._credits(unit, org.id, currency, now_ms),
@@ -59,7 +60,7 @@ class InvoiceWriter:
         return Invoice(
             id=f"in_{uuid.uuid4().hex}", org_id=org.id, issuer=Issuer.WEIGHBRIDGE, identifier=wanted.identifier, state=State.DRAFT,
             currency=currency, lines=lines, totals=sums, tax_rate=rate, period_start_ms=wanted.period[0], period_end_ms=wanted.period[1],
-            created_ms=now_ms, due_ms=now_ms + settings.due_days * _DAY_MS, seller=seller_of(settings), buyer={"name": org.name, **buyer},
+            created_ms=now_ms, due_ms=now_ms + settings.due_days * _DAY_MS, seller=seller_of(settings), buyer=buyer_of(org, customer),
         )  # fmt: skip
 
     async def write(self, unit: Unit, wanted: Wanted, now_ms: int) -> Invoice | None:
@@ -110,18 +111,13 @@ def seller_of(settings: InvoiceSettings) -> dict[str, str]:
     }  # fmt: skip
 
 
-def line_json(line: Line, position: int) -> dict[str, Any]:
-    """One line as programs read it; amounts as exact strings."""
-    return {
-        "position": position, "kind": line.kind.value, "description": line.description, "quantity": str(line.quantity),
-        "unit_price": None if line.unit_price is None else str(line.unit_price), "amount": str(line.amount), "meter": line.meter,
+def buyer_of(org: Organization, customer: Customer | None) -> dict[str, Any]:
+    """As it stands on the invoice; nothing is said of what is not known."""
+    if customer is None:
+        return {"name": org.name}
+    facts = {
+        "name": customer.name or org.name, "email": customer.email, "address": list(customer.address.lines),
+        "tax_id": [each.value for each in customer.tax_ids], "country": customer.address.country, "state": customer.address.state,
+        "language": customer.language,
     }  # fmt: skip
-
-
-def totals_json(invoice: Invoice) -> Mapping[str, str]:
-    sums = invoice.totals
-    return {
-        "subtotal": str(sums.subtotal), "discount": str(sums.discount), "tax": str(sums.tax), "total": str(sums.total),
-        "credit": str(sums.credit), "amount_due": str(sums.amount_due), "amount_paid": str(invoice.amount_paid),
-        "amount_remaining": str(invoice.remaining),
-    }  # fmt: skip
+    return {name: value for name, value in facts.items() if value}

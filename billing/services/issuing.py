@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from billing.model.invoice import Invoice
 from billing.model.invoice_item import InvoiceItem, ItemKind
+from billing.model.lifecycle import next_due
 from billing.model.native import plan_at_stripe
 from billing.model.outbox import invoice_item_row
 from billing.model.period_bill import Terms, first_bill, later_bill, terms_from_json, terms_of, terms_to_json
@@ -108,17 +109,21 @@ class Issuing:
         return sum([await self._bill_late(org_id, start_ms) for org_id, start_ms in changed])
 
     async def keep_terms(self, org_ids: Sequence[str]) -> None:
-        """Called before what organizations pay for changes: by these terms their usage was billed until now."""
+        """Called before what organizations pay for changes: by these terms their usage was billed until now, or, where it changes by
+        itself and is late, until it was to change."""
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
             for account in await unit.orgs.accounts(org_ids):
                 terms = self._terms_now(account)
                 if self._at_stripe and not (terms.spec and set(terms.spec.prices) & set(self._rated_here(terms))):
                     continue  # Stripe charges all of it itself
-                start_ms, _ = period_at(anchor_of(account), now_ms)
+                due = next_due(account.subscription) if account.subscription else None
+                until_ms = due[0] if due is not None and due[0] <= now_ms else now_ms
+                start_ms, _ = period_at(anchor_of(account), until_ms - 1)
                 used = await unit.usage.of_period(account.org.id, start_ms)
+                terms = replace(terms, used=used)
                 await unit.invoicing.put(await self._cursor(unit, account, now_ms))  # one that leaves has its last invoice to come
-                await unit.invoicing.keep_terms(account.org.id, now_ms, terms_to_json(replace(terms, used=used)))
+                await unit.invoicing.keep_terms(account.org.id, until_ms, terms_to_json(terms))
 
     # --- usage -----------------------------------------------------------------------------------------------------------
 
@@ -144,7 +149,8 @@ class Issuing:
         used = await unit.invoicing.periods(account.org.id, cursor.since_ms, until_ms)
         start_ms, end_ms = period_at(anchor_ms, billed_ms)
         while end_ms <= until_ms:
-            used.setdefault((start_ms, end_ms), {})
+            if start_ms >= billed_ms:  # else the anchor has moved, and the period that it cut short has its own rows
+                used.setdefault((start_ms, end_ms), {})
             start_ms, end_ms = period_at(anchor_ms, end_ms)
         for period in sorted(used):
             if await unit.invoicing.rated(account.org.id, period[0]) is None:

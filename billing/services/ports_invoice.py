@@ -237,10 +237,6 @@ class InvoicingRows(Protocol):
         """Those that changed within the period, the last first."""
         ...
 
-    async def buyer(self, org_id: str) -> dict[str, Any]:
-        """The customer as invoices name it: name, email, address, city, state, postal_code, country, tax_id, language, where known."""
-        ...
-
     async def terms_at(self, org_id: str, at_ms: int) -> Mapping[str, Any] | None:
         """Those that stood then, where they have changed since."""
         ...

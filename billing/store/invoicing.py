@@ -15,8 +15,7 @@ _SQL = Queries.load("billing.store", "invoicing.sql")
 _SETTINGS, _PUT_SETTINGS, _PUT_PREFIX = _SQL["settings"], _SQL["put_settings"], _SQL["put_prefix"]
 _DUE, _CURSOR, _PUT_CURSOR, _SUBSCRIBED, _FLUSHED = (_SQL[name] for name in ("due", "cursor", "put_cursor", "subscribed_at", "flushed_at"))
 _PERIODS, _RATED, _LOCK_RATED, _KEEP_RATED = (_SQL[name] for name in ("periods", "rated", "lock_rated", "keep_rated"))
-_TERMS_WITHIN, _BUYER = _SQL["terms_within"], _SQL["buyer"]
-_BUYERS = ("name", "email", "address", "city", "state", "postal_code", "country", "tax_id", "tax_ids", "language")
+_TERMS_WITHIN = _SQL["terms_within"]
 _CHANGED, _KEEP_TERMS, _TERMS_AT, _HOURS = (_SQL[name] for name in ("changed", "keep_terms", "terms_at", "hours"))
 
 
@@ -97,11 +96,6 @@ class InvoicingTable:
     async def terms_within(self, org_id: str, start_ms: int, end_ms: int) -> list[Mapping[str, Any]]:
         found = await self._connection.fetch(_TERMS_WITHIN, org_id, to_datetime(start_ms), to_datetime(end_ms))
         return [from_jsonb(row["terms"]) for row in found]
-
-    async def buyer(self, org_id: str) -> dict[str, Any]:
-        found = await self._connection.fetchval(_BUYER, org_id)
-        customer = from_jsonb(found) if found else {}
-        return {name: customer[name] for name in _BUYERS if customer.get(name)}
 
 
 class EvidenceTable:

@@ -86,10 +86,6 @@ SELECT terms FROM billing.terms_kept WHERE org_id = $1::uuid AND until_at >= $2 
 -- $1 org_id, $2 after, $3 before
 SELECT terms FROM billing.terms_kept WHERE org_id = $1::uuid AND until_at > $2 AND until_at < $3 ORDER BY until_at DESC
 
--- buyer --
--- The customer with all that it has. $1 org_id
-SELECT to_jsonb(c) FROM billing.customers c WHERE c.org_id = $1::uuid
-
 -- hours --
 -- $1 org_id, $2 service, $3 period_start
 SELECT hour, sum(quantity)::bigint AS quantity, sum(event_count)::bigint AS events FROM billing.usage_hourly

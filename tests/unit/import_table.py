@@ -27,6 +27,7 @@ _BILLING = {"metering.model", "billing.model", "billing.services"}
 ROOMS: dict[str, set[str]] = {  # room -> what it may reach beside the standard library and itself, through any chain
     "metering": set(),
     "metering.model": set(),
+    "metering.outgoing": {"metering.model", "aiohttp"},
     "metering.store": set(),
     "metering.store.redis": {"metering.model"} | _REDIS,
     "metering.store.journal": {"metering.model"},
@@ -36,7 +37,7 @@ ROOMS: dict[str, set[str]] = {  # room -> what it may reach beside the standard 
     "config.settings": _CONFIG,
     "config.gateway": _CONFIG,
     "config.gateway_read": _CONFIG,
-    "gateway": _CONFIG | _REDIS | {"metering.store.redis", "metering.store.journal"}
+    "gateway": _CONFIG | _REDIS | {"metering.outgoing", "metering.store.redis", "metering.store.journal"}
     | {"aiohttp", "httptools", "uvloop", "orjson", "prometheus_client", "jwt"},
     "billing": set(),
     "billing.model": {"metering.model"},
@@ -45,7 +46,7 @@ ROOMS: dict[str, set[str]] = {  # room -> what it may reach beside the standard 
     "billing.stripe": _BILLING | _POSTGRES | {"stripe", "aiohttp", "config.settings"} | _CONFIG,
     "billing.stripe.sandbox": {"metering.model", "aiohttp", "orjson"},
     "billing.channels": _BILLING | _POSTGRES,
-    "billing.documents": {"metering.model", "billing.model", "fpdf"},
+    "billing.documents": {"metering.model", "metering.outgoing", "billing.model", "aiohttp", "fpdf", "PIL"},
     "billing.reports": _BILLING | _POSTGRES,
     "billing.api": _BILLING | {"aiohttp", "orjson", "prometheus_client"},
     "aggregator": _BILLING | _POSTGRES | _CONFIG | _REDIS | {"metering", "prometheus_client", "aiohttp", "orjson"},

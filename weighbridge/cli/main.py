@@ -35,6 +35,8 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "reconcile": lambda: importlib.import_module("weighbridge.cli.reconcile"),
     "journal": lambda: importlib.import_module("weighbridge.cli.journal"),
     "explain": lambda: importlib.import_module("weighbridge.cli.explain"),
+    "invoice": lambda: importlib.import_module("weighbridge.cli.invoice"),
+    "close": lambda: importlib.import_module("weighbridge.cli.close"),
     "bypass": lambda: importlib.import_module("weighbridge.cli.bypass"),
     "mail": lambda: importlib.import_module("weighbridge.cli.mail"),
     "audit": lambda: importlib.import_module("weighbridge.cli.audit"),

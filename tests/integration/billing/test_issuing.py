@@ -225,6 +225,37 @@ async def test_a_period_is_billed_by_the_terms_that_stood_at_its_end(office: Off
     assert await office.lines() == [[("overage", "1.50"), ("tax", "0.13")]]
 
 
+async def test_a_plan_that_was_left_at_a_periods_end_costs_nothing_in_the_next(office: Office) -> None:
+    """Its minimum neither, though the change came true late."""
+    await office.desk.billing.subscriptions.change_plan("acme", "free", at_end=True)
+    await office.use(205_000)
+    office.forward(days=28, hours=9)
+    await office.billing.renewals.run_due()
+    await office.use(9_000)
+    office.forward(days=40)
+    await office.issuing.run()
+    assert await office.lines() == [[("overage", "1.50"), ("tax", "0.13")]]
+    kept = await office.pool.fetch("SELECT until_at FROM billing.terms_kept ORDER BY 1 DESC LIMIT 1")
+    assert [row["until_at"] for row in kept] == [datetime(2026, 2, 28, 12, tzinfo=UTC)]
+
+
+async def test_a_year_of_renewals_is_twelve_invoices_without_a_gap(sold: Desk) -> None:
+    with_invoices(sold)
+    org = (await sold.billing.orgs.create("Acme", plan="pro")).org
+    office = Office(sold, org.id)
+    for month in range(13):
+        await sold.billing.renewals.run_due()
+        await office.issuing.run()
+        if month < 12:
+            await office.use(200_000 + 1_000 * month)
+            office.forward(days=31)
+    made = await office.invoices()
+    assert [invoice.number for invoice in made] == [f"INV-{n:06d}" for n in range(1, len(made) + 1)]
+    base = sum(line.amount for invoice in made for line in invoice.lines if line.kind is LineKind.BASE)
+    assert base == 49 * 13
+    assert sum(invoice.totals.total for invoice in made) == sum(line.amount for invoice in made for line in invoice.lines)
+
+
 async def test_a_preview_writes_nothing_and_is_what_the_invoice_becomes(office: Office) -> None:
     await office.use(205_000)
     await office.owe()

@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
 
-from gateway.outgoing import guarded
 from metering.model.outward import Forbidden, Reach, check
+from metering.outgoing import guarded
 
 NOBODY = [
     "169.254.169.254", "169.254.0.1", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "100.100.100.200", "0.0.0.0", "::", "224.0.0.1",

@@ -1,0 +1,76 @@
+"""Charge an invoice because somebody asks for it, beside the schedule of billing/services/dunning.py."""
+
+from dataclasses import dataclass
+
+from billing.model.invoice import Invoice, Issuer, State
+from billing.model.money import to_minor
+from billing.model.payment import PaymentOutcome, PaymentState
+from billing.services.invoices import Invoices, NoSuchInvoice, WrittenByStripe
+from billing.services.ports import Books, Payments
+from metering.model.clock import Clock
+from metering.model.errors import Conflict
+
+
+class PaymentRefused(Conflict):
+    """The payment was not made."""
+
+    code = "payment_refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """`payment_id` names it where it happened."""
+
+    invoice: Invoice
+    payment_id: str
+
+
+class Collecting:
+    def __init__(self, books: Books, clock: Clock, invoices: Invoices, payments: Payments) -> None:
+        self._books, self._clock, self._invoices, self._payments = books, clock, invoices, payments
+
+    async def open_of(self, org_id: str | None) -> list[Invoice]:
+        """What can be charged, the oldest first."""
+        async with self._books.transaction() as unit:
+            found = await unit.invoices.find(org_id=org_id, states=[State.OPEN])
+        return [each for each in reversed(found) if each.issuer is Issuer.WEIGHBRIDGE and each.remaining]
+
+    async def charge(self, ref: str) -> Collected:
+        """What is due of it, now. A try that is under way, or was paid, is not made again.
+
+        Raises NoSuchInvoice, WrittenByStripe, InvoiceTransitionRefused, NotPayable, PaymentRefused.
+        """
+        async with self._books.transaction() as unit:
+            invoice = await unit.invoices.get(ref)
+            if invoice is None:
+                raise NoSuchInvoice(f"there is no invoice {ref!r}; give its number or its id (invoice list)", invoice=ref)
+            if invoice.issuer is Issuer.STRIPE:
+                raise WrittenByStripe(f"invoice {invoice.number or invoice.id} was written by Stripe, and is paid there")
+            tries = await unit.payment_attempts.of_invoice(invoice.id)
+        if not invoice.remaining:
+            raise PaymentRefused(f"invoice {invoice.number or invoice.id} is {invoice.state}: nothing is due")
+        amount = to_minor(invoice.remaining, invoice.currency)
+        attempt = max((each.attempt for each in tries), default=0) + 1
+        outcome = await self._payments.charge(invoice.org_id, invoice.id, amount, invoice.currency, attempt)
+        return await self._kept(invoice.id, outcome)
+
+    async def _kept(self, invoice_id: str, outcome: PaymentOutcome) -> Collected:
+        now_ms = self._clock.now_ms()
+        async with self._books.transaction() as unit:
+            invoice = await unit.invoices.get(invoice_id, lock=True)
+            assert invoice is not None
+            if outcome.state is PaymentState.PAID:
+                reference = outcome.payment_id or f"charge:{invoice_id}"
+                methods = await unit.payment_methods.of_org(invoice.org_id)
+                method = next((each.title for each in methods if each.default), "Stripe")
+                return Collected(invoice=await self._invoices.paid(unit, invoice, method, reference, None, now_ms), payment_id=reference)
+            if outcome.state is PaymentState.DECLINED:
+                await self._invoices.attempted(unit, invoice, invoice.next_attempt_ms)
+        raise PaymentRefused(_WHY[outcome.state].format(number=invoice.number, reason=outcome.reason or "no reason was given"))
+
+
+_WHY = {
+    PaymentState.DECLINED: "the payment of {number} was declined: {reason}. weighbridge payment add takes another card",
+    PaymentState.NEEDS_ACTION: "the customer must confirm the payment of {number} with the bank: {reason}",
+    PaymentState.UNKNOWN: "it is not known yet whether {number} was paid; it is asked again, and never charged twice",
+}
