@@ -198,6 +198,7 @@ class Subscription:
     canceled_at_ms: int | None = None  # when that was asked for
     paused_at_ms: int | None = None
     ended_at_ms: int | None = None
+    anchored_ms: int | None = None  # since when the anchor stands: the usage period of then ended there
     auto_renew: bool = True
     terms: Terms | None = None
     revision: int = 0  # counts the changes made; names what each of them causes

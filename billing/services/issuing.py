@@ -148,6 +148,8 @@ class Issuing:
         anchor_ms, billed_ms = anchor_of(account), cursor.billed_until_ms
         used = await unit.invoicing.periods(account.org.id, cursor.since_ms, until_ms)
         start_ms, end_ms = period_at(anchor_ms, billed_ms)
+        if start_ms != billed_ms < (anchored_ms := anchored_of(account)):
+            start_ms, end_ms = billed_ms, anchored_ms  # the last period of the anchor before ended where this one took its place
         while end_ms <= until_ms:
             if start_ms >= billed_ms:  # else the anchor has moved, and the period that it cut short has its own rows
                 used.setdefault((start_ms, end_ms), {})
@@ -261,6 +263,11 @@ class Issuing:
 def anchor_of(account: Account) -> int:
     """From which usage periods are counted."""
     return account.subscription.anchor_ms if account.subscription else account.org.created_at_ms
+
+
+def anchored_of(account: Account) -> int:
+    """Since when they are counted from there."""
+    return (account.subscription.anchored_ms or 0) if account.subscription else 0
 
 
 def currency_of(account: Account, default: str) -> str:

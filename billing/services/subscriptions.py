@@ -89,7 +89,7 @@ class Subscriptions:
                 return await self._bought(unit, held)
             if plan == s.plan and row.version == s.plan_version and terms == s.terms and s.awaited is None:
                 raise ChangeRefused(f"{held.org.slug} is on {plan} already", plan=plan)
-            _check_price(row.spec, terms, s.currency)
+            self._check_price(row.spec, terms, s.currency)
             if at_end and s.state is State.TRIALING:
                 raise ChangeRefused(f"{held.org.slug} is trying {s.plan}; change the plan now, or cancel the trial", plan=plan)
             if at_end:
@@ -139,7 +139,7 @@ class Subscriptions:
             if last is None or last.ended_at_ms is None:
                 raise ChangeRefused(f"the subscription of {org.slug} was changed by somebody else just now; look at it again")
             row = await self._life.sellable(unit, plan, last.currency)
-            _check_price(row.spec, terms, last.currency)
+            self._check_price(row.spec, terms, last.currency)
             step = lifecycle.begin(lifecycle.onto(blank(last, row), row.spec, row.version, terms), row.spec, now_ms)
             await unit.subscriptions.insert(step.to, now_ms)
             held = Held(org=org, subscription=last, spec=await self._life.version(unit, last.plan, last.plan_version))
@@ -157,7 +157,7 @@ class Subscriptions:
             check_permit(s.state, Permit.CHANGE_PLAN)
             _check_stays(held)
             spec = await self._life.version(unit, s.plan, s.plan_version)
-            _check_price(spec, terms, s.currency)
+            self._check_price(spec, terms, s.currency)
             step = lifecycle.move(s, held.spec, spec, s.plan_version, terms, self._life.clock.now_ms())
             return await self._life.write(unit, held, step, spec=with_terms(spec, terms, s.currency))
 
@@ -255,6 +255,8 @@ class Subscriptions:
 
     async def _aligned(self, unit: Unit, held: Held, anchor_ms: int, end_ms: int) -> Changed:
         s, now_ms = held.subscription, self._life.clock.now_ms()
+        if self._life.bills:
+            raise ChangeRefused("Stripe writes the invoices (issuer in plans.yaml), and keeps the billing day: it is moved there")
         check_permit(s.state, Permit.CHANGE_CYCLE)
         _check_stays(held)
         last_ms = period_of(s.cycle, s.billing_period(now_ms)[1])[1]
@@ -304,6 +306,20 @@ class Subscriptions:
             except Overdue:
                 continue
 
+    def _check_price(self, spec: PlanSpec, terms: Terms | None, currency: str) -> None:
+        if currency not in with_terms(spec, terms, currency).price:
+            raise BadInput(f"plan {spec.name} is sold by agreement; say its price in {currency}", plan=spec.name)
+        if terms is None:
+            return
+        if self._life.bills:
+            raise ChangeRefused(
+                "Stripe writes the invoices (issuer in plans.yaml), at the prices of plans: give this customer one of its own"
+            )
+        if terms.price is not None and (terms.price < 0 or terms.price != round_amount(terms.price, currency)):
+            raise BadInput(f"{terms.price} is no price in {currency}: zero or more, with at most {minor_digits(currency)} decimals")
+        if terms.interval is not None:
+            Cycle(0, terms.interval, terms.interval_count)  # raises for one that cannot be
+
     async def _told(self, unit: Unit, held: Held, step: Step, effective_ms: int | None = None) -> Changed:
         changed = await self._life.write(unit, held, step, effective_ms=effective_ms)
         await self._life.tell_stripe(unit, changed)
@@ -314,14 +330,3 @@ def _check_stays(held: Held) -> None:
     ends_ms = held.subscription.ends_at_ms
     if ends_ms is not None:
         raise ChangeRefused(f"the subscription of {held.org.slug} ends on {isoformat(ends_ms)}; reactivate it first", org=held.org.slug)
-
-
-def _check_price(spec: PlanSpec, terms: Terms | None, currency: str) -> None:
-    if currency not in with_terms(spec, terms, currency).price:
-        raise BadInput(f"plan {spec.name} is sold by agreement; say its price in {currency}", plan=spec.name)
-    if terms is None:
-        return
-    if terms.price is not None and (terms.price < 0 or terms.price != round_amount(terms.price, currency)):
-        raise BadInput(f"{terms.price} is no price in {currency}: zero or more, with at most {minor_digits(currency)} decimals")
-    if terms.interval is not None:
-        Cycle(0, terms.interval, terms.interval_count)  # raises for one that cannot be

@@ -25,7 +25,7 @@ SELECT o.id, o.slug, o.name, o.ent_version, o.created_at AS org_created_at,
        s.org_id, s.plan, s.plan_version, s.status, s.anchor, s.billing_interval, s.currency, s.amount, s.trial_days,
        s.id AS subscription_id, s.interval_count, s.zone, s.period_start, s.period_end, s.paid, s.next_anchor, s.next_plan,
        s.next_plan_version, s.trial_start, s.trial_end, s.former_plan, s.former_plan_version, s.cancel_at, s.cancel_reason,
-       s.canceled_at, s.paused_at, s.auto_renew, s.terms, s.revision, s.ended_at
+       s.canceled_at, s.paused_at, s.auto_renew, s.terms, s.revision, s.ended_at, s.anchored_at
 FROM billing.organizations o
 LEFT JOIN billing.subscriptions s ON s.org_id = o.id AND s.ended_at IS NULL
 WHERE o.deleted_at IS NULL
@@ -58,7 +58,7 @@ SELECT o.id, o.slug, o.name, o.ent_version, o.created_at AS org_created_at, o.de
        s.org_id, s.plan, s.plan_version, s.status, s.anchor, s.billing_interval, s.currency, s.amount, s.trial_days,
        s.id AS subscription_id, s.interval_count, s.zone, s.period_start, s.period_end, s.paid, s.next_anchor, s.next_plan,
        s.next_plan_version, s.trial_start, s.trial_end, s.former_plan, s.former_plan_version, s.cancel_at, s.cancel_reason,
-       s.canceled_at, s.paused_at, s.auto_renew, s.terms, s.revision, s.ended_at, v.spec
+       s.canceled_at, s.paused_at, s.auto_renew, s.terms, s.revision, s.ended_at, s.anchored_at, v.spec
 FROM billing.organizations o
 LEFT JOIN LATERAL (
     SELECT * FROM billing.subscriptions WHERE org_id = o.id ORDER BY ended_at DESC NULLS FIRST LIMIT 1

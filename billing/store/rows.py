@@ -89,6 +89,7 @@ def subscription(row: asyncpg.Record, named: str = "id") -> Subscription | None:
         canceled_at_ms=ms(row["canceled_at"]),
         paused_at_ms=ms(row["paused_at"]),
         ended_at_ms=ms(row["ended_at"]),
+        anchored_ms=ms(row["anchored_at"]),
         auto_renew=row["auto_renew"],
         terms=subscription_terms.from_json(from_jsonb(row["terms"])) if row["terms"] else None,
         revision=row["revision"],

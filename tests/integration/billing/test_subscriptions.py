@@ -335,6 +335,27 @@ async def test_the_usage_period_under_way_ends_where_another_anchor_begins(shop:
     assert await shop.told() == "told"
 
 
+async def test_a_usage_period_that_ended_early_is_billed_as_one_and_the_next_begins_there(shop: Shop) -> None:
+    await subscribed(shop)
+    org_id = (await shop.now()).org_id
+    await shop.billing.issuing.run()
+    await shop.billing.subscriptions.align("acme", ms("2026-04-16"))
+    await shop.desk.pool.execute(
+        "INSERT INTO billing.usage_period (org_id, service, period_start, period_end, bucket, cumulative)"
+        " VALUES ($1, 'api', '2026-04-01Z', '2026-05-01Z', 1, 210000)", org_id,
+    )  # fmt: skip
+    for day in ("2026-04-16T00:01", "2026-04-16T02:00", "2026-05-16T02:00"):
+        shop.at(day)
+        await shop.billing.renewals.run_due()
+        await shop.billing.issuing.run()
+    invoices = reversed(await shop.billing.invoices.all())
+    assert [[(line.kind.value, str(line.amount)) for line in invoice.lines] for invoice in invoices] == [
+        [("base", "49.00")], [("base", "49.00"), ("proration", "-24.50"), ("overage", "3.00")], [("base", "49.00")],
+    ]  # fmt: skip
+    rated = await shop.desk.pool.fetch("SELECT period_start, period_end FROM billing.rated_periods ORDER BY 1")
+    assert [(f"{row['period_start']:%m-%d}", f"{row['period_end']:%m-%d}") for row in rated] == [("04-01", "04-16"), ("04-16", "05-16")]
+
+
 # --- trials --------------------------------------------------------------------------------------------------------------
 
 
