@@ -65,6 +65,10 @@ class CustomerRows(Protocol):
 
     async def emails(self, org_ids: Sequence[str]) -> dict[str, str]: ...
 
+    async def with_email(self, email: str) -> list[str]:
+        """Living organizations whose customer has this address."""
+        ...
+
     async def mirror(self, org_id: str, *, name: str | None, email: str | None) -> None:
         """As Stripe has them; what it has not stays."""
         ...

@@ -4,6 +4,7 @@ import uuid
 from dataclasses import replace
 
 from billing.model import lifecycle, mailing
+from billing.model.organization import Organization
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Event, State, Subscription, sold
 from billing.services import lookup
@@ -32,7 +33,7 @@ class Trials:
             raise BadInput(f"plan {plan} cannot be tried; BILLING_TRIAL_PLANS names {', '.join(rules.plans) or 'none'}", plan=plan)
         if days is not None and not 1 <= days <= _MOST_DAYS:
             raise BadInput(f"a trial has from 1 to {_MOST_DAYS} days")
-        org = await self._life.find(ref)
+        org = await self._found(ref)
         async with self._life.books.transaction() as unit:
             runs = await unit.subscriptions.of_org(org.id) is not None
         if not runs:
@@ -46,6 +47,16 @@ class Trials:
             return await self._reverse(unit, held, plan, days)
 
         return await self._life.change(org.id, work)
+
+    async def _found(self, ref: str) -> Organization:
+        """Also by the address of its customer, where only one has it."""
+        if "@" not in ref:
+            return await self._life.find(ref)
+        async with self._life.books.transaction() as unit:
+            found = await unit.customers.with_email(ref)
+        if len(found) != 1:
+            raise BadInput(f"{'several organizations have' if found else 'no organization has'} the address {ref}; give its id or slug")
+        return await self._life.find(found[0])
 
     async def auto_downgrade(self) -> bool:
         async with self._life.books.transaction() as unit:

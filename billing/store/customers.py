@@ -14,6 +14,7 @@ from metering.store.postgres import Queries
 _SQL = Queries.load("billing.store", "customers.sql")
 _INSERT, _EMAILS, _GET, _GET_LOCKED = _SQL["insert"], _SQL["emails"], _SQL["get"], _SQL["get_locked"]
 _MIRROR, _PUT, _AT_STRIPE = _SQL["mirror"], _SQL["put"], _SQL["at_stripe"]
+_WITH_EMAIL = _SQL["with_email"]
 
 
 class CustomerTable:
@@ -25,6 +26,9 @@ class CustomerTable:
 
     async def emails(self, org_ids: Sequence[str]) -> dict[str, str]:
         return {str(row["org_id"]): row["email"] for row in await self._connection.fetch(_EMAILS, list(org_ids))}
+
+    async def with_email(self, email: str) -> list[str]:
+        return [str(row["org_id"]) for row in await self._connection.fetch(_WITH_EMAIL, email)]
 
     async def mirror(self, org_id: str, *, name: str | None, email: str | None) -> None:
         await self._connection.execute(_MIRROR, org_id, name, email)

@@ -9,6 +9,13 @@ VALUES ($1::uuid, $2, $3, $4, $5);
 -- $1 org_ids[]
 SELECT org_id, email FROM billing.customers WHERE org_id = ANY ($1::uuid[]);
 
+-- with_email --
+-- $1 address
+SELECT c.org_id FROM billing.customers c
+JOIN billing.organizations o ON o.id = c.org_id AND o.deleted_at IS NULL
+WHERE lower(c.email) = lower($1)
+ORDER BY c.org_id;
+
 -- mirror --
 -- $1 org_id, $2 name or null, $3 email or null
 UPDATE billing.customers SET name = coalesce(nullif($2, ''), name), email = coalesce($3, email)

@@ -27,6 +27,8 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "key": lambda: importlib.import_module("weighbridge.cli.key"),
     "token": lambda: importlib.import_module("weighbridge.cli.token"),
     "usage": lambda: importlib.import_module("weighbridge.cli.usage"),
+    "subscription": lambda: importlib.import_module("weighbridge.cli.subscription"),
+    "trial": lambda: importlib.import_module("weighbridge.cli.trial"),
     "payment": lambda: importlib.import_module("weighbridge.cli.payment"),
     "customer": lambda: importlib.import_module("weighbridge.cli.customer"),
     "webhook": lambda: importlib.import_module("weighbridge.cli.webhook"),
