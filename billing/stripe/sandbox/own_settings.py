@@ -8,6 +8,7 @@ SETTINGS: dict[str, Any] = {
     "retry_days": [3, 5, 7],  # after each failed try of an automatic invoice, days until the next
     "after_retries": "cancel",  # what becomes of the subscription then: cancel, unpaid, or past_due (nothing)
     "account": "acct_sandbox",  # whose side this is (GET /v1/account)
+    "upcoming_days": 7,  # how long before a period ends invoice.upcoming tells of its invoice
     "draft_seconds": 3600,  # how long a renewal's invoice stays a draft
 }
 

@@ -301,7 +301,9 @@ async def what_happened(ask: Checked) -> None:
     await ask("DeleteWebhookEndpointsWebhookEndpoint", **name)
     page = await ask("GetEvents", {"limit": "100"})
     await ask("GetEventsId", id=page["data"][0]["id"])
+    known = spec.load().by_id("PostWebhookEndpoints").accepts["properties"]["enabled_events"]["items"]["enum"]
     while page["data"]:
+        assert {event["type"] for event in page["data"]} <= set(known)
         for event in page["data"]:
             fits_its_schema(event["data"]["object"])
         page = await ask("GetEvents", {"limit": "100", "starting_after": page["data"][-1]["id"]})

@@ -254,9 +254,9 @@ async def test_the_events_of_a_renewal_come_in_order(shop) -> None:
     await shop.events()
     await shop.to(29)
     assert await shop.events() == [
-        "test_helpers.test_clock.advancing", "invoice.created", "customer.subscription.updated", "payment_intent.created",
-        "invoice.finalized", "charge.succeeded", "payment_intent.succeeded", "invoice_payment.paid", "invoice.paid",
-        "invoice.payment_succeeded", "test_helpers.test_clock.ready",
+        "test_helpers.test_clock.advancing", "invoice.upcoming", "invoice.created", "customer.subscription.updated",
+        "payment_intent.created", "invoice.finalized", "charge.succeeded", "payment_intent.succeeded", "invoice_payment.paid",
+        "invoice.paid", "invoice.payment_succeeded", "test_helpers.test_clock.ready",
     ]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def moved(call: Call, customer_id: str, amount: int, money: str, kind: str, **mo
         "metadata": {},
         "type": kind,
     }
-    keep(call, made | more, "customer_balance_transaction.created")
+    keep(call, made | more)
     change(call, customer, customer | {"balance": ending, "currency": customer["currency"] or money}, "customer.updated")
     return made | more
 

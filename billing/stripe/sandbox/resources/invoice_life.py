@@ -114,6 +114,8 @@ def _end_once(call: Call, invoice: Body) -> None:
     if spent and subscription:
         left = [name for name in subscription["discounts"] if name not in spent]
         call.store.replace("subscription", subscription | {"discounts": left})
+        for name in set(subscription["discounts"]) - set(left):
+            emit(call, "customer.discount.deleted", fetch(call, "discount", name, noun="discount", param="discounts"))
     customer = call.store.get("customer", invoice["customer"])
     if customer and not customer.get("deleted") and customer["discount"] and customer["discount"]["id"] in spent:
         call.store.replace("customer", customer | {"discount": None})

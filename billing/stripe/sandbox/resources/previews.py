@@ -6,11 +6,12 @@ from billing.stripe.sandbox.errors import Refusal, missing_parameter, not_imitat
 from billing.stripe.sandbox.resources import invoice_items, subscriptions
 from billing.stripe.sandbox.resources.base import Body, Call, fetch, handles
 from billing.stripe.sandbox.resources.drafts import new_draft, pending_items, reckoned, take
-from billing.stripe.sandbox.resources.events import keep
+from billing.stripe.sandbox.resources.events import emit, keep
 from billing.stripe.sandbox.resources.owners import live_customer
 from billing.stripe.sandbox.resources.shown import shown
 from billing.stripe.sandbox.resources.subscription_body import ENDED, as_shown, items_of
 from billing.stripe.sandbox.resources.subscription_life import renew
+from billing.stripe.sandbox.work import does
 
 _DETAILS = {"items", "proration_behavior", "proration_date", "trial_end", "billing_cycle_anchor", "cancel_at_period_end", "cancel_at"}
 _DETAILS |= {"cancel_now", "default_tax_rates", "billing_mode", "start_date"}
@@ -23,6 +24,19 @@ class _Seen(Exception):
     def __init__(self, invoice: Body) -> None:
         super().__init__()
         self.invoice = invoice
+
+
+@does("subscription.upcoming")
+def _announce(call: Call, subscription_id: str) -> None:
+    """Some days before a period ends: what its invoice would be as of now."""
+    subscription = call.store.get("subscription", subscription_id)
+    if subscription is None or subscription["status"] in ENDED:
+        return
+    try:
+        with call.store.savepoint():
+            raise _Seen(_as_preview(call, _of_running(call, subscription)))
+    except _Seen as seen:
+        emit(call, "invoice.upcoming", seen.invoice)
 
 
 @handles("PostInvoicesCreatePreview")

@@ -7,6 +7,7 @@ item: `_position`, `_rates` (tax rates), `_since` (from when on a meter counts f
 from typing import Any
 
 from billing.stripe.sandbox.errors import Refusal, missing_parameter
+from billing.stripe.sandbox.own_settings import setting
 from billing.stripe.sandbox.resources.base import Body, Call, fetch, metadata
 from billing.stripe.sandbox.resources.cycles import Anchor, period
 from billing.stripe.sandbox.resources.shown import public, shows
@@ -14,7 +15,8 @@ from billing.stripe.sandbox.resources.tax_rates import rates_given
 from billing.stripe.sandbox.store import new_id
 
 ENDED = ("canceled", "incomplete_expired")
-_FIRST_PAYMENT_WITHIN, _TRIAL_WARNING = 23 * 3600, 3 * 86_400
+_DAY = 86_400
+_FIRST_PAYMENT_WITHIN, _TRIAL_WARNING = 23 * 3600, 3 * _DAY
 _MOST_ITEMS = 20
 _ITEM_TAKES = ("price", "quantity", "metadata", "id", "deleted", "tax_rates", "clear_usage")
 
@@ -123,6 +125,16 @@ def as_shown(call: Call, subscription: Body) -> Body:
 def plan_next(call: Call, subscription: Body) -> None:
     """Put on the agenda when something happens to it by itself."""
     call.store.plan("subscription", subscription["id"], _next_look(call, subscription), subscription["test_clock"])
+    call.store.plan("subscription.upcoming", subscription["id"], _announced(call, subscription), subscription["test_clock"])
+
+
+def _announced(call: Call, subscription: Body) -> int | None:
+    """When its next invoice is told of; None where there is none to come, or the moment has passed."""
+    if subscription["status"] not in ("active", "trialing", "past_due") or subscription["cancel_at"] is not None:
+        return None
+    ends = min(item["current_period_end"] for item in items_of(call, subscription["id"]))
+    at = int(ends - setting(call.store, "upcoming_days") * _DAY)
+    return at if at > call.now else None
 
 
 def _next_look(call: Call, subscription: Body) -> int | None:

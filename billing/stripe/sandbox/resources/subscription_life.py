@@ -8,6 +8,7 @@ from typing import Any
 from billing.stripe.sandbox.own_settings import setting
 from billing.stripe.sandbox.resources.base import Body, Call, fetch
 from billing.stripe.sandbox.resources.customers import WHEN_DELETED
+from billing.stripe.sandbox.resources.discounts import running
 from billing.stripe.sandbox.resources.drafts import new_draft, pending_items, stored, take
 from billing.stripe.sandbox.resources.events import emit
 from billing.stripe.sandbox.resources.invoice_life import (
@@ -87,6 +88,7 @@ def renew(call: Call, before: Body, subscription: Body) -> Body:
     fixed: list[Body] = []
     arrears: list[Body] = []
     start = call.now
+    subscription = _without_ended(call, subscription)
     for item in items_of(call, subscription["id"]):
         if item["current_period_end"] > call.now:
             continue
@@ -102,6 +104,15 @@ def renew(call: Call, before: Body, subscription: Body) -> Body:
     subscription = saved(call, before, subscription | {"latest_invoice": invoice["id"]})
     _begin_collection(call, subscription, invoice)
     return subscription
+
+
+def _without_ended(call: Call, subscription: Body) -> Body:
+    """Coupons for some months leave the subscription when those are over."""
+    left = running(call, subscription["discounts"])
+    for name in subscription["discounts"]:
+        if name not in left and (discount := call.store.get("discount", name)):
+            emit(call, "customer.discount.deleted", discount)
+    return subscription | {"discounts": left}
 
 
 def counted(item: Body, start: int, end: int) -> Body:
@@ -177,8 +188,8 @@ def ended(call: Call, before: Body, subscription: Body, reason: str | None) -> B
         "ended_at": call.now,
         "cancellation_details": details | {"reason": details["reason"] or reason},
     }
-    for invoice in call.store.newest_first("invoice"):
-        if invoice.get("_subscription") == over["id"] and invoice["status"] in ("draft", "open"):
+    for invoice in call.store.of("invoice", "customer", over["customer"]):
+        if invoice["_subscription"] == over["id"] and invoice["status"] in ("draft", "open"):
             call.store.replace("invoice", invoice | {"auto_advance": False, "next_payment_attempt": None})
             for work in ("invoice.retry", "invoice.finalize"):
                 call.store.plan(work, invoice["id"], None, None)
