@@ -9,6 +9,7 @@ SETTINGS: dict[str, Any] = {
     "after_retries": "cancel",  # what becomes of the subscription then: cancel, unpaid, or past_due (nothing)
     "account": "acct_sandbox",  # whose side this is (GET /v1/account)
     "upcoming_days": 7,  # how long before a period ends invoice.upcoming tells of its invoice
+    "tax": {},  # percent by country, or country and state, where automatic_tax is asked for: {"DE": "19", "US-CA": "8.5"}
     "draft_seconds": 3600,  # how long a renewal's invoice stays a draft
 }
 

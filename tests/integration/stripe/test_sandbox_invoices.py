@@ -191,6 +191,26 @@ async def test_tax_is_on_top_or_inside(inclusive, total, without, shop) -> None:
     assert sum(tax["amount"] for tax in invoice["total_taxes"]) == total - without
 
 
+async def test_automatic_tax_goes_by_the_customers_place_and_wants_to_know_it(shop, running) -> None:
+    await running.ask("POST", "/_sandbox/settings", json={"tax": {"DE": "19", "US-CA": "8.5"}})
+    params = {"customer": shop.customer, "items[0][price]": await shop.price(5075), "automatic_tax[enabled]": "true"}
+    status, body = await running.call("POST", "/v1/subscriptions", params)
+    assert (status, body["error"]["code"]) == (400, "customer_tax_location_invalid")
+    path = f"/v1/customers/{shop.customer}"
+    await shop.ask("POST", path, params={"address[country]": "US", "address[state]": "CA"})
+    made = await shop.ask("POST", "/v1/subscriptions", params=params)
+    (invoice,) = await shop.invoices()
+    assert (invoice["total"], invoice["automatic_tax"]["status"], made["automatic_tax"]["enabled"]) == (5506, "complete", True)
+    await shop.ask("POST", path, address="")
+    await shop.events()
+    await shop.to(29)
+    assert "invoice.finalization_failed" in await shop.events("invoice")
+    failed = (await shop.invoices())[-1]
+    assert (failed["status"], failed["last_finalization_error"]["code"]) == ("draft", "customer_tax_location_invalid")
+    await shop.ask("POST", path, params={"address[country]": "DE"})
+    assert (await act(shop, failed, "finalize"))["total"] == 6039
+
+
 async def test_tiers_packages_and_zero_usage_are_billed_as_stripe_does(shop) -> None:
     meter = {"event_name": "calls", "display_name": "Calls", "default_aggregation[formula]": "sum"}
     number = (await shop.ask("POST", "/v1/billing/meters", params=meter))["id"]

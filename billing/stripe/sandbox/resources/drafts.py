@@ -9,6 +9,7 @@ from typing import Any
 
 from billing.stripe.sandbox import spec
 from billing.stripe.sandbox.invoice_math import Charged, Sums, settled, sums
+from billing.stripe.sandbox.resources.automatic_tax import of_invoice, rates_for
 from billing.stripe.sandbox.resources.base import Body, Call, fetch
 from billing.stripe.sandbox.resources.discounts import at_work, running
 from billing.stripe.sandbox.resources.events import emit
@@ -40,7 +41,7 @@ def new_draft(call: Call, customer: Body, *, reason: str, currency: str, period:
         "attempt_count": 0,
         "attempted": False,
         "auto_advance": True,
-        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None},
+        "automatic_tax": {"enabled": bool(subscription and subscription["automatic_tax"]["enabled"])},
         "billing_reason": reason,
         "collection_method": "charge_automatically",
         "created": call.now,
@@ -92,7 +93,10 @@ def _of_subscription(subscription: Body | None) -> Body:
 
 
 def reckoned(call: Call, invoice: Body) -> Body:
-    """The draft with its lines and sums as of now."""
+    """The draft with its lines and sums, and its customer's name and address, as of now."""
+    customer = fetch(call, "customer", invoice["customer"], noun="customer", param="customer")
+    invoice = invoice | ({} if customer.get("deleted") else {name: customer[copied] for name, copied in _COPIED.items()})
+    invoice |= {"automatic_tax": of_invoice(invoice, enabled=invoice["automatic_tax"]["enabled"])}
     arrears = [each for one in invoice["_arrears"] for each in in_arrears(call, one, invoice["customer"])]
     lines = [dict(each) | {"invoice": invoice["id"]} for each in [*arrears, *invoice["_fixed"]]]
     found = sums(
@@ -108,6 +112,8 @@ def reckoned(call: Call, invoice: Body) -> Body:
 def _rates(call: Call, invoice: Body, each: Body) -> tuple[Any, ...]:
     if invoice["customer_tax_exempt"] == "exempt":
         return ()
+    if invoice["automatic_tax"]["enabled"]:
+        return rates_for(call, invoice, each)
     return tuple(rate_of(call, name) for name in each["_rates"] or [rate["id"] for rate in invoice["default_tax_rates"]])
 
 

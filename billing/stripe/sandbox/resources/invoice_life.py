@@ -9,6 +9,7 @@ from collections.abc import Callable
 from billing.stripe.sandbox.errors import Refusal
 from billing.stripe.sandbox.invoice_math import settled
 from billing.stripe.sandbox.own_settings import setting
+from billing.stripe.sandbox.resources.automatic_tax import check_location
 from billing.stripe.sandbox.resources.balances import moved
 from billing.stripe.sandbox.resources.base import Body, Call, fetch
 from billing.stripe.sandbox.resources.discounts import is_once
@@ -44,12 +45,17 @@ def _finalize_when_due(call: Call, invoice_id: str) -> None:
     if waited < _LONGEST_WAIT and call.store.refused("invoice.created", invoice_id):
         call.store.plan("invoice.finalize", invoice_id, call.now + _HOUR, invoice["test_clock"])
         return
-    finalized(call, invoice)
+    try:
+        finalized(call, invoice)
+    except Refusal as refusal:  # it stays a draft until somebody helps
+        failed = invoice | {"last_finalization_error": refusal.envelope()["error"], "auto_advance": False}
+        change(call, invoice, failed, "invoice.finalization_failed")
 
 
 def finalized(call: Call, draft: Body, *, pay: bool = True) -> Body:
     """Number it, settle it against the customer's balance, and (where it is automatic) try to have it paid."""
     invoice = reckoned(call, draft)
+    check_location(invoice)
     customer = fetch(call, "customer", invoice["customer"], noun="customer", param="customer")
     number = customer["next_invoice_sequence"]
     amount_due, ending = settled(invoice["total"], customer["balance"])

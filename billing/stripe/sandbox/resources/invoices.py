@@ -12,7 +12,17 @@ from billing.stripe.sandbox.resources.shown import public, shown
 from billing.stripe.sandbox.resources.tax_rates import rates_given
 
 _BOTH = {"auto_advance", "collection_method", "custom_fields", "days_until_due", "default_payment_method", "default_tax_rates"}
-_BOTH |= {"description", "discounts", "due_date", "effective_at", "footer", "metadata", "number", "automatically_finalizes_at"}
+_BOTH |= {
+    "description",
+    "discounts",
+    "due_date",
+    "effective_at",
+    "footer",
+    "automatic_tax",
+    "metadata",
+    "number",
+    "automatically_finalizes_at",
+}
 _CREATE = _BOTH | {"customer", "currency", "pending_invoice_items_behavior", "subscription"}
 _ALWAYS_EDITABLE = {"metadata", "auto_advance", "expand", "default_payment_method"}
 
@@ -64,6 +74,8 @@ def _described(call: Call, old: Body) -> Body:
         "_days_until_due": days,
         **{name: given_text(call, name, old[name]) for name in ("description", "footer", "number")},
     }
+    if "automatic_tax" in given:
+        found["automatic_tax"] = {"enabled": given["automatic_tax"]["enabled"]}
     if "custom_fields" in given:
         found["custom_fields"] = given["custom_fields"] or None
     if "effective_at" in given:

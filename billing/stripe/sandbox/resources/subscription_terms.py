@@ -3,6 +3,7 @@
 from typing import Any
 
 from billing.stripe.sandbox.errors import Refusal, missing_parameter, not_imitated
+from billing.stripe.sandbox.resources.automatic_tax import asked_of_subscription
 from billing.stripe.sandbox.resources.base import Body, Call, given_text, metadata
 from billing.stripe.sandbox.resources.cycles import Anchor, boundary, next_match
 from billing.stripe.sandbox.resources.discounts import given_discounts
@@ -88,6 +89,8 @@ def described(call: Call, old: Body, customer: str, subscription_id: str) -> Bod
         found["discounts"] = given_discounts(call, given["discounts"], old.get("discounts", []), **owner)
     if "trial_settings" in given:
         found["trial_settings"] = given["trial_settings"]
+    if "automatic_tax" in given:
+        found["automatic_tax"] = asked_of_subscription(given["automatic_tax"])
     if "payment_settings" in given:
         found["payment_settings"] = _payment_settings(given["payment_settings"])
     return found

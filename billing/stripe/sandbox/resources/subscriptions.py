@@ -28,7 +28,7 @@ from billing.stripe.sandbox.store import new_id
 
 _BOTH = {"items", "metadata", "description", "collection_method", "days_until_due", "proration_behavior", "payment_behavior", "off_session"}
 _BOTH |= {"cancel_at_period_end", "cancel_at", "default_payment_method", "default_tax_rates", "discounts", "trial_end", "trial_settings"}
-_BOTH |= {"payment_settings", "add_invoice_items", "billing_cycle_anchor"}
+_BOTH |= {"payment_settings", "add_invoice_items", "billing_cycle_anchor", "automatic_tax"}
 _CREATE = _BOTH | {"customer", "billing_cycle_anchor_config", "backdate_start_date", "billing_mode", "trial_period_days", "currency"}
 _UPDATE = _BOTH | {"proration_date", "cancellation_details", "pause_collection"}
 _NO_CARD = "This customer has no attached payment source or default payment method. Please consider adding a default payment method."
