@@ -32,6 +32,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "payment": lambda: importlib.import_module("weighbridge.cli.payment"),
     "customer": lambda: importlib.import_module("weighbridge.cli.customer"),
     "webhook": lambda: importlib.import_module("weighbridge.cli.webhook"),
+    "stripe": lambda: importlib.import_module("weighbridge.cli.stripe"),
     "outbox": lambda: importlib.import_module("weighbridge.cli.outbox"),
     "flush": lambda: importlib.import_module("weighbridge.cli.flush"),
     "reconcile": lambda: importlib.import_module("weighbridge.cli.reconcile"),
