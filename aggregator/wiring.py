@@ -48,7 +48,7 @@ _RECOVER_SECONDS = 300.0
 _RENEW_SECONDS = 15.0  # a period that ended may wait so long for its next
 _LAST_CUT_AHEAD_MS, _LAST_CUT_BEHIND_MS = 150_000, 2 * 3_600_000
 _STORE_TIMEOUT_SECONDS = 30.0  # a drain or a restore of a large bucket is one long reply
-_POOL = 12  # a connection for each job that holds its lock, and some to work with
+_POOL = 24  # half of it holds the locks of jobs at work, half is to work with (aggregator/schedule.py)
 
 
 @dataclass(kw_only=True)
