@@ -219,6 +219,10 @@ class PlanRows(Protocol):
 
     async def version(self, name: str, version: int) -> PlanSpec | None: ...
 
+    async def set_fallback(self, name: str | None) -> None:
+        """What those who ask in SQL take for the default plan."""
+        ...
+
 
 class SubscriptionRows(Protocol):
     async def insert(self, subscription: Subscription, now_ms: int) -> None: ...

@@ -124,7 +124,7 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO billing.quotas (org_id, meter, limit_units, time_window, mode, reason, managed_by, created_at)"
-        " VALUES ($1, 'api', 1, 'period', 'hard', 'r', 'api', now())", org,
+        " VALUES ($1, 'api', 100, 'period', 'hard', 'r', 'api', now())", org,
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO billing.override_limits (org_id, kind, slot, terms, reason, managed_by, created_at)"
