@@ -108,6 +108,7 @@ _GERMAN = Words(
         ),
         (re.compile(r"(.+) \(([\d.]+)% off\)"), lambda m, w: f"{m[1]} ({w.number(Decimal(m[2]))} % Rabatt)"),
         (re.compile(r"(.+) ending in (\w+)"), lambda m, _: f"{m[1]}, endet auf {m[2]}"),
+        (re.compile(r"Credit: (.+)"), lambda m, _: f"Guthaben: {m[1]}"),
         (re.compile(r"Balance"), lambda _, __: "Guthaben"),
     ),
 )  # fmt: skip

@@ -1,7 +1,8 @@
-"""Charge an invoice because somebody asks for it, beside the schedule of billing/services/dunning.py."""
+"""Charge an invoice, or give money back, because somebody asks for it; the schedule is that of billing/services/dunning.py."""
 
 from dataclasses import dataclass
 
+from billing.model.credit_note import CreditNote
 from billing.model.invoice import Invoice, Issuer, State
 from billing.model.money import to_minor
 from billing.model.payment import PaymentOutcome, PaymentState
@@ -53,6 +54,15 @@ class Collecting:
         attempt = max((each.attempt for each in tries), default=0) + 1
         outcome = await self._payments.charge(invoice.org_id, invoice.id, amount, invoice.currency, attempt)
         return await self._kept(invoice.id, outcome)
+
+    async def refund(self, note: CreditNote) -> PaymentOutcome | None:
+        """The money of a credit note that refunds, where it came from; None where it came by hand, and so goes back by hand. Asking
+        again moves nothing twice. Raises NotPayable."""
+        async with self._books.transaction() as unit:
+            tries = await unit.payment_attempts.of_invoice(note.invoice_id)
+        if not note.refunded or not any(each.state is PaymentState.PAID for each in tries):
+            return None
+        return await self._payments.refund(note.invoice_id, to_minor(note.refunded, note.currency), note.id)
 
     async def _kept(self, invoice_id: str, outcome: PaymentOutcome) -> Collected:
         now_ms = self._clock.now_ms()

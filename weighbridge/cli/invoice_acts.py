@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from billing.documents import logo as pictures
+from billing.model.credit_note import CreditNote
 from billing.model.invoice import Invoice
+from billing.model.payment import PaymentState
 from billing.services.collecting import Collecting
 from billing.store.books import PostgresBooks
 from billing.wiring import Billing
-from metering.model.errors import BadInput, Conflict
+from metering.model.errors import BadInput, Conflict, DependencyUnavailable
 from metering.model.outward import Reach
 
 from .context import Context
@@ -114,16 +116,32 @@ async def credit_invoice(options: argparse.Namespace, context: Context) -> int:
             raise BadInput(f"--line {text} will not do; write --line 2, or --line 2=9.00") from exc
     async with context.billing() as billing:
         note = await billing.credit_notes.issue(options.invoice, rows, reason=options.reason, refund=options.refund)
+    given_back = await _given_back(note, context) if note.refunded else None
     cash = {"off what is due": note.off_due, "to be refunded": note.refunded, "kept for the next invoice": note.to_balance}
     lines = [f"✓ Credit note {note.number}: {EN.money(note.total, note.currency)}"]
     lines += [f"  Row {line.position}: {line.description}, {EN.money(line.amount, note.currency)}" for line in note.lines]
     lines += [f"  {EN.money(amount, note.currency)} {where}" for where, amount in cash.items() if amount]
+    lines += [f"  {given_back}"] if given_back else []
     value = {
         "number": note.number, "invoice": note.invoice_id, "total": str(note.total), "tax": str(note.tax), "off_due": str(note.off_due),
         "refunded": str(note.refunded), "to_balance": str(note.to_balance),
     }  # fmt: skip
     show(value, options, lines=lines)
     return 0
+
+
+async def _given_back(note: CreditNote, context: Context) -> str:
+    """The refund, where the money came by Stripe. The note stands whatever Stripe says; asked again it is the same refund."""
+    try:
+        async with context.billing() as billing, context.database() as pool, payments_of(context) as payments:
+            outcome = await Collecting(PostgresBooks(pool), context.clock, billing.invoices, payments).refund(note)
+    except DependencyUnavailable:
+        outcome = None
+    if outcome is None:
+        return "It was not paid by Stripe: give it back the way it came"
+    if outcome.state is PaymentState.PAID:
+        return f"Refunded by Stripe: {outcome.payment_id}"
+    return f"Stripe has not refunded it ({outcome.state}: {outcome.reason}): look at Stripe's dashboard"
 
 
 async def correct_line(options: argparse.Namespace, context: Context) -> int:

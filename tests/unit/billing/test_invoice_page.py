@@ -108,6 +108,7 @@ def test_in_german() -> None:
         ),
         ("Correction of INV-1, row 2 (API): outage", "Korrektur zu INV-1, Zeile 2 (API): outage"),
         ("Balance", "Guthaben"),
+        ("Credit: Referral bonus", "Guthaben: Referral bonus"),
         ("Onboarding workshop", "Onboarding workshop"),
     ],
 )
