@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)
 """
 _ALPHABET = string.ascii_letters + string.digits
 _REQUESTS_KEPT = 10_000
+_FORM = 2  # of the objects within; raised when an older file could no longer be read
+_TABLES = "SELECT count(*) FROM sqlite_master"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,11 @@ class Store:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
-        self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _SCHEMA)
+        (form,), (tables,) = self._db.execute("PRAGMA user_version").fetchone(), self._db.execute(_TABLES).fetchone()
+        if tables and form != _FORM:
+            self._db.close()
+            raise sqlite3.DatabaseError("it was written by another version of the sandbox; remove it to start anew")
+        self._db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA user_version = {_FORM};{_SCHEMA}")
 
     def close(self) -> None:
         self._db.close()

@@ -1,6 +1,7 @@
 """What the sandbox takes, refuses, keeps and repeats, asked without the SDK."""
 
 import asyncio
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,13 @@ async def test_a_port_that_is_taken_is_a_plain_sentence(running) -> None:
     )
     _, error = await process.communicate()
     assert (process.returncode, error.count(b"\n"), b"cannot listen on" in error) == (1, 1, True)
+
+
+def test_a_state_of_another_version_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "s.db") as old:
+        old.execute("CREATE TABLE objects (id TEXT)")
+    with pytest.raises(sqlite3.DatabaseError, match="another version of the sandbox; remove it"):
+        Sandbox(tmp_path / "s.db")
 
 
 async def test_a_state_that_is_no_state_is_a_plain_sentence(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ async def test_a_failed_renewal_is_tried_again_after_3_5_and_7_days(shop) -> Non
         await shop.to(at)
         invoice = (await shop.invoices())[-1]
         tries.append(((await shop.now(made))["status"], invoice["status"], invoice["attempt_count"]))
+    assert (await shop.ask("GET", f"/v1/customers/{shop.customer}"))["delinquent"] is False
     assert tries == [("past_due", "open", 1), ("past_due", "open", 2), ("active", "paid", 3)]
 
 

@@ -59,7 +59,7 @@ def finalized(call: Call, draft: Body, *, pay: bool = True) -> Body:
     customer = fetch(call, "customer", invoice["customer"], noun="customer", param="customer")
     number = customer["next_invoice_sequence"]
     amount_due, ending = settled(invoice["total"], customer["balance"])
-    call.store.replace("customer", customer | {"next_invoice_sequence": number + 1})
+    call.store.replace("customer", customer | {"next_invoice_sequence": number + 1, "currency": invoice["currency"]})
     moved(call, customer["id"], ending - customer["balance"], invoice["currency"], "applied_to_invoice", invoice=invoice["id"])
     days = invoice["_days_until_due"]
     sent = invoice["collection_method"] == "send_invoice"
@@ -150,6 +150,7 @@ def tried(call: Call, invoice: Body, method: Body | None = None, *, off_session:
         intent = attempt(call, intent, method, off_session=off_session)
         if intent["status"] == "succeeded":
             return call.store.get("invoice", invoice["id"]) or counted
+    _delinquent(call, invoice, owing=True)
     failed = counted | {"next_payment_attempt": _next_try(call, counted)}
     call.store.plan("invoice.retry", invoice["id"], failed["next_payment_attempt"], invoice["test_clock"])
     change(call, invoice, failed, "invoice.payment_failed")
@@ -158,6 +159,13 @@ def tried(call: Call, invoice: Body, method: Body | None = None, *, off_session:
     for refused in WHEN_REFUSED:
         refused(call, failed)
     return call.store.get("invoice", invoice["id"]) or failed
+
+
+def _delinquent(call: Call, invoice: Body, *, owing: bool) -> None:
+    """Whether the customer's last try to pay went wrong."""
+    customer = call.store.get("customer", invoice["customer"])
+    if customer and not customer.get("deleted"):
+        call.store.replace("customer", customer | {"delinquent": owing})
 
 
 def _next_try(call: Call, invoice: Body) -> int | None:
@@ -206,6 +214,7 @@ def settle(call: Call, invoice: Body, *, out_of_band: bool = False) -> Body:
         "status": "paid",
         "status_transitions": invoice["status_transitions"] | {"paid_at": call.now},
     }
+    _delinquent(call, invoice, owing=False)
     _end_payment(call, paid, "canceled" if out_of_band or amount == 0 else "paid")
     for work in ("invoice.retry", "invoice.overdue"):
         call.store.plan(work, invoice["id"], None, None)

@@ -232,7 +232,7 @@ def index(call: Call) -> Body:
     wanted = {name: call.params[name] for name in ("customer", "status", "collection_method") if name in call.params}
     subscription = call.params.get("subscription")
     found = [
-        shown(call, invoice)
+        shown(call, reckoned(call, invoice) if invoice["status"] == "draft" else invoice)
         for invoice in call.store.newest_first("invoice")
         if not invoice.get("deleted")
         and all(invoice[name] == value for name, value in wanted.items())
