@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, Literal
 
+from billing.model.cycle import said
 from billing.model.plan import PlanSpec
 from billing.model.pricing import PerUnit, Price
 from metering.model.clock import isoformat
@@ -126,7 +127,7 @@ def _plan_facts(plan: PlanSpec, meters: Mapping[str, Meter]) -> dict[str, str]:
     return {
         "title": plan.title,
         "price": _money(plan.price),
-        "interval": plan.interval.value,
+        "interval": said(plan.interval, plan.interval_count),
         "trial_days": str(plan.trial_days),
         "rollout": plan.rollout.value,
         "discount_label": plan.discount_label or "none",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from billing.model.cycle import LONGEST
 from billing.model.money import minor_digits
 from billing.model.plan import Feature, Interval, PlanSpec, Price, Rollout
 from billing.model.pricing.per_unit import decimals
@@ -120,6 +121,7 @@ class _Plans:
 
     def _resolved(self, name: str, shape: PlanShape, source: PlanSpec | None) -> PlanSpec:
         base = source or PlanSpec(name=name)
+        interval = Interval(shape.interval) if shape.interval else base.interval
         own_quotas = make_quotas(shape.quotas, self._report, source="plan")
         known_callers(shape, self._report)
         prices = {**base.prices, **self._prices(shape)}
@@ -130,7 +132,8 @@ class _Plans:
             name=name,
             title=shape.title or name.replace("_", " ").replace("-", " ").capitalize(),
             price=price,
-            interval=Interval(shape.interval) if shape.interval else base.interval,
+            interval=interval,
+            interval_count=self._interval_count(shape, base, interval),
             trial_days=base.trial_days if shape.trial_days is None else shape.trial_days,
             quotas=quotas,
             rates=self._rates(shape, base),
@@ -143,6 +146,14 @@ class _Plans:
             spend_cap=spend_cap(shape, base, price, self._report),
             rollover=rollover(shape, base, quotas, self._report),
         )
+
+    def _interval_count(self, shape: PlanShape, base: PlanSpec, interval: Interval) -> int:
+        """That of the plan copied, where the interval is its own too."""
+        if shape.interval_count is None:
+            return base.interval_count if interval is base.interval else 1
+        if shape.interval_count > LONGEST[interval]:
+            self._report.fault(shape.table, "interval_count", f"a price is due within three years: at most {LONGEST[interval]} {interval}s")
+        return shape.interval_count
 
     def _rates(self, shape: PlanShape, base: PlanSpec) -> tuple[Rate, ...]:
         """Beside those that are copied, or, with `none`, not even those."""

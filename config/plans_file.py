@@ -127,7 +127,10 @@ class PlanShape(Shape):
     price: Annotated[dict[Currency, MoneyWord], WrapValidator(_base_price), _PRICE_SCHEMA] | None = Field(
         None, description=f'{{usd: "49.00"}}, due every interval; or {CONTACT_SALES}.'
     )
-    interval: one_of(("month", "year")) | None = Field(None, description="How often the price is due. Default month.")  # type: ignore[valid-type]
+    interval: one_of(("day", "week", "month", "year")) | None = Field(None, description="How often the price is due. Default month.")  # type: ignore[valid-type]
+    interval_count: Annotated[int, Field(ge=1, le=1095)] | None = Field(
+        None, description="Every so many of them: 3 beside month is a quarter. Three years at most. Default 1."
+    )
     trial_days: Annotated[int, Field(ge=0, le=730)] | None = Field(None, description="Default 0.")
     quotas: list[Lenient[QuotaShape]] = Field(default_factory=list, description="One for each meter and window.")
     rates: Annotated[RatesWord, NoneIs([])] | None = Field(

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from billing.model.cycle import said
 from billing.model.invoice_item import InvoiceItem
 from billing.model.money import to_minor
 from billing.model.native import plan_at_stripe
 from billing.model.organization import Organization
-from billing.model.plan import PlanSpec
+from billing.model.plan import Interval, PlanSpec
 from billing.model.subscription import State, Subscription
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput
@@ -115,6 +116,9 @@ def plan_payload(spec: PlanSpec, version: int, currency: str, meters: Mapping[st
     unknown = sorted(set(spec.prices) - set(meters))
     if unknown:
         raise BadInput(f"plan {spec.name} prices {', '.join(unknown)}, which meters.yaml does not name")
+    if spec.interval not in (Interval.MONTH, Interval.YEAR) or spec.interval_count != 1:
+        every = said(spec.interval, spec.interval_count)
+        raise BadInput(f"plan {spec.name} is due every {every}; where Stripe writes the invoices (issuer), that is a month or a year")
     native = {name: at.terms for name, at in plan_at_stripe(spec, meters, currency).items() if at.terms is not None}
     return {
         "plan": spec.name,

@@ -170,7 +170,7 @@ PLAN_FAULTS = [
     ("features: [{key: seats, number: -1}]", "features[0].number", "whole number"),
     ("copy_from: prod", "copy_from", "no plan `prod`; did you mean `pro`?"),
     ("copy_from: pro", "copy_from", "circle"),
-    ("interval: weekly", "interval", "none of month or year"),
+    ("interval: weekly", "interval", "none of day, week, month or year"),
     ("rollout: later", "rollout", "none of"),
     ("overage: {}", "overage", "mode: overage"),
     ("discount: 17", "discount", "discount_label"),

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 import config
+from billing.model.cycle import said
 from billing.model.plan import Interval, PerUnit, PlanSpec, Rollout
 from config.load import Configuration, contradictions, load_good, read_set
 from config.plans import PlanSet
@@ -181,3 +183,17 @@ def test_settings_that_name_what_the_files_lack_are_told() -> None:
     found = contradictions(load_good(files()), default_plan="fre", currency="eur")
     assert [f.path for f in found] == ["plans", "plans.free.price", "plans.pro.price"]
     assert "did you mean `free`?" in found[0].message
+
+
+def test_a_price_may_be_due_every_so_many_weeks_or_months() -> None:
+    plans = """
+        plans:
+          fortnight: {price: {usd: "10"}, interval: week, interval_count: 2}
+          quarter: {copy_from: fortnight, interval: month, interval_count: 3}
+          like: {copy_from: quarter}
+          year: {copy_from: quarter, interval: year}
+    """
+    found = plans_of(dedent(plans)).plans
+    assert {name: said(spec.interval, spec.interval_count) for name, spec in found.items()} == {
+        "fortnight": "2 weeks", "quarter": "3 months", "like": "3 months", "year": "year",
+    }  # fmt: skip
