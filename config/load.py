@@ -104,13 +104,21 @@ def contradictions(config: Configuration, *, default_plan: str, currency: str) -
         if plan.price and currency not in plan.price:
             sentence = f"no price in {currency} (BILLING_CURRENCY), only in {', '.join(sorted(plan.price))}; add one"
             found.append(Fault(plans_file.FILE, 0, f"plans.{name}.price", sentence))
-        found += _unpriced(name, plan, currency)
+        found += _not_charged(name, plan, currency)
     return found
 
 
-def _unpriced(name: str, plan: PlanSpec, currency: str) -> Iterator[Fault]:
+def _not_charged(name: str, plan: PlanSpec, currency: str) -> Iterator[Fault]:
+    """Prices that an invoice could not have, though an estimate can."""
     for meter, price in plan.prices.items():
+        path = f"plans.{name}.prices.{meter}"
         try:
             price.in_currency(currency)
         except NoPriceInCurrency as error:
-            yield Fault(plans_file.FILE, 0, f"plans.{name}.prices.{meter}", f"{error}; BILLING_CURRENCY is {currency}, add it")
+            yield Fault(plans_file.FILE, 0, path, f"{error}; BILLING_CURRENCY is {currency}, add it")
+        if price.needs_events:
+            yield Fault(
+                plans_file.FILE, 0, path,
+                "a fee, a bound or free use of each event is for estimates: of calls only the sum is kept, which has no such price; "
+                "leave out fixed, free_events, event_minimum and event_maximum",
+            )  # fmt: skip

@@ -189,9 +189,6 @@ class _Plans:
             if price is None or meter is None or (made := make_price(price, meter, self._report)) is None:
                 continue
             found[meter_name] = made
-            if made.needs_events:
-                self._report.warn(price.table, None, "this is decided event by event, and of calls only the sum is kept: it is charged "
-                                  f"where the events of `{meter_name}` are known one by one")  # fmt: skip
         return found
 
     def _check_prices(self, shape: PlanShape, quotas: tuple[Quota, ...], prices: Mapping[str, Price]) -> None:

@@ -119,7 +119,7 @@ async def _overage_price(
     api: StripeApi, plan: Mapping[str, Any], meter: Mapping[str, Any], product: str, meter_id: str, *, tries: int
 ) -> str:
     """Monthly whatever the base price's interval is: usage periods are months."""
-    charged = _charged(meter, plan["currency"])
+    charged = charged_by(meter, plan["currency"])
     terms = {
         "product": product,
         "currency": plan["currency"],
@@ -136,7 +136,7 @@ def _in_steps(meter: Mapping[str, Any]) -> bool:
     return "tiers" in meter or "divide_by" in meter
 
 
-def _charged(meter: Mapping[str, Any], currency: str) -> dict[str, Any]:
+def charged_by(meter: Mapping[str, Any], currency: str) -> dict[str, Any]:
     """The part of a price that says how much (billing/model/native.py), in Stripe's words."""
     if "tiers" in meter:
         tiers = [

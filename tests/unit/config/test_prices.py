@@ -22,7 +22,7 @@ from billing.model.pricing import (
 )
 from config.load import contradictions, load_good
 
-from .samples import METERS, files, parsed, plan_with
+from .samples import METERS, files, plan_with
 
 GB = 10**9
 MORE_METERS = METERS + "  compute: {unit: cpu_ms, show: CPU-hours}\n  payments: {unit: cent, show: dollars}\n"
@@ -67,9 +67,14 @@ def test_a_price_is_what_its_words_say(meter: str, words: str, price: Price) -> 
     assert price_of(meter, words) == price
 
 
-def test_a_price_by_the_event_is_worth_a_look() -> None:
-    found = parsed(plans=plan_with("prices: {payments: {model: percentage, percentage: 1, fixed: '0.30'}}"), meters=MORE_METERS)
-    assert [(w.path, "event by event" in w.message) for w in found.warnings] == [("plans.pro.prices.payments", True)]
+@pytest.mark.parametrize(
+    ("more", "faults"), [("fixed: '0.30'", 1), ("free_events: 3", 1), ("event_maximum: '3'", 1), ("free_amount: '9'", 0)]
+)
+def test_a_price_by_the_event_is_for_estimates(more: str, faults: int) -> None:
+    words = f"prices: {{payments: {{model: percentage, percentage: 1, {more}}}}}"
+    config = load_good(files(plans=plan_with(words), meters=MORE_METERS))
+    found = contradictions(config, default_plan="pro", currency="usd")
+    assert ["for estimates" in fault.message for fault in found] == [True] * faults
 
 
 def test_a_price_without_the_billing_currency_is_told() -> None:
