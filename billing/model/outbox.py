@@ -84,8 +84,10 @@ def invoice_item_row(item: InvoiceItem) -> OutboxRow:
     return OutboxRow(kind=INVOICE_ITEM, org_id=item.org_id, identifier=f"item:{short}", payload=payload)
 
 
-def subscription_rows(subscription: Subscription, spec: PlanSpec, meters: Mapping[str, Meter]) -> tuple[OutboxRow, OutboxRow]:
-    """The plan version as sold, then the subscription to it. Raises what `plan_payload` raises."""
+def subscription_rows(
+    subscription: Subscription, spec: PlanSpec, meters: Mapping[str, Meter], *, effective_ms: int | None = None
+) -> tuple[OutboxRow, OutboxRow]:
+    """The plan version as sold, then the subscription to it: of a change, since when. Raises what `plan_payload` raises."""
     org_id, what = subscription.org_id, f"{subscription.plan}:{subscription.plan_version}"
     trial, revision = subscription.trial, f":{subscription.revision}" if subscription.revision else ""
     payload = {
@@ -95,6 +97,7 @@ def subscription_rows(subscription: Subscription, spec: PlanSpec, meters: Mappin
         "anchor": isoformat(subscription.anchor_ms),
         "trial_days": subscription.trial_days,
         "trial_end": isoformat(trial.end_ms) if trial else None,
+        "effective": None if effective_ms is None else isoformat(effective_ms),
     }
     return (
         OutboxRow(

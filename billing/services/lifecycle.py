@@ -198,7 +198,7 @@ class Lifecycle:
             if to.id != changed.before.id or to.version != changed.before.version or not known:
                 emails = await unit.customers.emails([to.org_id])
                 rows = [outbox.customer_row(changed.org, emails.get(to.org_id))]
-                rows += outbox.subscription_rows(to, changed.spec_after, self._meters)
+                rows += outbox.subscription_rows(to, changed.spec_after, self._meters, effective_ms=changed.effective_ms)
             if known or to.ends_at_ms is not None:
                 rows.append(outbox.update_row(to))
         await unit.outbox.add(rows, self.clock.now_ms())

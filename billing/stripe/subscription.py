@@ -31,7 +31,7 @@ async def ensure_subscription(api: StripeApi, ids: Ids, row: Row, now_ms: int) -
         params |= await _collection(api, customer)
         current = await _created(api, params, row)
     elif changes := await _changes(ids, current, prices):
-        params = {"items": changes, "metadata": _metadata(row.payload)}
+        params = {"items": changes, "metadata": _metadata(row.payload), **prorated_since(row.payload, current, now_ms)}
         current = await api.update(Resource.SUBSCRIPTION, current["id"], params, key=f"wb:{row.identifier}", tries=row.attempts)
     await ids.keep("subscription", row.org_id, current["id"])
 
@@ -60,6 +60,15 @@ async def update_subscription(api: StripeApi, ids: Ids, row: Row, now_ms: int) -
         params["trial_end"] = trial_end if trial_end > now_ms // 1000 else "now"
     if len(params) > 1:
         await api.update(Resource.SUBSCRIPTION, current["id"], params, key=f"wb:{row.identifier}", tries=row.attempts)
+
+
+def prorated_since(payload: Mapping[str, Any], current: Mapping[str, Any], now_ms: int) -> dict[str, int]:
+    """Stripe prorates from when the change was made, however late it hears of it; not from before the period under way."""
+    effective = _seconds(payload.get("effective"))
+    if effective is None:
+        return {}
+    since = max([effective, *(item["current_period_start"] for item in current["items"]["data"])])
+    return {"proration_date": since} if since < now_ms // 1000 else {}
 
 
 def _seconds(instant: str | None) -> int | None:

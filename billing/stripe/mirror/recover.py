@@ -3,6 +3,7 @@
 An address that Stripe cannot reach (a laptop) is served by this alone, some minutes later. Stripe keeps events for 30 days.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,12 @@ async def _listed(stripe: StripeApi, params: Mapping[str, Any]) -> list[StripeEv
             break
         if item.get("type") in HANDLINGS:
             try:
-                found.append(event_of(item))
+                found.append(event_of(_as_sent(item)))
             except EventFaulty:
                 continue  # nothing that an endpoint would have been sent
     return found
+
+
+def _as_sent(item: Mapping[str, Any]) -> Any:
+    """As an endpoint would have been sent it: the SDK reads decimals, which Stripe sends as strings."""
+    return json.loads(json.dumps(item, default=str))

@@ -1,0 +1,75 @@
+"""The same year where Stripe writes the invoices: what its sandbox bills, from the subscriptions and meter events it was told of, is what
+the same arithmetic says; and what stands here is what stands there.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+from redis.asyncio import Redis
+
+from aggregator.overage import cutter
+from billing.store.books import PostgresBooks
+from billing.stripe.client import StripeApi
+from billing.stripe.payments import StripePayments
+from billing.stripe.sandbox.server import Sandbox, serve
+from billing.wiring import Invoicing, open_billing
+from metering.model.clock import FrozenClock, to_ms
+from metering.store.postgres import open_pool
+
+from .world import METERS, PLANS, SANDBOX_KEY, YEAR, World
+
+LINES = {
+    "steady": [[4900]] * 13,
+    "busy": [[4900]] + [[4900, 1500]] * 12,
+    "grower": [[1900]] * 4 + [[4900, -950, 2450]] + [[4900]] * 8,
+    "leaver": [[4900]] * 8 + [[300]],
+    "yearly": [[49000]] * 2,
+}
+
+
+@pytest.fixture
+async def world(database: str, redis: str, tmp_path: Path) -> AsyncIterator[World]:
+    clock = FrozenClock(to_ms(datetime(YEAR, 1, 1, tzinfo=UTC)))
+    url, stop = await serve(Sandbox(tmp_path / "stripe.db", clock), "127.0.0.1", 0)
+    pool, store = await open_pool(database, application="test"), Redis.from_url(redis)
+    api = StripeApi(api_key=SANDBOX_KEY, api_base=url)
+    payments = StripePayments(PostgresBooks(pool), api, clock)
+    async with ClientSession() as http:
+        cut = cutter(pool, clock, METERS, bills=True)
+        billing = open_billing(pool, store, clock, meters=METERS, invoicing=Invoicing(charges=True), cut=cut)
+        await billing.plans.apply(PLANS, {})
+        yield World(billing, pool, clock, api, payments, None, http, url)
+    await api.close()
+    await stop()
+    await store.aclose()
+    await pool.close()
+
+
+@pytest.mark.long
+async def test_stripe_bills_the_same_year_to_the_cent(world: World) -> None:
+    b = world.billing
+    for name, plan in (
+        ("steady", "pro"),
+        ("busy", "pro"),
+        ("shrinker", "pro"),
+        ("leaver", "pro"),
+        ("grower", "starter"),
+        ("yearly", "annual"),
+    ):
+        await world.join(name, plan)
+    for month in range(1, 13):
+        world.on(f"{month:02}-15", lambda: world.use("busy", 250_000))
+        world.on(f"{month:02}-20", lambda: world.use("steady", 200_000))
+    world.on("04-16", lambda: b.subscriptions.change_plan("grower", "pro"))
+    world.on("08-12", lambda: b.subscriptions.cancel("leaver", reason="too_expensive"))
+    world.on("08-12", lambda: world.use("leaver", 210_000))
+    await world.live()
+
+    billed = {name: [invoice["total"] for invoice in await world.at_stripe(name)] for name in LINES}
+    assert billed == {name: [sum(lines) for lines in invoices] for name, invoices in LINES.items()}
+    for name in LINES:
+        here = sorted((i.stripe_id or i.id, int(i.totals.total * 100), i.state.value) for i in await world.invoices(name))
+        assert here == sorted((i["id"], i["total"], i["status"]) for i in await world.at_stripe(name))
