@@ -53,7 +53,7 @@ _ENGLISH = Words(
         "due_now": "{amount} due {date}", "paid_on": "{amount} paid on {date}", "amount_due": "Amount due", "amount_paid": "Paid",
         "credited": "Credited", "void": "This invoice is void. Nothing is due.", "nothing_due": "Nothing is due.",
         "balance": "Credit balance", "tax_id": "Tax ID", "page": "Page {page} of {pages}", "continued": "{number}, continued",
-        "paid_by": "Paid by {method}", "not_yet": "This is a preview of what would be due now. It is not an invoice.",
+        "paid_by": "Paid: {method}", "not_yet": "This is a preview of what would be due now. It is not an invoice.",
         "carried": "Carried to your balance", "by hand": "bank transfer or other means",
     },
     parts={
@@ -84,7 +84,7 @@ _GERMAN = Words(
         "amount_due": "Zu zahlen", "amount_paid": "Bezahlt", "credited": "Gutgeschrieben",
         "void": "Diese Rechnung ist storniert. Es ist nichts zu zahlen.", "nothing_due": "Es ist nichts zu zahlen.", "balance": "Guthaben",
         "tax_id": "USt-IdNr./Steuernummer", "page": "Seite {page} von {pages}", "continued": "{number}, Fortsetzung",
-        "paid_by": "Bezahlt mit {method}", "not_yet": "Dies ist eine Vorschau auf das, was jetzt fällig wäre. Es ist keine Rechnung.",
+        "paid_by": "Bezahlt: {method}", "not_yet": "Dies ist eine Vorschau auf das, was jetzt fällig wäre. Es ist keine Rechnung.",
         "carried": "Auf Ihr Guthaben übertragen", "by hand": "Überweisung oder auf anderem Weg",
     },
     parts={

@@ -4,7 +4,7 @@ They are written by billing/services/issuing.py when periods end; what takes bac
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,8 +12,10 @@ from typing import Any
 
 from billing.model.invoice import BELOW_SUBTOTAL, ZERO, Event, Invoice, Issuer, LineKind, State, is_called
 from billing.model.invoice_item import InvoiceItem, ItemKind
+from billing.model.lifecycle import next_due, renew
 from billing.model.money import round_amount
 from billing.model.period_bill import first_bill, terms_of
+from billing.model.subscription import Permit, sold
 from billing.services import lookup
 from billing.services.invoice_mails import received
 from billing.services.invoice_writer import BALANCE, InvoiceWriter, Wanted
@@ -89,7 +91,8 @@ class Invoices:
             return invoice, [await _explained(unit, invoice, position) for position in range(1, len(invoice.lines) + 1)]
 
     async def preview(self, org_ref: str) -> Invoice:
-        """The invoice as it would be if the period under way ended now: what waits, and the usage so far. Writes nothing.
+        """The invoice as it would be if the period under way ended now: what waits, the usage so far, and the price of the next period
+        where one follows. Writes nothing.
 
         Raises NoSuchOrganization.
         """
@@ -99,7 +102,11 @@ class Invoices:
             (account,) = await unit.orgs.accounts([org.id])
             currency = account.subscription.currency if account.subscription else self._currency
             period = period_at(account.subscription.anchor_ms if account.subscription else org.created_at_ms, now_ms)
-            items = [*await unit.invoice_items.waiting(org.id, currency), *await self._so_far(unit, account, period)]
+            items = [
+                *await unit.invoice_items.waiting(org.id, currency),
+                *await self._so_far(unit, account, period),
+                *await _following(unit, account),
+            ]
             wanted = Wanted(org=org, currency=currency, identifier=f"preview:{org.id}", items=items, period=period)
             return await self._writer.compose(unit, wanted, now_ms)
 
@@ -254,6 +261,16 @@ class Invoices:
         if found.issuer is Issuer.STRIPE:
             raise WrittenByStripe(f"invoice {found.number or found.id} was written by Stripe: change it there, its mirror follows")
         return found
+
+
+async def _following(unit: Unit, account: Account) -> Sequence[InvoiceItem]:
+    """What falls due when the billing period under way ends, and nobody changes anything."""
+    s = account.subscription
+    due = next_due(s) if s else None
+    if s is None or account.spec is None or due is None or due[1] is not Permit.RENEW:
+        return ()
+    awaited = await unit.plans.version(s.awaited.plan, s.awaited.version) if s.awaited else None
+    return renew(s, sold(account.spec, s), awaited).items
 
 
 async def _explained(unit: Unit, invoice: Invoice, position: int) -> Explained:

@@ -258,13 +258,17 @@ async def test_a_year_of_renewals_is_twelve_invoices_without_a_gap(sold: Desk) -
 
 async def test_a_preview_writes_nothing_and_is_what_the_invoice_becomes(office: Office) -> None:
     await office.use(205_000)
-    await office.owe()
+    before = await office.pool.fetchval("SELECT count(*) FROM billing.invoice_items")
     seen = await office.billing.invoices.preview("acme")
     assert [(line.kind.value, str(line.amount)) for line in seen.lines] == [("base", "49.00"), ("overage", "1.50"), ("tax", "4.29")]
     assert (seen.state, seen.number, str(seen.totals.total)) == (State.DRAFT, None, "54.79")
     assert await office.invoices() == []
-    assert await office.pool.fetchval("SELECT count(*) FROM billing.invoice_items") == 1
+    assert await office.pool.fetchval("SELECT count(*) FROM billing.invoice_items") == before
     assert await office.pool.fetchval("SELECT last FROM billing.invoice_counters WHERE name = 'invoice'") == 0
+    office.forward(days=28, hours=2)
+    await office.billing.renewals.run_due()
+    (made,) = (await office.issuing.run()).invoices
+    assert [(line.description, line.amount) for line in made.lines] == [(line.description, line.amount) for line in seen.lines]
 
 
 async def test_every_line_is_explained_down_to_its_hours(office: Office) -> None:
