@@ -76,9 +76,11 @@ class Orgs:
         email: str | None = None,
         anchor_ms: int | None = None,
         test_key: bool = False,
+        zone: str = "UTC",
     ) -> NewOrganization:
         """A new organization on the plan's newest version, with one key; on a paid plan, what Stripe must know is queued
-        in the same transaction. `anchor_ms` starts its periods (now, to the second, unless given).
+        in the same transaction. `anchor_ms` starts its periods (now, to the second, unless given);
+        billing periods follow the time of day of `zone`.
 
         Raises NoSuchPlan, SlugFaulty, SlugTaken (only for a slug that was asked for), BadInput.
         """
@@ -88,7 +90,7 @@ class Orgs:
         async with self._books.transaction() as unit:
             row = await self._plan(unit, plan)
             org = await self._insert(unit, name.strip(), slug, now_ms)
-            step = self.subscription_to(org.id, row, now_ms, anchor_ms)
+            step = self.subscription_to(org.id, row, now_ms, anchor_ms, zone)
             subscription = step.to
             await unit.subscriptions.insert(subscription, now_ms)
             await unit.customers.insert(org, email, self._currency, now_ms)
@@ -101,7 +103,7 @@ class Orgs:
         published = await self._entitlements.tell([org.id])
         return NewOrganization(org=org, subscription=subscription, key=key, api_key=secret, published=published)
 
-    def subscription_to(self, org_id: str, row: PlanRow, now_ms: int, anchor_ms: int | None) -> Step:
+    def subscription_to(self, org_id: str, row: PlanRow, now_ms: int, anchor_ms: int | None, zone: str) -> Step:
         """A subscription that starts now, with the plan's trial. Raises BadInput for a plan that is not sold in the billing currency."""
         spec = row.spec
         if spec.price and self._currency not in spec.price:
@@ -117,6 +119,7 @@ class Orgs:
             interval_count=spec.interval_count,
             currency=self._currency,
             amount=spec.price.get(self._currency),
+            zone=zone,
         )
         return begin(new, spec, now_ms, anchor_ms=anchor_ms, trial_days=spec.trial_days)
 

@@ -24,6 +24,7 @@ def add(nouns: Any) -> None:
     create.add_argument("--plan", help="default: BILLING_DEFAULT_PLAN")
     create.add_argument("--slug", help="default: made from the name")
     create.add_argument("--email", help="where its invoices go")
+    create.add_argument("--zone", default="UTC", help="whose summer time its billing periods follow: Europe/Berlin (default: UTC)")
     create.add_argument("--test-key", action="store_true", help="its first key is wbk_test_…")
     _verb(verbs, "list", "all organizations", list_orgs)
     for name, text, run in (
@@ -54,7 +55,9 @@ def unpublished(published: bool) -> None:
 async def create_org(options: argparse.Namespace, context: Context) -> int:
     async with context.billing() as billing:
         plan = options.plan or context.settings.billing_default_plan
-        made = await billing.orgs.create(options.name, plan=plan, slug=options.slug, email=options.email, test_key=options.test_key)
+        made = await billing.orgs.create(
+            options.name, plan=plan, slug=options.slug, email=options.email, test_key=options.test_key, zone=options.zone
+        )  # fmt: skip
     value = {
         "id": made.org.id, "slug": made.org.slug, "name": made.org.name, "plan": made.subscription.plan,
         "plan_version": made.subscription.plan_version, "api_key": made.api_key,

@@ -109,6 +109,14 @@ async def test_a_subscription_that_starts_before_its_anchor_pays_for_the_days_un
     assert await shop.items() == [("base", "35.48")]
 
 
+async def test_in_a_zone_with_summer_time_a_period_begins_at_the_local_time_of_its_anchor(shop: Shop) -> None:
+    shop.at("2026-10-09T22:00")  # midnight in Berlin
+    await shop.billing.orgs.create("Acme", plan="pro", zone="Europe/Berlin")
+    assert (await shop.now()).period == (ms("2026-10-09T22:00"), ms("2026-11-09T23:00"))
+    with pytest.raises(BadInput, match="no time zone 'Berlin'"):
+        await shop.billing.orgs.create("Other", plan="pro", zone="Berlin")
+
+
 async def test_an_upgrade_is_prorated_by_the_second_and_costs_what_was_shown(shop: Shop) -> None:
     await subscribed(shop, "starter")
     shop.at("2026-04-16")
