@@ -50,6 +50,8 @@ class Schedule:
         tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._jobs, self._pool, self._clock, self._ran, self._tick = jobs, pool, clock, ran, tick
+        # A job holds its lock on one connection and works on others: were all of them locks, every job would wait for ever.
+        self._locking = asyncio.Semaphore(max(1, pool.get_max_size() // 2))
         self._due: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[str]] = {}
         self._said: dict[str, tuple[str, float]] = {}
@@ -85,7 +87,7 @@ class Schedule:
         if not job.alone:
             await job.run()
             return "done"
-        async with self._pool.acquire() as connection:
+        async with self._locking, self._pool.acquire() as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1, hashtext($2))", _LOCKS, job.name):
                 return "elsewhere"
             try:

@@ -48,7 +48,7 @@ _RECOVER_SECONDS = 300.0
 _RENEW_SECONDS = 15.0  # a period that ended may wait so long for its next
 _LAST_CUT_AHEAD_MS, _LAST_CUT_BEHIND_MS = 150_000, 2 * 3_600_000
 _STORE_TIMEOUT_SECONDS = 30.0  # a drain or a restore of a large bucket is one long reply
-_POOL = 12  # a connection for each job that holds its lock, and some to work with
+_POOL = 24  # half of it holds the locks of jobs at work, half is to work with (aggregator/schedule.py)
 
 
 @dataclass(kw_only=True)
@@ -173,6 +173,7 @@ class Aggregator:
 
     async def deliver(self) -> None:
         assert self.stripe is not None
+        await self.check_side()
         report = await deliver_due(self.pool, self.stripe, self.clock)
         self.metrics.delivered(report.calls)
         for kind, sentence in report.errors.items():
@@ -187,8 +188,13 @@ class Aggregator:
         for state, sentence in report.errors.items():
             log.warning("mails %s: %s", state, sentence)
 
+    async def check_side(self) -> None:
+        """Raises OtherSideOfStripe once the database was moved to another side, whose ids this process must not mix with its own."""
+        await installation.check(self.pool, self.settings.stripe_mode, where=redacted(self.settings.database_url or ""))
+
     async def work_through_inbox(self) -> None:
         assert self.stripe is not None
+        await self.check_side()
         report = await work_through(PostgresBooks(self.pool), self.stripe, self.billing().entitlements, self.clock)
         self.metrics.webhooks(report.outcomes)
         for kind, sentence in report.errors.items():
@@ -254,6 +260,7 @@ async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: in
             await installation.stamp(pool, settings.stripe_mode, clock, where=redacted(settings.database_url))
             stripe = StripeApi(api_key=settings.stripe_api_key, api_base=settings.stripe_api_base)
             stack.push_async_callback(stripe.close)
+            await installation.stamp_account(pool, stripe, settings.stripe_mode, clock, where=redacted(settings.database_url))
         metrics, meters = AggregatorMetrics(clock), first_meters(settings)
         aggregator = Aggregator(
             settings=settings, pool=pool, redis=redis, clock=clock, metrics=metrics, meters=meters, stripe=stripe, stop=stop,

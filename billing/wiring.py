@@ -20,6 +20,7 @@ from billing.services.credit_notes import CreditNotes
 from billing.services.credits import Credits
 from billing.services.customers import Customers
 from billing.services.entitlements import Entitlements
+from billing.services.features import Features
 from billing.services.inbox import Inbox
 from billing.services.invoice_writer import InvoiceWriter
 from billing.services.invoices import Invoices
@@ -95,6 +96,7 @@ class Billing:
     customers: Customers
     spend_caps: SpendCaps
     rollovers: Rollovers
+    features: Features
     invoices: Invoices
     credit_notes: CreditNotes
     months: Months
@@ -163,6 +165,7 @@ def open_billing(
         credits=Credits(books, clock, currency=currency),
         customers=Customers(books, marketplaces=marketplaces),
         spend_caps=SpendCaps(books, entitlements, clock, meters=meters),
+        features=Features(books, currency=currency, default_plan=default_plan),
         rollovers=Rollovers(books, entitlements, clock, cut=cut),
         invoices=Invoices(books, clock, writer, meters=meters, currency=currency, purse=purse),
         credit_notes=CreditNotes(books, clock),

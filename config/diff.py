@@ -134,6 +134,8 @@ def _plan_facts(plan: PlanSpec, meters: Mapping[str, Meter]) -> dict[str, str]:
         **_limit_facts(plan.quotas, plan.rates, plan.concurrency, meters),
         **{f"prices.{meter}": _priced(price, meters.get(meter)) for meter, price in plan.prices.items()},
         **{f"features.{feature.key}": feature.label for feature in plan.features},
+        **({"spend_cap": _money(plan.spend_cap)} if plan.spend_cap else {}),
+        **{f"rollover.{meter}": f"{units:,}" for meter, units in plan.rollover.items()},
     }
 
 

@@ -16,7 +16,7 @@ from .files import FileSet
 from .gateway_read import load
 from .meters import read_meters
 from .plans import read_plans
-from .plans_file import PlanShape
+from .plans_file import CONTACT_SALES, PlanShape
 from .words import METER_NAME
 
 _ALONE = "plan"  # the name of a plan that stands in the file alone
@@ -36,6 +36,7 @@ def plan_of(text: str, name: str, wanted: str | None, meters: Mapping[str, Meter
     value = load(FileSet(texts={name: text}), name, report)
     if isinstance(value, Table) and "plans" not in value and set(value) & PlanShape.words():
         value = _alone(value)
+    _needs_no_price(value)
     known = {meter: Meter(name=meter, unit="unit", title=meter.replace("_", " ").capitalize()) for meter in _named(value)} | dict(meters)
     report.meters = known
     plans = read_plans(value, report).plans
@@ -45,6 +46,14 @@ def plan_of(text: str, name: str, wanted: str | None, meters: Mapping[str, Meter
     if wanted is not None and wanted not in plans:
         raise BadInput(f"{name} holds no plan `{wanted}`{did_you_mean(wanted, plans)}")
     return plans[wanted if wanted is not None else next(iter(plans))], known
+
+
+def _needs_no_price(value: object) -> None:
+    """Usage alone can be estimated: a plan that says no base price has none here."""
+    plans = value.get("plans") if isinstance(value, Table) else None
+    for plan in plans.values() if isinstance(plans, Table) else ():
+        if isinstance(plan, Table) and "price" not in plan and "copy_from" not in plan:
+            plan["price"] = CONTACT_SALES
 
 
 def _alone(plan: Table) -> Table:

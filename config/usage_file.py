@@ -46,10 +46,11 @@ class Period:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedInPeriod:
-    """Usage by meter. `period` is None where neither events nor anybody said when it was."""
+    """Usage by meter. `period` is None where neither events nor anybody said when it was. `notes` are worth a look."""
 
     used: Mapping[str, Usage]
     period: Period | None
+    notes: tuple[str, ...] = ()
 
     @property
     def hours(self) -> Decimal | None:
@@ -75,7 +76,8 @@ def read_usage(text: str, meters: Mapping[str, Meter], period: Period | None) ->
     given = {name: _Given(name, meters[name], value[name]) for name in _known(value, meters)}
     instants = [instant for each in given.values() for instant in each.instants()]
     chosen = period or (_month_of(min(instants)) if instants else None)
-    return UsedInPeriod(used={name: each.usage(chosen) for name, each in given.items()}, period=chosen)
+    notes = tuple(note for each in given.values() for note in each.notes())
+    return UsedInPeriod(used={name: each.usage(chosen) for name, each in given.items()}, period=chosen, notes=notes)
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -137,9 +139,16 @@ class _Given:
             self._events = list(self._read(value))
         else:
             self._quantity = self._units(value, "")
+        self._bare = not isinstance(value, str)
 
     def instants(self) -> list[int]:
         return [at_ms for at_ms, _ in self._events if at_ms is not None]
+
+    def notes(self) -> Iterator[str]:
+        """Bytes where gigabytes may have been meant."""
+        meter, plain = self._meter, self._quantity
+        if plain and self._bare and plain < meter.show_size:
+            yield f'{self._name}: {plain} is in the base unit, {meter.unit}; if {meter.show} is meant, write "{plain} {meter.show}"'
 
     def usage(self, period: Period | None) -> Usage:
         if self._quantity is not None:

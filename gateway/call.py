@@ -221,8 +221,8 @@ class Call(Transfer):
     def progressed(self) -> None:
         if self.metered is not None:
             self.metered.progress(self.charge_now(self.handler.now_ms()), self.request.body_bytes, self.bytes_out)
-            if self.tunnel is not None:
-                self.lookout.look()
+        if self.tunnel is not None:
+            self.lookout.look()
 
     def charge_now(self, now_ms: int) -> Charge:
         """The charge that holds now; windows turn under a long exchange."""

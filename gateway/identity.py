@@ -189,6 +189,8 @@ def identity_headers(caller: Caller) -> list[tuple[bytes, bytes]]:
     ]
     if caller.tenant is not None:
         told.append((b"X-Org-Tenant", caller.tenant.encode()))
+    if entitlement.features:
+        told.append((b"X-Org-Features", ", ".join(entitlement.features).encode()))
     if caller.key.test:
         told.append((b"X-Org-Test", b"true"))
     return told

@@ -61,7 +61,9 @@ async def prepare(
     pool = await open_pool(database_url, application="weighbridge prepare", max_size=2, role=SERVICE, actor=by)
     try:
         async with billing_over(settings, config, pool, redis_url, clock) as billing:
-            return Prepared(migrations, await apply(billing, config))
+            prepared = Prepared(migrations, await apply(billing, config))
+            await billing.features.remember_fallback()
+            return prepared
     finally:
         await pool.close()
 

@@ -13,6 +13,8 @@ import asyncpg
 from redis.asyncio import Redis
 
 from billing.stripe import installation
+from billing.stripe.client import StripeApi
+from billing.stripe.endpoint import register
 from config.load import Configuration
 from config.secret_files import instead
 from config.settings import Settings
@@ -49,6 +51,7 @@ class House:
         self.sandboxed = settings.billing_enabled and settings.uses_sandbox and settings.stripe_api_base is None
         self.demo: list[demo.DemoOrg] = []
         self.worker_pids: list[int] = []
+        self._webhook_secret = ""  # of the sandbox's endpoint, new at each start
         self.requests_at_start = 0
         self.children: dict[str, Child] = {}
 
@@ -78,7 +81,8 @@ class House:
         """What points a process at the sandbox; nothing when an account of the operator's own is used."""
         if not self.sandboxed:
             return {}
-        return {"STRIPE_API_BASE": f"http://127.0.0.1:{self.ports.sandbox}", "STRIPE_API_KEY": _SANDBOX_KEY}
+        found = {"STRIPE_API_BASE": f"http://127.0.0.1:{self.ports.sandbox}", "STRIPE_API_KEY": _SANDBOX_KEY}
+        return found | ({"STRIPE_WEBHOOK_SECRET": self._webhook_secret} if self._webhook_secret else {})
 
     def environ(self) -> dict[str, str]:
         """What every child gets."""
@@ -130,6 +134,7 @@ class House:
             await first
         finally:
             await asyncio.gather(first, return_exceptions=True)
+        await self._hear_from_sandbox()
         await self._start("aggregator", "aggregator")
         await self._start("control", "billing.api")
         await self._say_loose_ends(say)
@@ -179,6 +184,16 @@ class House:
         if self.sandboxed:
             state = self.settings.data_dir / "stripe-sandbox.sqlite"
             await self._start("stripe", "billing.stripe.sandbox", "--port", str(self.ports.sandbox), "--state", str(state))
+
+    async def _hear_from_sandbox(self) -> None:
+        """Its events come to control, as an account's own would."""
+        if self.sandboxed:
+            await self._until("stripe", lambda: listens(self.ports.sandbox))
+            stripe = StripeApi(api_key=_SANDBOX_KEY, api_base=f"http://127.0.0.1:{self.ports.sandbox}")
+            try:
+                self._webhook_secret = await register(stripe, f"{self.control_url}/webhooks/stripe", self.clock)
+            finally:
+                await stripe.close()
 
     def _say_stores(self, say: Say) -> None:
         postgres = "embedded, socket only" if self.stores.postgres else redacted(self.stores.database_url or "")

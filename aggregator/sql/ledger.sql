@@ -38,10 +38,12 @@ WHERE f.dimensions ? 'tenant' AND NOT EXISTS (
 )
 
 -- insert_events --
+-- What was drained has happened, and is held to no quota (billing.hold_quotas).
+WITH ours AS MATERIALIZED (SELECT set_config('weighbridge.batch', 'on', true))
 INSERT INTO billing.usage_events
     ("timestamp", period_start, org_id, service, quantity, returned, route_id, method, key_id, dimensions)
 SELECT "timestamp", period_start, org_id, service, quantity, returned, route_id, method, key_id, dimensions
-FROM pg_temp.flush_usage
+FROM pg_temp.flush_usage, ours
 
 -- upsert_hourly --
 INSERT INTO billing.usage_hourly AS h

@@ -122,6 +122,7 @@ class Control:
         billing = self._bound(offer.meters, offer.issuer)
         files = ConfigSet(version=offer.version, files=offer.texts)
         applied = await billing.plans.apply(offer.plans, offer.overrides, files=files)
+        await billing.features.remember_fallback()
         self.billing = billing
         return applied
 

@@ -125,9 +125,7 @@ def quota_threshold(spent: Spent, threshold: int, now_ms: int) -> Mail:
     return Mail(org_id=spent.org_id, kind=MailKind.QUOTA_THRESHOLD, identifier=identifier, due_ms=now_ms, facts=facts)
 
 
-def spend_cap_reached(
-    *, org_id: str, plan: str, cap: Decimal, spent: Decimal, currency: str, period: tuple[int, int], now_ms: int
-) -> Mail:
+def spend_cap_reached(*, org_id: str, plan: str, cap: Decimal, spent: Decimal, currency: str, period: tuple[int, int], now_ms: int) -> Mail:
     """That overage has ended for the rest of the period: once for each amount that a cap has in it."""
     start_ms, end_ms = period
     facts = {"plan": plan, "cap": _plain(cap), "spent": _plain(spent), "currency": currency, "resets_at": isoformat(end_ms)}

@@ -13,7 +13,7 @@ from decimal import Decimal, localcontext
 from billing.model.invoice_item import ItemKind
 from billing.model.money import EXACT, round_amount
 from billing.model.plan import PlanSpec
-from billing.model.pricing import EventsNeeded, Part, Price, Usage
+from billing.model.pricing import EventsNeeded, NoPriceInCurrency, Part, Price, Usage
 from billing.model.pricing.base import Quantity, decimals, total, usage_of
 from metering.model.meter import Kind, Meter, report_units
 from metering.model.quota import Mode, Per, Quota, Window
@@ -47,7 +47,7 @@ class Line:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
     """An estimate for one period. `base` is None where the price was negotiated; `unrated` are the meters whose price is decided
-    event by event, of which only the sum is known."""
+    event by event, of which only the sum is known, or which have none in this currency."""
 
     currency: str
     base: Decimal | None
@@ -217,6 +217,6 @@ def estimate(
         try:
             usage = _for_hours(usage_of(used.get(name, 0)), hours)
             lines += lines_of(prices[name], meters[name], usage, included=included[name], currency=currency)
-        except EventsNeeded:
+        except (EventsNeeded, NoPriceInCurrency):
             unrated.append(name)
     return Bill(currency=currency, base=base, lines=tuple(lines), unrated=tuple(unrated))

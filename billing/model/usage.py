@@ -185,6 +185,7 @@ def _bill_json(bill: Bill) -> dict[str, Any]:
         "overage": str(bill.overage),
         "total": str(bill.total),
         "lines": [{"service": x.meter, "report_units": x.report_units, "amount": str(x.amount)} for x in bill.lines],
+        **({"unrated": list(bill.unrated)} if bill.unrated else {}),
     }
 
 

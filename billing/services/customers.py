@@ -1,5 +1,8 @@
 """Customers: who an organization's invoices go to. Made with its first subscription (billing/services/orgs.py), shown and changed here."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from billing.model.customer import Customer
@@ -12,6 +15,19 @@ class NoSuchCustomer(NotFound):
     """The organization has no customer."""
 
     code = "no_such_customer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerView:
+    """With what came in: `paid` in the customer's currency, over so many `months` with a paid invoice."""
+
+    customer: Customer
+    org_name: str
+    status: str | None
+    plan_title: str
+    payment_methods: int
+    paid: Decimal
+    months: int
 
 
 class Customers:
@@ -29,13 +45,34 @@ class Customers:
             raise NoSuchCustomer(f"{org.slug} has no customer", org=org.slug)
         return found
 
+    async def view(self, ref: str) -> CustomerView:
+        """Raises NoSuchOrganization, NoSuchCustomer."""
+        customer = await self.show(ref)
+        async with self._books.transaction() as unit:
+            [account] = await unit.orgs.accounts([customer.org_id])
+            methods, paid, months = await unit.customers.lifetime(customer.org_id, customer.currency)
+        live = account.subscription if account.subscription and account.spec else None
+        return CustomerView(
+            customer=customer, org_name=account.org.name, status=live.state.value if live else None,
+            plan_title=(account.spec.title or account.spec.name) if live and account.spec else "", payment_methods=methods, paid=paid,
+            months=months,
+        )  # fmt: skip
+
+    def check_new(self, fields: Mapping[str, str]) -> None:
+        """Before anything is made of them. Raises CustomerFaulty, BadInput."""
+        self._check_marketplace(fields)
+        Customer(org_id="", name=fields.get("name") or fields.get("email") or "", currency="usd").changed(**fields)
+
+    def _check_marketplace(self, fields: Mapping[str, Any]) -> None:
+        if fields.get("marketplace") and not self._marketplaces:
+            raise BadInput("customers of a marketplace are not taken here: set BILLING_MARKETPLACE_ENABLED=true")
+
     async def update(self, ref: str, **fields: Any) -> Customer:
         """These fields (billing/model/customer.py), the others as they were; an empty text takes one away.
 
         Raises NoSuchOrganization, NoSuchCustomer, CustomerFaulty, CustomerTaken; BadInput for a marketplace where there are none.
         """
-        if fields.get("marketplace") and not self._marketplaces:
-            raise BadInput("customers of a marketplace are not taken here: set BILLING_MARKETPLACE_ENABLED=true")
+        self._check_marketplace(fields)
         async with self._books.transaction() as unit:
             org = await lookup.customer(unit, ref)
             before = await unit.customers.get(org.id, lock=True)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from billing.model.features import words
 from billing.model.organization import ApiKey, Organization
 from billing.model.plan import PlanSpec
 from billing.model.subscription import STANDINGS, Standing
@@ -61,6 +62,7 @@ def compile_entitlement(
         refused=None if plan else ENDED,
         rates=plan.rates if plan else (),
         concurrency=plan.concurrency if plan else (),
+        features=words(plan.features) if plan else (),
     )
 
 

@@ -24,7 +24,7 @@ from billing.services.ports_invoice import (
     ReceiptRows,
 )
 from billing.services.ports_mail import MailRows
-from billing.services.ports_stripe import InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
+from billing.services.ports_stripe import CutoverRows, InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
 from billing.services.ports_wallet import CouponRows, CreditRows, CustomerRows, DiscountRows, PeriodRows, SpendCapRows
 from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
@@ -218,6 +218,10 @@ class PlanRows(Protocol):
     async def archive(self, name: str, archived: bool, now_ms: int) -> None: ...
 
     async def version(self, name: str, version: int) -> PlanSpec | None: ...
+
+    async def set_fallback(self, name: str | None) -> None:
+        """What those who ask in SQL take for the default plan."""
+        ...
 
 
 class SubscriptionRows(Protocol):
@@ -441,6 +445,8 @@ class Unit(Protocol):
     def dunning(self) -> DunningRows: ...
     @property
     def inbox(self) -> InboxRows: ...
+    @property
+    def cutover(self) -> CutoverRows: ...
     @property
     def stripe_ids(self) -> StripeIdRows: ...
     @property

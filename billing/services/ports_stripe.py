@@ -116,3 +116,37 @@ class PaymentAttemptRows(Protocol):
     async def refunded(self, invoice_id: str, attempt: int, refunded_minor: int) -> None:
         """How much of it was given back by now, in all."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InTheWay:
+    """What the side before must say something about, before it is left."""
+
+    pending: int
+    unknown: int
+    payments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """`periods` are those under way whose overage the next side is told whole."""
+
+    objects: int
+    methods: int
+    periods: int
+
+
+class CutoverRows(Protocol):
+    async def hold(self) -> Side | None:
+        """The side that the database is stamped with. Nobody delivers, and nobody moves it, until the transaction ends."""
+        ...
+
+    async def in_the_way(self) -> InTheWay: ...
+
+    async def orgs_with(self, kind: str) -> list[str]:
+        """Living organizations that have an object of this kind at Stripe."""
+        ...
+
+    async def move(self, before: Side, after: Side, now_ms: int) -> Forgotten:
+        """Forget all ids, set aside what was told, stamp."""
+        ...

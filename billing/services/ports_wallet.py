@@ -79,6 +79,10 @@ class CustomerRows(Protocol):
         """All that it says, in place of what was known. Raises CustomerTaken."""
         ...
 
+    async def lifetime(self, org_id: str, currency: str) -> tuple[int, Decimal, int]:
+        """Payment methods on file; what it paid in all; the months in which it paid an invoice."""
+        ...
+
     async def at_stripe(self, stripe_id: str) -> str | None:
         """The organization whose customer has this id there."""
         ...

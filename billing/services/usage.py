@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from billing.model.aggregation import hours_between
 from billing.model.organization import Organization
 from billing.model.rating import Bill, estimate
 from billing.model.usage import LimitUse, MeterUse, Source, TenantUse, UsageReport, shown_quotas
@@ -105,7 +106,7 @@ class Usage:
             end_ms=facts.end_ms,
             now_ms=facts.now_ms,
             meters=uses,
-            bill=self._bill(account, quotas, {use.meter.name: use.used for use in uses}),
+            bill=self._bill(facts, quotas, {use.meter.name: use.used for use in uses}),
         )
 
     def _shown(self, quotas: tuple[Quota, ...], stored: Iterable[str]) -> list[Meter]:
@@ -127,11 +128,13 @@ class Usage:
         except GatewaysUnreachable:
             return {}  # the figures then say that they are the ledger's
 
-    def _bill(self, account: Account, quotas: tuple[Quota, ...], used: Mapping[str, int]) -> Bill | None:
+    def _bill(self, facts: _Facts, quotas: tuple[Quota, ...], used: Mapping[str, int]) -> Bill | None:
+        account = facts.account
         if account.subscription is None or account.spec is None:
             return None
         subscription = account.subscription
-        return estimate(subscription.amount, account.spec.prices, quotas, used, self._meters, subscription.currency)
+        hours = hours_between(facts.start_ms, facts.end_ms)
+        return estimate(subscription.amount, account.spec.prices, quotas, used, self._meters, subscription.currency, hours=hours)
 
 
 def _counter(facts: _Facts, meter: str, window: Window) -> str:

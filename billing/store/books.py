@@ -13,6 +13,7 @@ from billing.store.coupons import CouponTable, DiscountTable
 from billing.store.credit_notes import BalanceTable, CreditNoteTable, ReceiptTable
 from billing.store.credits import CreditTable
 from billing.store.customers import CustomerTable
+from billing.store.cutover import CutoverTable
 from billing.store.dunning import DunningTable
 from billing.store.inbox import InboxTable
 from billing.store.invoice_items import InvoiceItemTable
@@ -68,6 +69,7 @@ class PostgresUnit:
         self.mails = MailTable(connection)
         self.dunning = DunningTable(connection)
         self.inbox = InboxTable(connection)
+        self.cutover = CutoverTable(connection)
         self.stripe_ids = StripeIdTable(connection)
         self.payment_methods = PaymentMethodTable(connection)
         self.payment_attempts = PaymentAttemptTable(connection)

@@ -1,6 +1,7 @@
 """Customers in Postgres. The SQL is in customers.sql."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 import asyncpg
 
@@ -13,7 +14,7 @@ from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "customers.sql")
 _INSERT, _EMAILS, _GET, _GET_LOCKED = _SQL["insert"], _SQL["emails"], _SQL["get"], _SQL["get_locked"]
-_MIRROR, _PUT, _AT_STRIPE = _SQL["mirror"], _SQL["put"], _SQL["at_stripe"]
+_LIFETIME, _MIRROR, _PUT, _AT_STRIPE = _SQL["lifetime"], _SQL["mirror"], _SQL["put"], _SQL["at_stripe"]
 _WITH_EMAIL = _SQL["with_email"]
 
 
@@ -46,6 +47,10 @@ class CustomerTable:
             )  # fmt: skip
         except asyncpg.UniqueViolationError as exc:
             raise CustomerTaken("another organization's customer has this user, or this id at the marketplace") from exc
+
+    async def lifetime(self, org_id: str, currency: str) -> tuple[int, Decimal, int]:
+        row = await self._connection.fetchrow(_LIFETIME, org_id, currency)
+        return row["methods"], row["paid"], row["months"]
 
     async def at_stripe(self, stripe_id: str) -> str | None:
         return str(key) if (key := await self._connection.fetchval(_AT_STRIPE, stripe_id)) is not None else None

@@ -47,3 +47,11 @@ WHERE org_id = $1
 -- at_stripe --
 -- $1 cus_…
 SELECT key FROM billing.stripe_objects WHERE kind = 'customer' AND stripe_id = $1
+
+-- lifetime --
+-- $1 org, $2 currency
+SELECT (SELECT count(*) FROM billing.payment_methods WHERE org_id = $1) AS methods,
+    coalesce(sum(i.amount_paid), 0) AS paid,
+    count(DISTINCT date_trunc('month', coalesce(i.finalized_at, i.created_at), 'UTC')) AS months
+FROM billing.invoices i
+WHERE i.org_id = $1 AND i.currency = $2 AND i.status = 'paid'

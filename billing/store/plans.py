@@ -12,7 +12,7 @@ from metering.store.postgres import Queries
 _SQL = Queries.load("billing.store", "plans.sql")
 _GET, _ALL, _LOCK_SHARED, _LOCK_ALL = _SQL["get"], _SQL["all"], _SQL["lock_shared"], _SQL["lock_all"]
 _SET_PLAN, _ADD_VERSION, _ARCHIVE, _VERSION = _SQL["set_plan"], _SQL["add_version"], _SQL["archive"], _SQL["version"]
-_ONE_AT_A_TIME = _SQL["one_at_a_time"]
+_ONE_AT_A_TIME, _SET_FALLBACK, _NO_FALLBACK = _SQL["one_at_a_time"], _SQL["set_fallback"], _SQL["no_fallback"]
 
 
 class PlanTable:
@@ -41,6 +41,9 @@ class PlanTable:
 
     async def archive(self, name: str, archived: bool, now_ms: int) -> None:
         await self._connection.execute(_ARCHIVE, name, "archived" if archived else "active", to_datetime(now_ms))
+
+    async def set_fallback(self, name: str | None) -> None:
+        await (self._connection.execute(_SET_FALLBACK, name) if name else self._connection.execute(_NO_FALLBACK))
 
     async def version(self, name: str, version: int) -> PlanSpec | None:
         spec = await self._connection.fetchval(_VERSION, name, version)

@@ -30,6 +30,14 @@ ON CONFLICT (name) DO UPDATE SET version = excluded.version, updated_at = exclud
 -- $1 name, $2 version, $3 spec, $4 managed by, $5 now
 INSERT INTO billing.plan_versions (plan, version, spec, managed_by, created_at) VALUES ($1, $2, $3, $4, $5)
 
+-- set_fallback --
+-- $1 plan
+INSERT INTO billing.fallback_plan (plan) VALUES ($1)
+ON CONFLICT (one) DO UPDATE SET plan = excluded.plan WHERE fallback_plan.plan <> excluded.plan
+
+-- no_fallback --
+DELETE FROM billing.fallback_plan
+
 -- archive --
 -- $1 name, $2 status, $3 now
 UPDATE billing.plans SET status = $2, updated_at = $3 WHERE name = $1

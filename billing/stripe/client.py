@@ -61,6 +61,7 @@ class Resource(StrEnum):
     PORTAL_SESSION = "billing_portal.sessions"
     COUPON = "coupons"
     EVENT = "events"
+    WEBHOOK_ENDPOINT = "webhook_endpoints"
 
 
 class StripeApi:

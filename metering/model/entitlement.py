@@ -50,6 +50,7 @@ class Entitlement:
     refused: str | None = None
     rates: tuple[Rate, ...] = ()
     concurrency: tuple[Concurrency, ...] = ()
+    features: tuple[str, ...] = ()  # sso, organizations=10: what services are told
 
     def quotas_at(self, now_ms: int) -> tuple[Quota, ...]:
         """The quotas in force, overrides applied in order."""
@@ -174,6 +175,7 @@ def to_json(e: Entitlement) -> dict[str, Any]:
         "anchor_ms": e.anchor_ms, "refused": e.refused, "quotas": [_quota_to_json(q) for q in e.quotas],
         "overrides": [_override_to_json(o) for o in e.overrides],
         "rates": [_rate_to_json(r) for r in e.rates], "concurrency": [_concurrency_to_json(c) for c in e.concurrency],
+        **({"features": list(e.features)} if e.features else {}),
     }  # fmt: skip
 
 
@@ -200,5 +202,5 @@ def from_json(d: dict[str, Any]) -> Entitlement:
         anchor_ms=d["anchor_ms"], refused=d.get("refused"), quotas=_shared(_quota_from_json, d["quotas"]),
         overrides=tuple(_override_from_json(o) for o in d["overrides"]),
         rates=_shared(_rate_from_json, d.get("rates", ())),
-        concurrency=_shared(_concurrency_from_json, d.get("concurrency", ())),
+        concurrency=_shared(_concurrency_from_json, d.get("concurrency", ())), features=_shared(str, d.get("features", ())),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from weighbridge import database
+from weighbridge import compat, database
 from weighbridge.init import write_missing_files
 from weighbridge.operator import who
 
@@ -28,6 +28,11 @@ def add(nouns: Any) -> None:
     parser = nouns.add_parser("init", help="create or migrate the database, write the configuration files that are missing")
     add_folders(parser)
     add_format(parser)
+    parser.add_argument(
+        "--compat", nargs="?", const="public", metavar="SCHEMA",
+        help="also make the views billing_customers, billing_subscriptions … for an application in the same database (default: public)",
+    )  # fmt: skip
+    parser.add_argument("--compat-role", default="authenticated", metavar="ROLE", help="the role of its users (default: authenticated)")
     parser.set_defaults(run=run)
 
 
@@ -36,6 +41,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     written = [str(path) for path in write_missing_files(context.settings.config_dir, each=True)]
     url, settings = context.database_url, context.settings
     prepared = await database.prepare(settings, context.configuration, url, settings.redis_url, context.clock, by=who())
+    views = await compat.install(url, schema=options.compat, role=options.compat_role) if options.compat else []
     async with context.database() as pool:
         rows = await pool.fetch(_MADE)
     made = {kind: [row["relname"] for row in rows if row["kind"] in letters] for kind, letters in _KINDS.items()}
@@ -46,6 +52,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         f"Plans:      {', '.join(f'{name} ({what})' for name, what in plans.items())}",
         *(f"{kind.capitalize() + ':':<11} {', '.join(names)}" for kind, names in made.items() if names),
     ]
-    show({"migrations": prepared.migrations, "files": written, "plans": plans, **made}, options, lines=lines)
+    lines += [f"Compat:     {', '.join(f'{options.compat}.{name}' for name in views)}"] if views else []
+    show({"migrations": prepared.migrations, "files": written, "plans": plans, **made, "compat": views}, options, lines=lines)
     unpublished(prepared.applied.published)
     return 0

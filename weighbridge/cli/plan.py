@@ -1,6 +1,7 @@
 """`weighbridge plan`: what a plan would cost for what was used. Needs no database and nothing that runs."""
 
 import argparse
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def estimate(options: argparse.Namespace, context: Context) -> int:
     currency = _currency(spec, options.currency, settings.billing_currency)
     tax_rate = settings.billing_tax_rate if options.tax_rate is None else _rate(options.tax_rate)
     found = estimate_plan(spec, usage.used, meters, currency, tax_rate=tax_rate, hours=usage.hours)
+    for note in usage.notes:
+        sys.stderr.write(f"weighbridge: {note}\n")
     show(estimate_json(found), options, lines=_lines(found))
     return 0
 

@@ -49,6 +49,7 @@ FROM billing.outbox o
 LEFT JOIN billing.stripe_objects c ON c.kind = 'customer' AND c.key = o.org_id::text
 LEFT JOIN billing.stripe_objects m ON m.kind = 'meter' AND m.key = o.payload ->> 'meter'
 WHERE o.kind = 'meter_event' AND ($3::uuid[] IS NULL OR o.org_id = ANY ($3))
+    AND o.created_at > (SELECT coalesce(max(at), '-infinity') FROM billing.cutovers) -- the side before knows the others
     AND (o.payload ->> 'timestamp')::bigint >= $1 AND (o.payload ->> 'timestamp')::bigint < $2
 GROUP BY 1, 2, 3, 4
 

@@ -6,15 +6,18 @@ parts that explain it; rounding happens once a line, in billing/model/rating.py.
 
 from typing import Any
 
-from billing.model.pricing.around import ByCurrency, Commitment, NoPriceInCurrency, PerHour, Spend, models_around
 from billing.model.pricing.base import EventsNeeded, Part, PartKind, Price, PricingModel, RatedHere, UnknownPricingModel, Usage, plain
+from billing.model.pricing.by_currency import ByCurrency, NoPriceInCurrency, by_currency
+from billing.model.pricing.commitment import Commitment, commitment
 from billing.model.pricing.dynamic import DYNAMIC, Dynamic
 from billing.model.pricing.flat import FLAT, Flat
 from billing.model.pricing.graduated import GRADUATED, Graduated
 from billing.model.pricing.graduated_percentage import GRADUATED_PERCENTAGE, GraduatedPercentage
 from billing.model.pricing.package import PACKAGE, Package
+from billing.model.pricing.per_hour import PerHour, per_hour
 from billing.model.pricing.per_unit import PER_UNIT, PerUnit
 from billing.model.pricing.percentage import PERCENTAGE, Percentage
+from billing.model.pricing.spend import Spend, spend
 from billing.model.pricing.tiers import Tier, TiersNotContiguous
 from billing.model.pricing.volume import VOLUME, Volume
 
@@ -43,7 +46,10 @@ MODELS: dict[str, PricingModel] = {
         GRADUATED_PERCENTAGE,
         DYNAMIC,
         FLAT,
-        *models_around(price_from_json),
+        spend(price_from_json),
+        commitment(price_from_json),
+        per_hour(price_from_json),
+        by_currency(price_from_json),
     )
 }
 

@@ -6,8 +6,10 @@ from billing.stripe.mirror.handling import Handling
 from billing.stripe.mirror.invoices import whole, write_invoice
 from billing.stripe.mirror.meters import write_meter_errors
 from billing.stripe.mirror.payments import write_payment_intent
+from billing.stripe.mirror.subscriptions import write_subscription
 
 _CUSTOMER = Handling(resource=Resource.CUSTOMER, write=write_customer)
+_SUBSCRIPTION = Handling(resource=Resource.SUBSCRIPTION, write=write_subscription, expand=("customer",))
 _INVOICE = Handling(resource=Resource.INVOICE, write=write_invoice, expand=("customer",), act=whole)
 _PAYMENT = Handling(resource=Resource.PAYMENT_INTENT, write=write_payment_intent)
 _METHOD = Handling(resource=Resource.PAYMENT_METHOD, write=write_payment_method, expand=("customer",))
@@ -20,6 +22,12 @@ HANDLINGS: dict[str, Handling] = {
     "customer.created": _CUSTOMER,
     "customer.updated": _CUSTOMER,
     "customer.deleted": _CUSTOMER,
+    "customer.subscription.created": _SUBSCRIPTION,
+    "customer.subscription.updated": _SUBSCRIPTION,
+    "customer.subscription.deleted": _SUBSCRIPTION,
+    "customer.subscription.paused": _SUBSCRIPTION,
+    "customer.subscription.resumed": _SUBSCRIPTION,
+    "customer.subscription.trial_will_end": _SUBSCRIPTION,
     "invoice.created": _INVOICE,
     "invoice.deleted": _INVOICE,
     "invoice.finalized": _INVOICE,

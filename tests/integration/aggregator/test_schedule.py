@@ -168,3 +168,18 @@ async def test_work_that_does_not_end_is_cut_off(empty_house: Any, caplog: pytes
     stop.set()
     await serving
     assert "cut off" in caplog.text
+
+
+async def test_many_jobs_that_start_at_once_leave_one_another_connections_to_work_with(empty_house: Any) -> None:
+    done = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)  # until every lock is held that can be
+        done.append(await empty_house.pool.fetchval("SELECT 1"))
+
+    jobs = [Job(name=f"work {number}", interval_seconds=60, run=work) for number in range(3 * empty_house.pool.get_max_size())]
+    schedule = Schedule(jobs, empty_house.pool, empty_house.clock, ran=lambda *_: None)
+    schedule.start_due()
+    async with asyncio.timeout(60):
+        await schedule.settled()
+    assert len(done) == len(jobs)

@@ -15,6 +15,7 @@ from billing.stripe.client import Resource, StripeApi, StripeCallFailed
 from billing.stripe.mirror.recover import recover
 from billing.stripe.mirror.work import MOST_ATTEMPTS, InboxReport, work_through
 from billing.stripe.objects import ORG_KEY
+from metering.model.clock import to_datetime
 
 from .conftest import Desk
 
@@ -225,6 +226,91 @@ async def test_an_invoice_of_stripes_is_mirrored_with_its_lines_and_what_was_pai
         await post.bring(post.event("invoice.paid", "in_1"))
         await post.work()
     assert (await rows(post.desk))["receipts"] == [("in_1", Decimal(49))]
+
+
+def subscription(org_id: str, state: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": "sub_1", "customer": "cus_1", "status": state, "metadata": {ORG_KEY: org_id}, "cancel_at": None, "canceled_at": None,
+        "ended_at": None, "cancel_at_period_end": False, "trial_end": None, "pause_collection": None,
+        "items": {"data": [{"current_period_end": 1_772_366_400}]},
+    } | changes  # fmt: skip
+
+
+async def on_pro(post: Post) -> str:
+    """With a subscription whose making was told to Stripe."""
+    org_id = (await post.desk.billing.orgs.create("Acme", plan="pro", email="first@acme.test")).org.id
+    await post.desk.pool.execute("UPDATE billing.outbox SET state = 'delivered'")
+    post.stripe.objects |= {"cus_1": customer(org_id), "sub_1": subscription(org_id, "active")}
+    return org_id
+
+
+async def standing(post: Post, org_id: str) -> tuple[str, str]:
+    """What Postgres says of the subscription, and which plan the gateways were told."""
+    state = await post.desk.pool.fetchval("SELECT status FROM billing.subscriptions WHERE org_id = $1", org_id)
+    told = await post.desk.billing.entitlements._gateways.standing([org_id])
+    return state, told[org_id].plan
+
+
+async def test_a_subscription_that_goes_unpaid_at_stripe_falls_to_the_default_plan_and_returns(post: Post) -> None:
+    org_id = await on_pro(post)
+    for state, plan in (("past_due", "pro"), ("unpaid", "free"), ("active", "pro"), ("canceled", "free")):
+        post.stripe.objects["sub_1"] = subscription(org_id, state, ended_at=1_769_900_000 if state == "canceled" else None)
+        await post.bring(post.event("customer.subscription.updated", "sub_1"))
+        await post.work()
+        assert await standing(post, org_id) == (state, plan)
+    assert await post.desk.pool.fetchval("SELECT ended_at FROM billing.subscriptions") == to_datetime(1_769_900_000_000)
+
+
+async def test_a_cancellation_at_the_periods_end_is_mirrored_and_taken_back(post: Post) -> None:
+    org_id = await on_pro(post)
+    ends = {"cancel_at_period_end": True, "canceled_at": 1_769_870_000}
+    for changes, expected in ((ends, to_datetime(1_772_366_400_000)), ({}, None)):
+        post.stripe.objects["sub_1"] = subscription(org_id, "active", **changes)
+        await post.bring(post.event("customer.subscription.updated", "sub_1"))
+        await post.work()
+        assert await post.desk.pool.fetchval("SELECT cancel_at FROM billing.subscriptions") == expected
+    assert await standing(post, org_id) == ("active", "pro")
+
+
+async def test_while_a_change_of_ours_was_not_told_stripes_older_word_waits(post: Post) -> None:
+    org_id = await on_pro(post)
+    await post.desk.pool.execute("UPDATE billing.outbox SET state = 'pending' WHERE kind = 'ensure_subscription'")
+    post.stripe.objects["sub_1"] = subscription(org_id, "unpaid")
+    await post.bring(post.event("customer.subscription.updated", "sub_1"))
+    for _ in range(20):
+        await post.work()
+        post.desk.clock.advance(10)
+    assert (await standing(post, org_id), await post.status("evt_1")) == (("active", "pro"), "received")
+    await post.desk.pool.execute("UPDATE billing.outbox SET state = 'delivered'")
+    await post.work()
+    assert (await standing(post, org_id), await post.status("evt_1")) == (("unpaid", "free"), "success")
+
+
+async def test_a_subscription_beside_the_organizations_own_changes_nothing(post: Post) -> None:
+    org_id = await on_pro(post)
+    await post.bring(post.event("customer.subscription.created", "sub_1"))
+    await post.work()
+    post.stripe.objects["sub_2"] = subscription(org_id, "canceled", id="sub_2", ended_at=1_769_900_000)
+    await post.bring(post.event("customer.subscription.deleted", "sub_2"))
+    await post.work()
+    assert (await standing(post, org_id), await post.status("evt_2")) == (("active", "pro"), "ignored")
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_states_of_a_subscription_in_any_order_end_in_the_last(post: Post, seed: int) -> None:
+    org_id, chance = await on_pro(post), random.Random(seed)
+    under_way: list[dict[str, Any]] = []
+    for state in ("active", "past_due", "unpaid", "past_due", "active", "past_due"):
+        post.stripe.objects["sub_1"] = subscription(org_id, state)
+        under_way += [post.event("customer.subscription.updated", "sub_1")] * chance.choice([1, 2])
+        chance.shuffle(under_way)
+        if chance.random() < 0.5:
+            await post.bring(under_way.pop())
+            await post.work()
+    post.stripe.objects["sub_1"] = subscription(org_id, "active")
+    await post.bring(*under_way, post.event("customer.subscription.updated", "sub_1"))
+    await post.work()
+    assert await standing(post, org_id) == ("active", "pro")
 
 
 async def test_a_type_that_nobody_handles_is_closed_and_named(post: Post) -> None:

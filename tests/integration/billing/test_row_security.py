@@ -111,6 +111,11 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         " VALUES ('ensure_customer', $1, 'k', $2, '{}', now())", org, org.hex,
     )  # fmt: skip
     await connection.execute(
+        "WITH c AS (INSERT INTO billing.cutovers (from_mode, to_mode, at) VALUES ('sandbox', 'test', now()) RETURNING id)"
+        " INSERT INTO billing.outbox_before (cutover_id, id, kind, org_id, identifier, payload, state, attempts, created_at)"
+        " SELECT id, 1, 'ensure_customer', $1, 'x', '{}', 'delivered', 1, now() FROM c", org,
+    )  # fmt: skip
+    await connection.execute(
         "INSERT INTO billing.payment_methods (id, org_id, type, created_at) VALUES ($2, $1, 'card', now())", org, org.hex
     )
     await connection.execute(
@@ -119,7 +124,7 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO billing.quotas (org_id, meter, limit_units, time_window, mode, reason, managed_by, created_at)"
-        " VALUES ($1, 'api', 1, 'period', 'hard', 'r', 'api', now())", org,
+        " VALUES ($1, 'api', 100, 'period', 'hard', 'r', 'api', now())", org,
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO billing.override_limits (org_id, kind, slot, terms, reason, managed_by, created_at)"

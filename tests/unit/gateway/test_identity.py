@@ -98,6 +98,15 @@ def test_the_service_learns_who_calls_and_never_the_key() -> None:
     assert identity_headers(caller) == [(b"X-Org-Id", b"o-1"), (b"X-Org-Slug", b"acme"), (b"X-Org-Plan", b"pro"), (b"X-Key-Id", b"9")]
 
 
+def test_the_service_learns_what_the_plan_offers_beside_quotas() -> None:
+    offered = ("sso", "organizations=10")
+    entitlement = Entitlement(
+        org_id="o-1", slug="acme", name="Acme", version=1, plan="pro", plan_version=1, anchor_ms=0, features=offered
+    )  # fmt: skip
+    caller = Caller("sha", KeyRecord(key_id=9, org_id="o-1"), Org(entitlement))
+    assert identity_headers(caller)[-1] == (b"X-Org-Features", b"sso, organizations=10")
+
+
 def test_the_service_learns_which_tenant_a_token_names_and_that_a_key_is_for_tests() -> None:
     entitlement = Entitlement(org_id="o-1", slug="acme", name="Acme", version=1, plan="pro", plan_version=1, anchor_ms=0)
     tenant = Caller("name", KeyRecord(key_id=0, org_id="o-1"), Org(entitlement), "shop-7")

@@ -118,6 +118,18 @@ def test_unique_keys_and_repeated_ids(capsys: pytest.CaptureFixture[str]) -> Non
     assert [x["amount"] for x in json.loads(capsys.readouterr().out)["lines"]] == ["7.00", "14.00"]
 
 
+def test_a_plan_without_a_base_price_is_one_without_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert estimate('{prices: {pages: {each: "2"}}}', {"pages": 3}, "--format", "json") == 0
+    assert [x["amount"] for x in json.loads(capsys.readouterr().out)["lines"]] == ["6.00"]
+
+
+def test_a_few_bytes_where_gigabytes_may_be_meant_are_worth_a_look(capsys: pytest.CaptureFixture[str]) -> None:
+    assert estimate(HYBRID, {"storage": 60}, "--plan", "pro", "--format", "json") == 0
+    printed = capsys.readouterr()
+    assert 'write "60 GB"' in printed.err
+    assert json.loads(printed.out)["total"] == "49.00"
+
+
 FEE = '{price: {usd: "0"}, prices: {payments: {model: percentage, percentage: 1, fixed: "0.30"}, storage: {each: "1", per: hour}}}'
 
 
