@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from billing.model import outbox
 from billing.model.outbox import OutboxRow
+from billing.model.subscription import State, sold
 from billing.services.ports import Books, Unit
 from billing.services.ports_stripe import Forgotten, InTheWay, Side
 from metering.model.clock import Clock
@@ -86,8 +87,11 @@ async def _subscription_rows(unit: Unit, org_ids: list[str], meters: Mapping[str
     for org_id in org_ids:
         subscription = await unit.subscriptions.of_org(org_id)
         spec = await unit.plans.version(subscription.plan, subscription.plan_version) if subscription else None
-        if subscription and spec and spec.is_paid:
-            rows += outbox.subscription_rows(subscription, spec, meters)
+        if subscription is None or spec is None or not spec.is_paid:
+            continue
+        rows += outbox.subscription_rows(subscription, sold(spec, subscription), meters)
+        if subscription.ends_at_ms is not None or subscription.state is State.PAUSED:
+            rows.append(outbox.update_row(subscription))  # made anew, it would run on
     return rows
 
 

@@ -101,6 +101,18 @@ async def test_customers_subscriptions_and_the_running_period_stand_at_the_next_
     assert reported == handed == 700
 
 
+async def test_a_subscription_that_was_canceled_ends_at_the_next_side_too(told_to_sandbox: Any, tmp_path: Path) -> None:
+    desk, first, _ = told_to_sandbox
+    await desk.billing.subscriptions.cancel("acme")
+    await deliver(desk, first)
+    await move(desk, TEST)
+    async with a_stripe(desk, tmp_path / "two") as second:
+        await deliver(desk, second)
+        found = [item async for item in second.find(Resource.SUBSCRIPTION, {})]
+    ends = await desk.pool.fetchval("SELECT cancel_at FROM billing.subscriptions")
+    assert [to_datetime(item["cancel_at"] * 1000) for item in found] == [ends.replace(microsecond=0)]
+
+
 async def test_what_was_told_to_the_side_before_is_kept(told_to_sandbox: Any) -> None:
     desk, _, _ = told_to_sandbox
     before = {row["identifier"] for row in await desk.pool.fetch("SELECT identifier FROM billing.outbox")}

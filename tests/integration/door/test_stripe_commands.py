@@ -81,3 +81,12 @@ def test_what_stripe_was_not_told_is_listed(system: Any, customer: str) -> None:
     assert "Payload:" in system.cli("outbox", "show", str(rows[0]["id"])).stdout
     refused = system.cli("outbox", "retry", str(rows[0]["id"]))
     assert (refused.returncode, "only one that is dead or unknown" in refused.stderr) == (1, True)
+
+
+def test_pages_at_stripe_are_given_by_their_address(system: Any, customer: str) -> None:
+    assert customer
+    added = system.cli("payment", "add", "--org", "demo-free").stdout.splitlines()
+    assert added[:2] == ["Opening Stripe Checkout...", "Complete payment method setup in your browser"]
+    assert added[2].startswith("Checkout URL: http")
+    portal = system.cli("customer", "portal", "--org", "demo-pro").stdout.splitlines()
+    assert (portal[0], portal[1].startswith("http")) == ("Customer Portal URL (expires in 1 hour):", True)

@@ -63,3 +63,20 @@ async def test_an_empty_database_belongs_to_nobody_yet(empty_database: str) -> N
     pool = await open_pool(empty_database, application="test")
     await installation.check(pool, "live", where=WHERE)
     await pool.close()
+
+
+async def test_the_account_is_stamped_and_a_key_of_another_is_refused(fresh: asyncpg.Pool, clock: FrozenClock, running, stripe) -> None:
+    await installation.stamp(fresh, "sandbox", clock, where=WHERE)  # before accounts were asked for
+    for _ in range(2):
+        await installation.stamp_account(fresh, stripe, "sandbox", clock, where=WHERE)
+    assert await fresh.fetchval("SELECT account FROM billing.installation") == await stripe.account()
+    await running.ask("POST", "/_sandbox/settings", json={"account": "acct_other"})
+    with pytest.raises(OtherSideOfStripe, match="STRIPE_API_KEY belongs to acct_other"):
+        await installation.stamp_account(fresh, stripe, "sandbox", clock, where=WHERE)
+
+
+async def test_while_stripe_does_not_answer_the_mode_alone_stands(fresh: asyncpg.Pool, clock: FrozenClock, running, stripe) -> None:
+    await installation.stamp(fresh, "sandbox", clock, where=WHERE)
+    await running.fault("server_error", method="GET", path="/v1/account")
+    await installation.stamp_account(fresh, stripe, "sandbox", clock, where=WHERE)
+    assert await fresh.fetchval("SELECT account FROM billing.installation") is None
