@@ -16,7 +16,7 @@ from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as StoreSilent
 
 from metering.model.clock import Clock
-from metering.model.errors import DependencyUnavailable
+from metering.model.errors import DependencyUnavailable, WeighbridgeError
 from metering.store.postgres import lost
 
 log = logging.getLogger("weighbridge.schedule")
@@ -121,7 +121,8 @@ class Schedule:
         if away:
             log.error("%s must wait: %s", name, away)
         else:
-            log.error("%s failed and will be tried again: %s", name, text, exc_info=error if text != last else None)
+            foreseen = isinstance(error, WeighbridgeError)  # it says itself what there is to know
+            log.error("%s failed and will be tried again: %s", name, text, exc_info=None if foreseen or text == last else error)
 
 
 def unavailable(error: BaseException) -> str | None:

@@ -4,6 +4,8 @@ One thing of one subscription is one transaction with its organization held, in 
 same at once, or died in the middle, it happens once. What was missed is made up for in order, one period after the other.
 """
 
+import logging
+
 from billing.model import lifecycle
 from billing.model.subscription import Event, Subscription, sold
 from billing.services.lifecycle import Changed, Held, Lifecycle, NoSubscription, Work
@@ -11,7 +13,9 @@ from billing.services.lookup import NoSuchOrganization
 from billing.services.ports import Unit
 from billing.services.trials import trial_over
 from metering.model.clock import Clock
-from metering.model.errors import Conflict
+from metering.model.errors import Conflict, DependencyUnavailable, WeighbridgeError
+
+log = logging.getLogger(__name__)
 
 _PAGE = 500
 
@@ -21,13 +25,19 @@ class Renewals:
         self._life = lifecycle
 
     async def run_due(self) -> int:
-        """Everything whose time has come; returns how many things happened."""
+        """Everything whose time has come; returns how many things happened. One organization that cannot go on keeps no other from it.
+        Raises DependencyUnavailable."""
         done, after = 0, None
         while True:
             async with self._life.books.transaction() as unit:
                 org_ids = await unit.subscriptions.orgs_due(self._life.clock.now_ms(), after, _PAGE)
             for org_id in org_ids:
-                done += await self.catch_up(org_id)
+                try:
+                    done += await self.catch_up(org_id)
+                except DependencyUnavailable:
+                    raise
+                except WeighbridgeError as fault:
+                    log.error("the subscription of organization %s cannot go on: %s", org_id, fault)
             if len(org_ids) < _PAGE:
                 return done
             after = org_ids[-1]

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from aggregator.schedule import Job, Schedule
+from metering.model.errors import BadInput
 
 
 class Runs:
@@ -128,6 +129,18 @@ async def test_what_nobody_foresaw_is_told_with_its_traceback(empty_house: Any, 
     await schedule.settled()
     await asyncio.sleep(0)
     assert [r.exc_info[0] for r in caplog.records if r.exc_info] == [asyncpg.UndefinedTableError]
+
+
+async def test_what_says_itself_what_is_wrong_is_told_without_a_traceback(empty_house: Any, caplog: pytest.LogCaptureFixture) -> None:
+    runs = Runs()
+    runs.trouble = BadInput("a plan prices pages, which nobody counts")
+    schedule = runs.schedule(empty_house)
+    schedule.start_due()
+    await schedule.settled()
+    await asyncio.sleep(0)
+    assert [(r.message, r.exc_info) for r in caplog.records if r.name == "weighbridge.schedule"] == [
+        ("work failed and will be tried again: BadInput: a plan prices pages, which nobody counts", None)
+    ]
 
 
 async def test_two_aggregators_leave_a_job_to_one(empty_house: Any) -> None:

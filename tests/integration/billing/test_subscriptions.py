@@ -477,6 +477,17 @@ async def test_renewed_by_several_at_once_a_period_is_charged_once(shop: Shop) -
     assert await shop.items() == [("base", "49.00")] * 3
 
 
+async def test_a_subscription_that_cannot_go_on_holds_up_no_other(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    await subscribed(shop)
+    await shop.billing.orgs.create("Bolt", plan="starter")
+    await shop.desk.pool.execute(
+        """UPDATE billing.plan_versions SET spec = jsonb_set(spec, '{prices,api,model}', '"lost"') WHERE plan = 'pro'"""
+    )
+    shop.at("2026-05-01")
+    assert await shop.billing.renewals.run_due() == 1
+    assert "no pricing model 'lost'" in caplog.text
+
+
 async def test_a_renewal_that_dies_before_its_end_leaves_nothing_behind_and_is_made_up_for(shop: Shop) -> None:
     await subscribed(shop)
     await shop.billing.subscriptions.change_plan("acme", "starter", at_end=True)
