@@ -90,15 +90,16 @@ def subscription_rows(
     """The plan version as sold, then the subscription to it: of a change, since when. Raises what `plan_payload` raises."""
     org_id, what = subscription.org_id, f"{subscription.plan}:{subscription.plan_version}"
     trial, revision = subscription.trial, f":{subscription.revision}" if subscription.revision else ""
-    payload = {
+    payload: dict[str, Any] = {
         "org_id": org_id,
         "plan": subscription.plan,
         "version": subscription.plan_version,
         "anchor": isoformat(subscription.anchor_ms),
         "trial_days": subscription.trial_days,
         "trial_end": isoformat(trial.end_ms) if trial else None,
-        "effective": None if effective_ms is None else isoformat(effective_ms),
     }
+    if effective_ms is not None:
+        payload["effective"] = isoformat(effective_ms)
     return (
         OutboxRow(
             kind=ENSURE_PLAN,

@@ -86,6 +86,7 @@ async def test_a_period_is_billed_by_what_was_carried_into_it_after_the_next_has
         office.forward(minutes=1)
         flush = "INSERT INTO billing.job_state (name, done_at) VALUES ('flush', now()) ON CONFLICT (name) DO UPDATE SET done_at = $1"
         await office.pool.execute(flush.replace("now()", "$1"), NOW.fromtimestamp(office.clock.now_ms() / 1000, NOW.tzinfo))
+        await office.billing.renewals.run_due()
         await office.billing.rollovers.carry()
 
     await minute()
