@@ -9,6 +9,8 @@ redis          the same URL, emptied before the test (FLUSHALL)
 
 import asyncio
 import itertools
+import os
+import shutil
 import tempfile
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ from metering.store.migrate import migrate
 from weighbridge.embedded import PostgresServer, ValkeyServer, start_postgres, start_valkey
 
 _numbers = itertools.count(1)
+_ROOM_BYTES = 4 << 30  # several sessions side by side, one for each processor
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -50,9 +53,16 @@ def in_database(url: str, name: str) -> str:
     return f"{head.rpartition('/')[0]}/{name}?{query}"
 
 
+def in_memory() -> str | None:
+    """Where files lie in memory, if there is room for a server's: a database is made from its template ten times as fast there."""
+    shared = Path("/dev/shm")
+    roomy = shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > _ROOM_BYTES
+    return str(shared) if roomy else None
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    with tempfile.TemporaryDirectory(prefix="wb-test-") as folder:
+    with tempfile.TemporaryDirectory(prefix="wb-test-", dir=in_memory()) as folder:
         Path(folder).chmod(0o755)
         server = start_postgres(Path(folder) / "postgres", durable=False)
         yield server
@@ -87,7 +97,7 @@ def _template(postgres_url: str) -> str:
 def fresh(postgres_url: str, template: str) -> Iterator[str]:
     """The URL of a database of its own, dropped behind the test."""
     name = f"test_{next(_numbers)}"
-    run(_execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    run(_execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"))
     yield in_database(postgres_url, name)
     run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
