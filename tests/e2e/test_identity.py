@@ -196,6 +196,7 @@ async def test_a_token_with_ten_seconds_of_unknown_keys_behind_it_fetches_them_o
 # --- keys ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_scope_is_asked_for_by_name_and_granted_for_the_next_call(house: House, issuer: Issuer, acme: Org) -> None:
     made = await house.run("key", "create", acme.slug, "--scope", "read")
     status, headers, body = await call(house, "/reports/1", X_API_Key=made["api_key"])
@@ -213,6 +214,7 @@ async def test_a_scope_is_asked_for_by_name_and_granted_for_the_next_call(house:
     assert (await call(house, "/reports/1", **bearer(token(issuer.url, acme.slug))))[0] == 403
 
 
+@pytest.mark.long
 async def test_a_rotated_key_works_beside_the_new_one_and_the_list_says_so(house: House, acme: Org) -> None:
     old = await house.run("key", "create", acme.slug, "--label", "rotated", "--scope", "reports")
     new = await house.run("key", "rotate", str(old["id"]), "--overlap", "24h")
@@ -241,6 +243,7 @@ async def test_a_keys_own_rate_holds_for_it_alone(house: House, acme: Org) -> No
     assert (await call(house, X_API_Key=acme.api_key))[0] == 200
 
 
+@pytest.mark.long
 async def test_a_test_key_is_limited_by_itself_and_billed_to_nobody(house: House) -> None:
     org = await house.org("Tester", "pro")  # overage from 1,000 on; each call on a report weighs ten
     made = await house.run("key", "create", org.slug, "--test", "--limit", "api=60/day")
@@ -297,6 +300,7 @@ async def test_a_flood_of_bad_keys_costs_the_store_next_to_nothing_and_hurts_no_
     await store.aclose()
 
 
+@pytest.mark.long
 async def test_refusals_fill_no_log(house: House) -> None:
     before = len(refusals(house))
     async with aiohttp.ClientSession() as session:

@@ -79,6 +79,7 @@ async def statuses(
     return Counter(await asyncio.gather(*(call() for _ in range(calls))))
 
 
+@pytest.mark.long
 async def test_a_rate_of_a_route_lets_a_burst_pass_and_no_more(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Fast", "free")
     assert await statuses(house, session, "/fast/1", 12, org) == {200: 4, 429: 8}
@@ -154,6 +155,7 @@ async def test_an_open_route_is_limited_by_address_and_charges_nobody(house: Hou
     assert (story["verdict"][:3], [one["left"] for one in story["limits"]]) == ("429", [0])
 
 
+@pytest.mark.long
 async def test_tenants_have_limits_and_usage_of_their_own(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Shared", "shared")
     for tenant in ("emea", "apac"):
@@ -197,6 +199,7 @@ async def test_an_override_of_the_files_acts_on_the_next_call(house: House, sess
     assert {(one["quota"], one["limit"]) for one in shown["overrides"]} == {("api-period", 20), ("concurrency", 50)}
 
 
+@pytest.mark.long
 async def test_a_bypass_covers_rates_and_calls_in_flight_too(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Glass", "free")
     assert await statuses(house, session, "/fast/1", 6, org) == {200: 4, 429: 2}

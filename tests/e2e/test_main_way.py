@@ -104,6 +104,7 @@ async def until_admitted(house: House, org: Org) -> int:
     raise AssertionError("nothing is admitted")
 
 
+@pytest.mark.long
 async def test_another_flush_changes_nothing(house: House) -> None:
     org = await house.org("Still", "pro")
     await drive(house, [(org, "/hello")] * 1200)

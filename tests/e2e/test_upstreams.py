@@ -71,6 +71,7 @@ async def metric(house: House, line: str) -> bool:
     return line in (await get(f"{house.ready['metrics']}"))[1]
 
 
+@pytest.mark.long
 async def test_a_target_that_fails_its_health_check_is_on_the_metrics_page_and_takes_no_calls(
     house: House, services: list[Service]
 ) -> None:
@@ -107,6 +108,7 @@ async def test_a_request_that_comes_back_to_the_gateway_is_answered_508_and_not_
     await until(given_back)
 
 
+@pytest.mark.long
 async def test_a_configuration_whose_certificate_is_missing_is_refused_and_the_old_one_serves_on(house: House) -> None:
     before = (house.config_dir / "gateway.yaml").read_text()
     await configure(house, "  safe: {targets: ['https://127.0.0.1:1'], tls: {ca: /nowhere/ca.pem}}\n", "")

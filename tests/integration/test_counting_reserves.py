@@ -107,6 +107,7 @@ def ended(witness: Witness) -> set[tuple[str, int]]:
         pytest.param(14, 4 * RESERVE, False, marks=pytest.mark.long),
     ],
 )
+@pytest.mark.long
 async def test_whatever_breaks_each_call_is_charged_what_it_took_or_nothing(
     redis: str, pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, most: int, forgets: bool
 ) -> None:

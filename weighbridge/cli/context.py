@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
+from billing.model.invoice import Issuer
 from billing.wiring import Billing
 from config.environment import dotenv
 from config.load import Configuration
@@ -105,6 +106,13 @@ class Context:
     def configuration(self) -> Configuration:
         """The files as they stand; where they are faulty, the last good set, as the running processes have it."""
         return Configurations(self.settings.config_dir, self.settings.data_dir).standing()
+
+    @property
+    def not_at_stripe(self) -> list[str]:
+        """A line to print behind what Stripe is not told of, where it writes the invoices."""
+        if self.configuration.plans.issuer != Issuer.STRIPE:
+            return []
+        return ["  Note: Stripe writes the invoices (issuer: stripe) and is not told of this: it takes nothing off them"]
 
     @contextlib.asynccontextmanager
     async def billing(self) -> AsyncIterator[Billing]:

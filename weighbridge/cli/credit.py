@@ -54,6 +54,7 @@ async def add_credit(options: argparse.Namespace, context: Context) -> int:
         f"  Reason: {grant.reason}",
         f"  Expires: {isoformat(grant.expires_at_ms - 1)[:10] if grant.expires_at_ms is not None else 'never'}",
         f"  Balance: {wording('en').money(balance, grant.currency)}",
+        *context.not_at_stripe,
     ]
     show({**grant_row(grant, None), "balance": str(balance)}, options, lines=lines)
     return 0

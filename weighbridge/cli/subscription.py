@@ -212,7 +212,7 @@ async def apply_coupon(options: argparse.Namespace, context: Context) -> int:
     async with context.billing() as billing:
         discount = await billing.coupons.apply(org, options.code)
     until = None if discount.end_ms is None else isoformat(discount.end_ms)
-    lines = [f"✓ Coupon applied: {discount.coupon.code}", *([f"  Until: {until[:10]}"] if until else [])]
+    lines = [f"✓ Coupon applied: {discount.coupon.code}", *([f"  Until: {until[:10]}"] if until else []), *context.not_at_stripe]
     show({"coupon": discount.coupon.code, "until": until}, options, lines=lines)
     return 0
 

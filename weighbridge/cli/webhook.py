@@ -1,6 +1,7 @@
 """`weighbridge webhook`: Stripe's events as they came in, what became of them, and whether the endpoint works."""
 
 import argparse
+import asyncio
 import json
 import secrets
 from typing import Any
@@ -18,6 +19,8 @@ from metering.model.errors import DependencyUnavailable, WeighbridgeError
 from .context import Context, add_folders
 from .flush import stripe_of
 from .output import add_format, show, show_rows
+
+_LOOKS, _LOOK_SECONDS = 40, 0.25  # at what another process is working on
 
 _COLUMNS = ("event_id", "type", "status", "received_at")
 _TEST_TYPE = "customer.subscription.updated"
@@ -126,8 +129,12 @@ async def _worked_through(event_id: str, context: Context) -> InboxRow:
     async with context.database() as pool, stripe_of(context, pool) as stripe, context.billing() as billing:
         if stripe is None:
             raise DependencyUnavailable("there is no Stripe to ask: set STRIPE_API_KEY, or run `weighbridge up`, which brings a sandbox")
-        await work_through(PostgresBooks(pool), stripe, billing.entitlements, context.clock, event_id=event_id)
-        row = await billing.inbox.show(event_id)
+        for _ in range(_LOOKS):
+            await work_through(PostgresBooks(pool), stripe, billing.entitlements, context.clock, event_id=event_id)
+            row = await billing.inbox.show(event_id)
+            if row.status is not Status.RECEIVED or row.last_error:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)  # the aggregator has it
     if row.status not in (Status.SUCCESS, Status.IGNORED):
         raise WebhookFailed(f"event {event_id} is {row.status}: {row.last_error or 'another process works on it, or on one before it'}")
     return row

@@ -168,6 +168,7 @@ async def test_two_hundred_exchanges_use_one_quota_up_and_not_a_byte_more(rig: R
     assert all(each.whole for each in seen if each.kind == "length")  # a response that says its length is never cut
 
 
+@pytest.mark.long
 async def test_of_a_worker_that_is_killed_under_two_hundred_streams_nothing_is_sent_twice(rig: Rig, service: Service) -> None:
     rng, payer = random.Random(2), rig.payer()
     before = rig.workers

@@ -87,6 +87,7 @@ def test_a_gateway_alone_admits_to_the_limit_and_no_further(gateway: Gateway) ->
     assert gateway.call("not a key of anyone") == 401
 
 
+@pytest.mark.long
 def test_it_counts_on_after_a_restart_and_after_its_store_was_emptied(gateway: Gateway, redis: str) -> None:
     assert gateway.decided(4) == [200] * 4
     assert gateway.stop() == 0
@@ -98,6 +99,7 @@ def test_it_counts_on_after_a_restart_and_after_its_store_was_emptied(gateway: G
     assert gateway.decided(4) == [200] * 3 + [429]
 
 
+@pytest.mark.long
 def test_a_bypass_is_kept_in_its_folder_and_outlives_the_loss_of_its_store(gateway: Gateway, redis: str) -> None:
     assert gateway.decided(11) == [200] * 10 + [429]
     made = gateway.home.cli_json("bypass", "--meter", "api", "--for", "1h", "--reason", "a race")

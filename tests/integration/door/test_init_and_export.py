@@ -43,6 +43,7 @@ def test_init_writes_only_what_is_missing(ready: Any) -> None:
     assert meters.read_text().endswith("# mine\n")
 
 
+@pytest.mark.long
 def test_export_writes_what_was_applied_last_byte_by_byte(ready: Any) -> None:
     refused = ready.cli("config", "export")
     assert (refused.returncode, refused.stdout) == (1, "")

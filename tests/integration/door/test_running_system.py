@@ -91,6 +91,7 @@ def test_the_books_of_a_running_system_agree_from_the_counter_to_stripe(system) 
     assert (table.returncode, "Conserved" in table.stdout) == (0, True)
 
 
+@pytest.mark.long
 def test_an_access_log_is_held_against_the_ledger(system, tmp_path: Path) -> None:
     made = system.cli_json("org", "create", "Witness", "--plan", "pro")
     lines = []
@@ -119,6 +120,7 @@ def test_explain_shows_the_limits_and_charges_nothing(system) -> None:
         assert (story["verdict"], limit["used"]) == ("admitted", 0)
 
 
+@pytest.mark.long
 def test_a_bypass_lets_calls_pass_counted_until_it_is_ended(system) -> None:
     key = system.key("demo-free")
     system.until(lambda: _status(system, "/hello", key) == 429, "the end of three an hour")
@@ -134,6 +136,7 @@ def test_a_bypass_lets_calls_pass_counted_until_it_is_ended(system) -> None:
     assert [row["state"] for row in system.cli_json("bypass", "list")] == ["ended"]
 
 
+@pytest.mark.long
 def test_a_bypass_says_what_it_needs(system) -> None:
     for words, said in (
         (("--for", "1h", "--reason", "r"), "say what to bypass"),
@@ -204,6 +207,7 @@ def test_a_second_up_on_the_same_data_is_refused_by_name(system) -> None:
     assert f"another `weighbridge up` (pid {system.process.pid}) runs on" in done.stderr
 
 
+@pytest.mark.long
 def test_a_taken_port_is_named_and_nothing_is_started(system, tmp_path: Path) -> None:
     port = system.ready["gateway"].rpartition(":")[2]
     done = system.cli("up", "--port", port, "--data-dir", str(tmp_path / "other"))

@@ -88,6 +88,7 @@ async def test_who_a_certificate_stands_for_is_decided_by_its_fingerprint(edge: 
     assert b"the client certificate is unknown" in answer
 
 
+@pytest.mark.long
 async def test_a_certificate_that_nobody_named_has_signed_does_not_get_past_nginx(edge: Edge, tmp_path: Path) -> None:
     status, answer = await edge.ask(Authority(tmp_path, "somebody").client("robot"))
     assert status == 400
@@ -95,6 +96,7 @@ async def test_a_certificate_that_nobody_named_has_signed_does_not_get_past_ngin
     assert edge.service.seen == []
 
 
+@pytest.mark.long
 async def test_a_bad_certificate_does_not_fall_through_to_a_good_key(edge: Edge) -> None:
     assert (await edge.ask(edge.authority.client("stranger"), f"X-API-Key: {KEY}"))[0] == 401
     assert (await edge.ask(None, f"X-API-Key: {KEY}"))[0] == 200
@@ -121,6 +123,7 @@ async def test_only_a_trusted_proxy_is_believed_and_from_anybody_else_the_field_
         assert edge.service.seen[-1]["X-Org-Id"] == ACME
 
 
+@pytest.mark.long
 async def test_a_trusted_peer_and_a_stranger_who_send_the_same_fields_are_told_apart(edge: Edge) -> None:
     """Equal blocks of fields share what was derived from them; whom they came from is no part of that."""
     claim = f"X-Client-Cert: {edge.robot.sha256_hex}"
