@@ -224,6 +224,7 @@ async def test_a_rotated_key_works_beside_the_new_one_and_the_list_says_so(house
     assert listed[new["id"]]["scopes"] == ["reports"]
 
 
+@pytest.mark.long
 async def test_a_keys_own_limit_holds_for_it_alone_and_another_acts_on_the_next_call(house: House, acme: Org) -> None:
     made = await house.run("key", "create", acme.slug, "--limit", "api=3/day")
     assert [(await call(house, X_API_Key=made["api_key"]))[0] for _ in range(4)] == [200, 200, 200, 429]

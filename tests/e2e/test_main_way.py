@@ -157,6 +157,7 @@ async def test_a_worker_killed_under_load_loses_nothing_and_returns_what_it_had_
     assert f"{returned} calls in flight were given back" in house.log.read_text()
 
 
+@pytest.mark.long
 async def test_an_emptied_store_under_load_changes_nothing_in_the_final_sums(house: House) -> None:
     org = await house.org("Flushed", "wide")
     store = Redis.from_url(house.ready["redis"])

@@ -96,6 +96,7 @@ async def until_only_b(house: House) -> None:
     await until(only_b)
 
 
+@pytest.mark.long
 async def test_a_request_that_comes_back_to_the_gateway_is_answered_508_and_not_charged(house: House) -> None:
     org: Org = await house.org("Loop", "free")
     await configure(house, f"  itself: {{targets: ['{house.gateway}']}}\n", "  - {path: /loop, upstream: itself}\n")

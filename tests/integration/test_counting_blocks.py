@@ -179,6 +179,7 @@ async def system(redis: str, pool: asyncpg.Pool, tmp_path: Path, request: pytest
     indirect=True,
     ids=str,
 )
+@pytest.mark.long
 async def test_whatever_breaks_no_byte_passes_beyond_the_limit_and_all_counts_agree_at_rest(
     system: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

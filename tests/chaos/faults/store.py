@@ -89,7 +89,6 @@ class Paused(StoreFault):
 
     name = "`CLIENT PAUSE` for 2 s"
     lasts_seconds = 2.0
-    quick = True
 
     async def inject(self, world: World) -> None:
         await world.bench.store.client_pause(int(self.lasts_seconds * 1000))

@@ -51,6 +51,7 @@ def test_an_organization_made_on_the_command_line_can_call_until_it_is_deleted(s
     assert _status(system, "/hello", made["api_key"]) == 401
 
 
+@pytest.mark.long
 def test_a_rotated_key_stops_and_the_new_one_works(system) -> None:
     made = system.cli_json("org", "create", "Rotor", "--plan=free")
     (key,) = system.cli_json("key", "list", made["slug"])
@@ -61,6 +62,7 @@ def test_a_rotated_key_stops_and_the_new_one_works(system) -> None:
     assert _status(system, "/hello", fresh["api_key"]) == 401
 
 
+@pytest.mark.long
 def test_imported_keys_look_as_they_like(system) -> None:
     made = system.cli_json("org", "create", "Importer", "--plan", "free")
     system.cli_json("key", "import", made["slug"], stdin="legacy-key-0001\nlegacy-key-0002\n")
@@ -201,6 +203,7 @@ def test_a_journal_is_refused_while_its_worker_lives_and_adds_nothing_to_what_ha
     assert (books["charged"], books["counter"]) == (5, 5)
 
 
+@pytest.mark.long
 def test_a_second_up_on_the_same_data_is_refused_by_name(system) -> None:
     done = system.cli("up", "--port", "0")
     assert done.returncode == 1

@@ -91,6 +91,7 @@ async def test_of_many_calls_at_once_exactly_the_limit_passes(edge: Nginx, gatew
     assert json.loads(refused[1])["error"]["code"] == "quota_exceeded"
 
 
+@pytest.mark.long
 async def test_a_stream_is_not_held_back_by_either(edge: Nginx, gateway: ScriptedGateway) -> None:
     go_on = asyncio.Event()
 
@@ -108,6 +109,7 @@ async def test_a_stream_is_not_held_back_by_either(edge: Nginx, gateway: Scripte
     writer.close()
 
 
+@pytest.mark.long
 async def test_the_gateways_own_limits_answer_before_those_of_nginx(edge: Nginx, gateway: ScriptedGateway) -> None:
     status, _, body = await edge.ask(_get("/" + "a" * 8_100, PAID))
     assert (status.split()[1], json.loads(body)["error"]["message"]) == ("414", "The request line is longer than 8000 bytes.")
