@@ -170,15 +170,7 @@ async def system(redis: str, pool: asyncpg.Pool, tmp_path: Path, request: pytest
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    "system",
-    [
-        (11, CLOSED, False),
-        *(pytest.param(one, marks=pytest.mark.long) for one in ((12, CLOSED, True), (13, CLOSED, True), (14, OPEN, True))),
-    ],
-    indirect=True,
-    ids=str,
-)
+@pytest.mark.parametrize("system", [(11, CLOSED, False), (12, CLOSED, True), (13, CLOSED, True), (14, OPEN, True)], indirect=True, ids=str)
 @pytest.mark.long
 async def test_whatever_breaks_no_byte_passes_beyond_the_limit_and_all_counts_agree_at_rest(
     system: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

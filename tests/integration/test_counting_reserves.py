@@ -100,12 +100,7 @@ def ended(witness: Witness) -> set[tuple[str, int]]:
 
 @pytest.mark.parametrize(
     ("seed", "most", "forgets"),
-    [
-        (11, RESERVE, True),
-        pytest.param(12, RESERVE, False, marks=pytest.mark.long),
-        pytest.param(13, 4 * RESERVE, True, marks=pytest.mark.long),
-        pytest.param(14, 4 * RESERVE, False, marks=pytest.mark.long),
-    ],
+    [(11, RESERVE, True), (12, RESERVE, False), (13, 4 * RESERVE, True), (14, 4 * RESERVE, False)],
 )
 @pytest.mark.long
 async def test_whatever_breaks_each_call_is_charged_what_it_took_or_nothing(
