@@ -24,6 +24,7 @@ from billing.model.invoice import Issuer
 from billing.services.dunning import Dunning
 from billing.services.mails import Mails
 from billing.services.ports import Cut, cut_nothing
+from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
 from billing.stripe import installation
 from billing.stripe.client import StripeApi
@@ -31,7 +32,7 @@ from billing.stripe.deliver import deliver_due
 from billing.stripe.mirror.recover import recover
 from billing.stripe.mirror.work import work_through
 from billing.stripe.payments import StripePayments
-from billing.wiring import Billing, invoicing_of, open_billing, trial_rules
+from billing.wiring import invoicing_of, open_billing, trial_rules
 from config.load import ConfigMissing, load_good, load_last_good, read_set
 from config.settings import Settings
 from metering.model.clock import Clock, to_datetime, to_ms

@@ -40,6 +40,7 @@ from billing.services.subscriptions import Subscriptions
 from billing.services.tokens import Tokens
 from billing.services.trials import Trials
 from billing.services.usage import Usage
+from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
 from config.settings import Settings
 from metering.model import keys as grammar
@@ -73,41 +74,6 @@ def invoicing_of(settings: Settings, issuer: str) -> Invoicing:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Billing:
-    """The use cases over one database, one store and one set of meters."""
-
-    orgs: Orgs
-    subscriptions: Subscriptions
-    trials: Trials
-    renewals: Renewals
-    keys: Keys
-    plans: Plans
-    overrides: Overrides
-    entitlements: Entitlements
-    usage: Usage
-    bypasses: Bypasses
-    tokens: Tokens
-    access: Access
-    audit: Audit
-    inbox: Inbox
-    coupons: Coupons
-    credits: Credits
-    customers: Customers
-    spend_caps: SpendCaps
-    rollovers: Rollovers
-    features: Features
-    invoices: Invoices
-    credit_notes: CreditNotes
-    months: Months
-    issuing: Issuing
-
-    async def republish(self) -> None:
-        """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""
-        await self.entitlements.publish_all()
-        await self.bypasses.publish()
-
-
 def open_billing(
     pool: asyncpg.Pool,
     redis: Redis | None,
@@ -123,11 +89,14 @@ def open_billing(
     marketplaces: bool = False,
     invoicing: Invoicing = Invoicing(),
     trials: TrialRules | None = None,
+    org: str | None = None,
+    actor: str | None = None,
 ) -> Billing:
     """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing. `cut` is
     called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none.
-    Without `redis` what must be published waits for control."""
-    books, gateways = PostgresBooks(pool), RedisGateways(redis)
+    Without `redis` what must be published waits for control. With `org` it reads what is that organization's, and writes nothing;
+    `actor` is whom the audit log names."""
+    books, gateways = PostgresBooks(pool, org=org, actor=actor), RedisGateways(redis)
     entitlements = Entitlements(books, gateways, clock, default_plan=default_plan)
     purse = OwnPurse()
     writer = InvoiceWriter(rule=invoicing.tax, purse=purse)

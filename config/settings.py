@@ -137,6 +137,12 @@ class Settings:
     signing_secret: str | None = _a(
         "WEIGHBRIDGE_SIGNING_SECRET", "Signs X-Org-Id and friends, so that the service can refuse who went past us.", secret=True
     )
+    control_url: str | None = _a(
+        "WEIGHBRIDGE_CONTROL_URL", "Where the command line finds control, with a token. Unset: the one that runs here.", http
+    )
+    token: str | None = _a("WEIGHBRIDGE_TOKEN", "The command line works through control with it, in place of the database.", secret=True)
+    org: str | None = _a("WEIGHBRIDGE_ORG", "The organization that commands are about: its id or slug. --org comes before it.")
+
     product_name: str = _a("WEIGHBRIDGE_PRODUCT_NAME", "What customers know the service as.", str, "Weighbridge")
     public_url: str | None = _a("WEIGHBRIDGE_PUBLIC_URL", "Where customers reach it.", http)
     upgrade_url: str | None = _a("WEIGHBRIDGE_UPGRADE_URL", "In a 429: where to upgrade. Default: PUBLIC_URL/billing/upgrade.", http)

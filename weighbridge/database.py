@@ -8,10 +8,13 @@ import asyncpg
 from redis.asyncio import Redis
 
 from aggregator.overage import cutter
+from billing.operations.dispatch import Dispatch
+from billing.operations.operation import Facts
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
+from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
-from billing.wiring import Billing, invoicing_of, open_billing, trial_rules
+from billing.wiring import invoicing_of, open_billing, trial_rules
 from config.load import Configuration
 from config.settings import Settings
 from metering.model.clock import Clock
@@ -38,19 +41,44 @@ async def billing_over(
     """The use cases as these settings bind them. Without a store, what gateways must hear waits for control."""
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(Redis.from_url(redis_url)) if redis_url else None
-        yield open_billing(
-            pool,
-            client,
-            clock,
-            meters=config.meters,
-            currency=settings.billing_currency,
-            default_plan=settings.billing_default_plan,
-            bills=settings.billing_enabled,
-            marketplaces=settings.billing_marketplace_enabled,
-            cut=cutter(pool, clock, config.meters, bills=settings.billing_enabled),
-            invoicing=invoicing_of(settings, config.plans.issuer),
-            trials=trial_rules(settings),
-        )
+        yield _bound(settings, config, pool, client, clock)
+
+
+def dispatch_over(
+    settings: Settings, config: Configuration, pool: asyncpg.Pool, store: Redis | None, clock: Clock, *, back_to: str
+) -> Dispatch:
+    """Operations over the same."""
+    facts = Facts(
+        currency=settings.billing_currency, default_plan=settings.billing_default_plan, issuer=config.plans.issuer, back_to=back_to
+    )
+    return Dispatch(lambda org, actor: _bound(settings, config, pool, store, clock, org=org, actor=actor), lambda: facts, clock)
+
+
+def _bound(
+    settings: Settings,
+    config: Configuration,
+    pool: asyncpg.Pool,
+    store: Redis | None,
+    clock: Clock,
+    *,
+    org: str | None = None,
+    actor: str | None = None,
+) -> Billing:
+    return open_billing(
+        pool,
+        store,
+        clock,
+        meters=config.meters,
+        currency=settings.billing_currency,
+        default_plan=settings.billing_default_plan,
+        bills=settings.billing_enabled,
+        marketplaces=settings.billing_marketplace_enabled,
+        cut=cutter(pool, clock, config.meters, bills=settings.billing_enabled),
+        invoicing=invoicing_of(settings, config.plans.issuer),
+        trials=trial_rules(settings),
+        org=org,
+        actor=actor,
+    )
 
 
 async def prepare(

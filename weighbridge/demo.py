@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from billing.model.plan import PlanSpec
 from billing.services.lookup import NoSuchOrganization
-from billing.wiring import Billing
+from billing.services.use_cases import Billing
 from config.load import Configuration
 from metering.model.apikey import checksum_fails, sha256_hex
 from metering.model.quota import Mode, Quota, Window

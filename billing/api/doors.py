@@ -1,7 +1,7 @@
 """Who may pass which route of the control server. A route that declares nothing lets nobody in.
 
-A route is `open` to everybody, or needs a scope; an organization's own API key stands for the scope `read` of that organization. What a
-request is about is decided here too, before a handler runs: `request[ORG]` is the only organization that it may speak of.
+A route is `open` to everybody, or needs a scope; an organization's own API key stands for the scope `read` of that organization. Who
+asks is known before a handler runs (`request[CALLER]`); of which organization it may speak is decided in billing/operations/dispatch.py.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from billing.model.token import Scope
-from billing.services.access import Access
+from billing.services.access import Access, Caller
 from metering.model.errors import BadInput, Unauthorized, WeighbridgeError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-ORG = web.RequestKey("org", str)
+CALLER = web.RequestKey("caller", Caller)
+ORG_NAMED: web.RequestKey[str | None] = web.RequestKey("org_named", object)  # type: ignore[arg-type]
 _LONGEST_REF = 100
 
 
@@ -27,7 +28,7 @@ class Undeclared(WeighbridgeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One route. `need` None is open to everybody; else the request is about one organization, which its query may name."""
+    """One route. `need` None is open to everybody."""
 
     method: str
     path: str
@@ -56,16 +57,15 @@ class Doors:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let pass, with the organization found. Raises Unauthorized, ScopeMissing, NoSuchOrganization, BadInput, Undeclared."""
+        """Let pass, with who asks found. Raises Unauthorized, ScopeMissing, BadInput, Undeclared."""
         info = request.match_info
         if info.http_exception is not None:  # no such path, or not by this method
             return await handler(request)
         need = self.need(info.route.method, info.route.resource)
         if need is not None:
-            access = self._access()
-            caller = await access.caller(credential(request))
+            caller = await self._access().caller(credential(request))
             caller.must(need)
-            request[ORG] = await access.organization(caller, asked(request))
+            request[CALLER], request[ORG_NAMED] = caller, asked(request)
         return await handler(request)
 
 

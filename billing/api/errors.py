@@ -1,11 +1,11 @@
-"""Errors as HTTP answers: the only place that decides, in the one JSON form that the gateway's refusals have too."""
+"""Errors as HTTP answers: the only place that decides. The form is that of RFC 9457 (application/problem+json)."""
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 
+from billing.operations.problem import MEDIA_TYPE, problem
 from metering.model.errors import WeighbridgeError
 
 log = logging.getLogger(__name__)
@@ -25,15 +25,11 @@ class NoSuchPath(WeighbridgeError):
     code, http_status = "not_found", 404
 
 
-def body(error: WeighbridgeError) -> dict[str, Any]:
-    return {"error": {"code": error.code, "message": str(error), "details": error.details}}
-
-
 def answer(error: WeighbridgeError) -> web.Response:
     headers = {"WWW-Authenticate": error.challenge or "Bearer"} if error.http_status == 401 or error.challenge else {}
     if error.http_status == 503:
         headers["Retry-After"] = "1"
-    return web.json_response(body(error), status=error.http_status, headers=headers)
+    return web.Response(text=problem(error).model_dump_json(), status=error.http_status, headers=headers, content_type=MEDIA_TYPE)
 
 
 @web.middleware

@@ -17,9 +17,12 @@ from billing.api.configuration import Configuration, Offer, Reading
 from billing.api.metrics import ControlMetrics
 from billing.api.server import Parts, application
 from billing.model.invoice import Issuer
+from billing.operations.dispatch import Dispatch
+from billing.operations.operation import Facts
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
-from billing.wiring import Billing, invoicing_of, open_billing, trial_rules
+from billing.services.use_cases import Billing
+from billing.wiring import invoicing_of, open_billing, trial_rules
 from config.load import FileSet, contradictions, load_last_good, parse, read_set, save_last_good
 from config.settings import Settings
 from metering.model import keys
@@ -96,11 +99,18 @@ class Control:
     def __init__(self, settings: Settings, pool: asyncpg.Pool, redis: Redis, clock: Clock) -> None:
         self._settings, self._pool, self._redis, self._clock = settings, pool, redis, clock
         self.metrics = ControlMetrics()
-        self.billing = self._bound({}, Issuer.STRIPE)
+        self._offer: tuple[Mapping[str, Meter], str] = ({}, Issuer.STRIPE)
+        self.billing = self._bound(*self._offer)
+        self.dispatch = Dispatch(lambda org, actor: self._bound(*self._offer, org=org, actor=actor), self._facts, clock)
         self.configuration = Configuration(Files(settings), self._apply, self.metrics)
         self.url = ""
 
-    def _bound(self, meters: Mapping[str, Meter], issuer: str) -> Billing:
+    def _facts(self) -> Facts:
+        settings = self._settings
+        back_to = settings.public_url or f"http://{settings.host}:{settings.port}"
+        return Facts(currency=settings.billing_currency, default_plan=settings.billing_default_plan, issuer=self._offer[1], back_to=back_to)
+
+    def _bound(self, meters: Mapping[str, Meter], issuer: str, *, org: str | None = None, actor: str | None = None) -> Billing:
         settings = self._settings
         return open_billing(
             self._pool,
@@ -116,6 +126,8 @@ class Control:
             stripe_mode=settings.stripe_mode,
             invoicing=invoicing_of(settings, issuer),
             trials=trial_rules(settings),
+            org=org,
+            actor=actor,
         )
 
     async def _apply(self, offer: Offer) -> Applied:
@@ -123,7 +135,7 @@ class Control:
         files = ConfigSet(version=offer.version, files=offer.texts)
         applied = await billing.plans.apply(offer.plans, offer.overrides, files=files)
         await billing.features.remember_fallback()
-        self.billing = billing
+        self.billing, self._offer = billing, (offer.meters, offer.issuer)
         return applied
 
     async def readiness(self) -> dict[str, Any]:
@@ -167,8 +179,8 @@ class Control:
         if not await self.configuration.first():
             raise ConfigFaulty("\n".join(["the configuration has faults, and there is no last good one:", *self.configuration.faults]))
         parts = Parts(
-            usage=lambda: self.billing.usage, access=lambda: self.billing.access, readiness=self.readiness, metrics=self.metrics.page,
-            inbox=lambda: self.billing.inbox, webhook_came=self.metrics.webhook_came,
+            dispatch=self.dispatch, readiness=self.readiness, metrics=self.metrics.page, inbox=lambda: self.billing.inbox,
+            webhook_came=self.metrics.webhook_came,
         )  # fmt: skip
         runner = web.AppRunner(application(parts), access_log=None, handle_signals=False, shutdown_timeout=5)
         await runner.setup()

@@ -78,7 +78,7 @@ class Access:
         """
         if ref is None:
             if caller.org_id is None:
-                raise BadInput("this token is for every organization: say which, as ?org=… with its id or slug")
+                raise BadInput("this token is for every organization: say which, as ?org=… (--org) with its id or slug")
             return caller.org_id
         async with self._books.transaction(org=caller.org_id) as unit:
             found = await lookup.organization(unit, ref)

@@ -35,6 +35,7 @@ from billing.store.usage import UsageTable
 from metering.store.postgres import out_of_reach
 
 _BIND = "SELECT billing.bind($1)"
+_ACT = "SELECT set_config('weighbridge.actor', $1, true)"
 
 
 class PostgresUnit:
@@ -78,22 +79,24 @@ class PostgresUnit:
 
 
 class PostgresBooks:
-    """Opens transactions on a pool."""
+    """Opens transactions on a pool. With `org` (an id) each of them is held to that organization by row-level security, and only reads
+    (metering/store/migrations/0009_row_security.sql); `actor` is whom the audit log names, None: as the pool says."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: asyncpg.Pool, *, org: str | None = None, actor: str | None = None) -> None:
+        self._pool, self._org, self._actor = pool, org, actor
 
     @asynccontextmanager
     async def transaction(self, *, keep: bool = True, org: str | None = None) -> AsyncIterator[PostgresUnit]:
-        """Raises DatabaseUnreachable where the connection cannot be had or is lost. With `org` (an id), row-level security holds it
-        to that organization (metering/store/migrations/0009_row_security.sql)."""
+        """Raises DatabaseUnreachable where the connection cannot be had or is lost. `org` binds this one alone."""
         with out_of_reach():
             async with self._pool.acquire() as connection:
                 transaction = connection.transaction()
                 await transaction.start()
                 try:
-                    if org is not None:
-                        await connection.execute(_BIND, UUID(org))
+                    if self._actor is not None:
+                        await connection.execute(_ACT, self._actor)
+                    if (bound := self._org or org) is not None:
+                        await connection.execute(_BIND, UUID(bound))
                     yield PostgresUnit(connection)
                 except BaseException:
                     if not connection.is_closed():

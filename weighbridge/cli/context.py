@@ -11,13 +11,15 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import aiohttp
 import asyncpg
 from redis.asyncio import Redis
 
 from billing.model.invoice import Issuer
-from billing.wiring import Billing
+from billing.operations.operation import About, Model, Operation
+from billing.services.use_cases import Billing
 from config.environment import dotenv
 from config.load import Configuration
 from config.secret_files import instead
@@ -27,8 +29,12 @@ from metering.model.errors import DependencyUnavailable
 from metering.store.postgres import SERVICE, open_pool
 from weighbridge import ready
 from weighbridge.configuration import Configurations
-from weighbridge.database import billing_over
+from weighbridge.database import billing_over, dispatch_over
+from weighbridge.desk import Desk, LocalDesk, RemoteDesk
 from weighbridge.operator import who
+
+A = TypeVar("A", bound=Model)
+R = TypeVar("R")
 
 ENV_FILE = Path(".env")
 _OPTION_VARIABLES = {
@@ -57,6 +63,7 @@ class Context:
         given = {v: str(value) for o, v in _OPTION_VARIABLES.items() if (value := getattr(options, o, None)) is not None}
         own = Settings.load({**environ, **given}, ENV_FILE)  # says what is wrong with `.env`, by line
         written = dotenv(ENV_FILE.read_text("utf-8"), ENV_FILE.name, []) if ENV_FILE.is_file() else {}
+        self._options = options
         self.environ: dict[str, str] = {**written, **environ, **given}
         self.own_settings = replace(own, config_dir=own.config_dir.absolute(), data_dir=own.data_dir.absolute())
 
@@ -120,6 +127,37 @@ class Context:
         logging.getLogger("billing").setLevel(logging.ERROR)  # what a service warns of is said by the command, in its own words
         async with self.database() as pool, billing_over(self.settings, self.configuration, pool, self.redis_url, self.clock) as billing:
             yield billing
+
+    @contextlib.asynccontextmanager
+    async def desk(self) -> AsyncIterator[Desk]:
+        """Where operations are asked for: at control with WEIGHBRIDGE_TOKEN, else here. Raises DependencyUnavailable."""
+        if (token := self.own_settings.token) is not None:
+            url = self.own_settings.control_url or (self.running or {}).get("control")
+            if url is None:
+                raise DependencyUnavailable("WEIGHBRIDGE_TOKEN is set: say where control is, as WEIGHBRIDGE_CONTROL_URL=https://…")
+            async with aiohttp.ClientSession() as session:
+                yield RemoteDesk(session, url, token)
+            return
+        logging.getLogger("billing").setLevel(logging.ERROR)  # what a service warns of is said by the command, in its own words
+        async with self.database() as pool, contextlib.AsyncExitStack() as stack:
+            store = await stack.enter_async_context(Redis.from_url(self.settings.redis_url)) if self.settings.redis_url else None
+            dispatch = dispatch_over(self.settings, self.configuration, pool, store, self.clock, back_to=self.back_to)
+            yield LocalDesk(dispatch, who())
+
+    @property
+    def back_to(self) -> str:
+        """Where a page at Stripe sends the customer afterwards."""
+        settings = self.settings
+        return settings.public_url or (self.running or {}).get("gateway") or f"http://{settings.host}:{settings.port}"
+
+    def org(self) -> str | None:
+        """As --org or WEIGHBRIDGE_ORG name it; None: the only one there is."""
+        return getattr(self._options, "org", None) or self.own_settings.org
+
+    async def ask(self, operation: Operation[A, R], ask: A) -> R:
+        """One operation, about the organization that the command line names."""
+        async with self.desk() as desk:
+            return await desk.call(operation, ask, org=self.org() if operation.about is About.ORG else None)
 
     @contextlib.asynccontextmanager
     async def redis(self) -> AsyncIterator[Redis]:

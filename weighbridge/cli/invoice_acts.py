@@ -11,8 +11,8 @@ from billing.model.credit_note import CreditNote
 from billing.model.invoice import Invoice
 from billing.model.payment import PaymentState
 from billing.services.collecting import Collecting
+from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
-from billing.wiring import Billing
 from metering.model.errors import BadInput, Conflict, DependencyUnavailable
 from metering.model.outward import Reach
 

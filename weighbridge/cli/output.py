@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from billing.model import csvtext
 
 
@@ -29,6 +31,11 @@ def show(value: Any, options: argparse.Namespace, *, lines: Sequence[str] = ()) 
         say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
     else:
         say(*map(printable, lines))
+
+
+def show_answer(answer: BaseModel, options: argparse.Namespace, *, lines: Sequence[str] = ()) -> None:
+    """An operation's answer: the JSON that REST has too, or `lines`."""
+    show(answer.model_dump(mode="json"), options, lines=lines)
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: argparse.Namespace, *, empty: str) -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.model.usage import UsageReport, meter_json, report_json, tenant_json
-from billing.wiring import Billing
+from billing.services.use_cases import Billing
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput
 from metering.model.meter import Meter

@@ -10,8 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from billing.model.plan import PerUnit, PlanSpec
+from billing.operations.dispatch import Dispatch
+from billing.operations.operation import Facts
+from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
-from billing.wiring import Billing, open_billing
+from billing.wiring import open_billing
 from metering.model.clock import FrozenClock, to_ms
 from metering.model.meter import Meter
 from metering.model.quota import Concurrency, Mode, Quota, Rate
@@ -57,6 +60,15 @@ class Desk:
     async def outbox(self) -> list[tuple[str, str]]:
         rows = await self.pool.fetch("SELECT kind, identifier FROM billing.outbox ORDER BY id")
         return [(row["kind"], row["identifier"]) for row in rows]
+
+
+def dispatch_of(desk: Desk) -> Dispatch:
+    """Operations over the desk's use cases, as control has them: what is read for one organization is held to it."""
+
+    def billing(org: str | None, actor: str | None) -> Billing:
+        return open_billing(desk.pool, desk.redis, desk.clock, meters=METERS, org=org, actor=actor)
+
+    return Dispatch(billing, Facts, desk.clock)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from redis.asyncio import Redis
 
 from billing.services.bypasses import NoSuchBypass
 from billing.services.lookup import NoSuchOrganization
-from billing.wiring import Billing, open_billing
+from billing.services.use_cases import Billing
+from billing.wiring import open_billing
 from metering.model import bypass, keys
 from metering.model.errors import BadInput
 

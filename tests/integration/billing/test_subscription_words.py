@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from billing.model.invoice import Issuer
 from billing.model.plan import Feature, PlanSpec
-from billing.wiring import Billing, Invoicing, open_billing
+from billing.operations.dispatch import Dispatch
+from billing.operations.operation import About, Facts, Model, Operation
+from billing.services.use_cases import Billing
+from billing.wiring import Invoicing, open_billing
 from metering.model.clock import to_ms
 from metering.model.errors import WeighbridgeError
 from tests.integration.billing.conftest import METERS, Desk
 from weighbridge.cli.main import normalized, parser
+from weighbridge.desk import LocalDesk
 
 PLANS = {
     spec.name: spec
@@ -37,15 +42,22 @@ class Terminal:
 
     desk: Desk
     settings: SimpleNamespace
+    named: str | None = None
 
     @contextlib.asynccontextmanager
     async def billing(self) -> AsyncIterator[Billing]:
         yield self.desk.billing
 
+    async def ask(self, operation: Operation[Any, Any], ask: Model) -> Any:
+        dispatch = Dispatch(lambda org, actor: self.desk.billing, Facts, self.desk.clock)
+        org = self.named if operation.about is About.ORG else None
+        return await LocalDesk(dispatch, "ann@here").call(operation, ask, org=org)
+
     async def type(self, line: str, answers: str = "", monkeypatch: pytest.MonkeyPatch | None = None) -> None:
         if monkeypatch is not None:
             monkeypatch.setattr("sys.stdin", io.StringIO(answers))
         options: argparse.Namespace = parser(line.split()[0]).parse_args(normalized(line.split()))
+        self.named = getattr(options, "org", None)
         await options.run(options, self)
 
     def at(self, text: str) -> None:

@@ -15,13 +15,13 @@ from aggregator.overage import cut_overage
 from billing.model.invoice import Invoice
 from billing.model.plan import Interval, PerUnit, PlanSpec
 from billing.services.dunning import Dunning
+from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
 from billing.stripe.client import StripeApi
 from billing.stripe.deliver import deliver_due
 from billing.stripe.mirror.recover import recover
 from billing.stripe.mirror.work import work_through
 from billing.stripe.payments import StripePayments
-from billing.wiring import Billing
 from metering.model.clock import FrozenClock, to_datetime, to_ms
 from metering.model.meter import Meter
 from metering.model.period import period_at

@@ -10,7 +10,7 @@ from config.settings import SETTINGS, Settings, SettingsFaulty, read_settings
 VALUES = {
     "DATABASE_URL": "postgresql://ann:hunter2@db/wb", "REDIS_URL": "redis://:hunter2@r:6379/0", "STRIPE_API_KEY": "sk_test_hunter2hunter2",
     "STRIPE_WEBHOOK_SECRET": "whsec_hunter2,whsec_hunter3", "WEIGHBRIDGE_SIGNING_SECRET": "hunter2hunter2",
-    "SMTP_PASSWORD": "hunter2",
+    "SMTP_PASSWORD": "hunter2", "WEIGHBRIDGE_TOKEN": "wbt_hunter2",
 }  # fmt: skip
 
 

@@ -1,0 +1,20 @@
+"""Every operation there is. A noun's file lists its own; this is the only list of the files."""
+
+from typing import Any
+
+from billing.operations import orgs, subscriptions, usage
+from billing.operations.operation import Operation
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    *orgs.OPERATIONS,
+    *usage.OPERATIONS,
+    *subscriptions.OPERATIONS,
+)
+
+
+def by_name(name: str) -> Operation[Any, Any]:
+    """Raises KeyError."""
+    return _NAMES[name]
+
+
+_NAMES = {operation.name: operation for operation in OPERATIONS}

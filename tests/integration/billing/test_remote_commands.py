@@ -1,0 +1,90 @@
+"""The command line by a token: through control, with no database at hand, and with the same words as beside the database."""
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer
+
+from billing.api.server import Parts, application
+from billing.model.token import Scope
+from billing.operations import subscriptions
+from billing.operations.operation import Nothing
+from billing.operations.subscriptions import ChangePlan
+from weighbridge.cli.main import run
+from weighbridge.desk import RemoteDesk
+
+from .conftest import Desk, dispatch_of
+
+
+@pytest.fixture
+async def server(sold: Desk) -> AsyncIterator[TestServer]:
+    async def ready() -> dict[str, Any]:
+        return {"ready": True}
+
+    parts = Parts(
+        dispatch=dispatch_of(sold),
+        readiness=ready,
+        metrics=lambda: b"",
+        inbox=lambda: sold.billing.inbox,
+        webhook_came=lambda _outcome: None,
+    )
+    async with TestServer(application(parts)) as server:
+        yield server
+
+
+async def token(desk: Desk, *scopes: Scope, org: str | None = None) -> str:
+    return (await desk.billing.tokens.create(org_ref=org, scopes=scopes, label="", seconds=None, by="ann")).text
+
+
+async def typed(server: TestServer, text: str, *arguments: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of one command, in a thread of its own: it brings its own event loop."""
+    out, err = io.StringIO(), io.StringIO()
+
+    def work() -> int:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            return run(arguments, {"WEIGHBRIDGE_CONTROL_URL": str(server.make_url("/")), "WEIGHBRIDGE_TOKEN": text})
+
+    return await asyncio.to_thread(work), out.getvalue(), err.getvalue()
+
+
+async def test_a_command_reads_and_changes_through_control(sold: Desk, server: TestServer) -> None:
+    await sold.billing.orgs.create("Acme", plan="free")
+    text = await token(sold, Scope.BILLING, org="acme")
+    code, shown, said = await typed(server, text, "subscription", "show", "--format", "json")
+    assert (code, json.loads(shown)["plan"]["name"], said) == (0, "free", "")
+    code, shown, said = await typed(server, text, "subscription", "upgrade", "pro", "--org", "acme")
+    assert (code, shown.splitlines()[0], said) == (0, "✓ Subscription upgraded to Pro", "")
+    (entry,) = await sold.pool.fetch("SELECT actor FROM billing.audit_log WHERE action = 'subscription.changed' ORDER BY id DESC LIMIT 1")
+    assert entry["actor"].startswith("token ")
+
+
+async def test_a_refusal_is_one_sentence_and_exit_code_1(sold: Desk, server: TestServer) -> None:
+    await sold.billing.orgs.create("Acme", plan="free")
+    for text, arguments, words in (
+        (await token(sold, Scope.READ, org="acme"), ("subscription", "upgrade", "pro"), "scope billing"),
+        (await token(sold, Scope.BILLING, org="acme"), ("subscription", "upgrade", "gold"), "plan gold does not exist"),
+        (await token(sold, Scope.READ), ("subscription", "show"), "--org"),
+        ("wbt_wrong", ("subscription", "show"), "not a valid token"),
+    ):
+        code, shown, said = await typed(server, text, *arguments)
+        assert (code, shown, words in said, said.count("\n")) == (1, "", True, 1), said
+
+
+async def test_the_answer_is_the_model_that_the_operation_gave(sold: Desk, server: TestServer) -> None:
+    await sold.billing.orgs.create("Acme", plan="pro")
+    dispatch = dispatch_of(sold)
+    text = await token(sold, Scope.ADMIN)
+    caller = await dispatch.access.caller(text)
+    async with aiohttp.ClientSession() as session:
+        desk = RemoteDesk(session, str(server.make_url("/")), text)
+        for operation, ask in (
+            (subscriptions.show, Nothing()),
+            (subscriptions.upgrade, ChangePlan(plan="free", at_end=True, preview=True)),
+        ):
+            assert await desk.call(operation, ask, org="acme") == await dispatch.perform(operation, ask, caller=caller, org="acme")
