@@ -34,8 +34,22 @@ def show(value: Any, options: argparse.Namespace, *, lines: Sequence[str] = ()) 
 
 
 def show_answer(answer: BaseModel, options: argparse.Namespace, *, lines: Sequence[str] = ()) -> None:
-    """An operation's answer: the JSON that REST has too, or `lines`."""
-    show(answer.model_dump(mode="json"), options, lines=lines)
+    """An operation's answer: the JSON that REST has too, one row of CSV, or `lines`."""
+    value = answer.model_dump(mode="json")
+    if options.format == "csv":
+        say(csvtext.line(value), csvtext.line(_plain(each) for each in value.values()))
+    else:
+        show(value, options, lines=lines)
+
+
+def show_list(
+    answer: BaseModel, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: argparse.Namespace, *, empty: str
+) -> None:
+    """An operation's answer that is a list: the JSON that REST has too, or `rows` of it with these columns as a table or CSV."""
+    if options.format == "json":
+        show(answer.model_dump(mode="json"), options)
+    else:
+        show_rows(rows, columns, options, empty=empty)
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: argparse.Namespace, *, empty: str) -> None:

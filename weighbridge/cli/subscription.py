@@ -2,65 +2,54 @@
 
 import argparse
 import sys
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from billing.model.cycle import said
 from billing.model.plan import Interval
 from billing.model.subscription import State
-from billing.model.wording import wording
 from billing.operations import subscriptions as operations
 from billing.operations.operation import Nothing
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput
 
-from .context import Context, add_folders
+from .context import Context
 from .org import unpublished
-from .output import add_format, say, show, show_answer, show_rows
+from .output import say, show, show_answer, show_rows
 from .payment import the_org
+from .verbs import nouns_verbs, verb
+from .words import money, read_amount, read_day, short_money
 
 _EVERY = {Interval.DAY: "daily", Interval.WEEK: "weekly", Interval.MONTH: "monthly", Interval.YEAR: "yearly"}
 _FEATURES_SHOWN = 4
 
 
 def add(nouns: Any) -> None:
-    verbs = nouns.add_parser("subscription", help="show, plans, upgrade, downgrade, cancel, pause, align …").add_subparsers(
-        dest="verb", metavar="verb", required=True
-    )
-    _verb(verbs, "show", "plan, state, period, next invoice", show_subscription)
-    _verb(verbs, "plans", "what can be bought", list_plans)
-    upgrade = _verb(verbs, "upgrade", "to another plan now, prorated by the second", change_plan)
-    downgrade = _verb(verbs, "downgrade", "to another plan when the period ends", change_plan)
+    verbs = nouns_verbs(nouns, "subscription", "show, plans, upgrade, downgrade, cancel, pause, align …")
+    verb(verbs, "show", "plan, state, period, next invoice", show_subscription)
+    verb(verbs, "plans", "what can be bought", list_plans)
+    upgrade = verb(verbs, "upgrade", "to another plan now, prorated by the second", change_plan)
+    downgrade = verb(verbs, "downgrade", "to another plan when the period ends", change_plan)
     downgrade.add_argument("--now", action="store_true", help="at once, prorated")
     for parser in (upgrade, downgrade):
         parser.add_argument("plan")
         parser.add_argument("--preview", action="store_true", help="say what it would cost, and change nothing")
         parser.add_argument("--price", metavar="AMOUNT", help="as negotiated with this customer, an interval")
-    cancel = _verb(verbs, "cancel", "at the period's end, or now", cancel_subscription)
+    cancel = verb(verbs, "cancel", "at the period's end, or now", cancel_subscription)
     cancel.add_argument("--now", action="store_true", help="at once; nothing is refunded")
     cancel.add_argument("--reason", help="why; it is kept")
     cancel.add_argument("--yes", action="store_true", help="do not ask")
-    _verb(verbs, "reactivate", "take a cancellation back", reactivate)
-    _verb(verbs, "pause", "not charged, on the default plan, until it resumes", pause)
-    _verb(verbs, "resume", "go on; the rest of the period is charged", resume)
-    _verb(verbs, "apply-coupon", "take a coupon off the next invoices", apply_coupon).add_argument("code")
-    aligning = _verb(verbs, "align", "let the next period start on a day", align)
+    verb(verbs, "reactivate", "take a cancellation back", reactivate)
+    verb(verbs, "pause", "not charged, on the default plan, until it resumes", pause)
+    verb(verbs, "resume", "go on; the rest of the period is charged", resume)
+    verb(verbs, "apply-coupon", "take a coupon off the next invoices", apply_coupon).add_argument("code")
+    aligning = verb(verbs, "align", "let the next period start on a day", align)
     aligning.add_argument("--date", metavar="YYYY-MM-DD", required=True)
-    updating = _verb(verbs, "update", "the day of the month it is billed on, its renewal", update)
+    updating = verb(verbs, "update", "the day of the month it is billed on, its renewal", update)
     updating.add_argument("--billing-cycle-anchor", metavar="DAY", type=int, help="1 to 31; 1 is calendar months")
     updating.add_argument("--auto-renew", choices=("on", "off"), help="off: it ends with its period")
     for parser in (aligning, updating):
         parser.add_argument("--preview", action="store_true", help="say what it would cost, and change nothing")
-
-
-def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-    parser.add_argument("--org", metavar="ORG", help="id or slug; not needed where there is one organization")
-    add_folders(parser)
-    add_format(parser)
-    parser.set_defaults(run=run)
-    return parser
 
 
 async def show_subscription(options: argparse.Namespace, context: Context) -> int:
@@ -106,7 +95,9 @@ async def list_plans(options: argparse.Namespace, context: Context) -> int:
 
 async def change_plan(options: argparse.Namespace, context: Context) -> int:
     at_end = options.verb == "downgrade" and not options.now
-    ask = operations.ChangePlan(plan=options.plan, at_end=at_end, preview=options.preview, price=_amount(options.price))
+    ask = operations.ChangePlan(
+        plan=options.plan, at_end=at_end, preview=options.preview, price=None if options.price is None else read_amount(options.price)
+    )
     changed = await context.ask(operations.upgrade, ask)
     title, charge = changed.plan.title, _new_charge(changed, at_end=at_end)
     if at_end:
@@ -161,7 +152,7 @@ async def resume(options: argparse.Namespace, context: Context) -> int:
 
 
 async def align(options: argparse.Namespace, context: Context) -> int:
-    changed = await context.ask(operations.align, operations.AlignAsk(date=_date(options.date), preview=options.preview))
+    changed = await context.ask(operations.align, operations.AlignAsk(date=read_day(options.date), preview=options.preview))
     _show_next_period(changed, options)
     return 0
 
@@ -190,19 +181,6 @@ async def apply_coupon(options: argparse.Namespace, context: Context) -> int:
 
 
 # --- words ----------------------------------------------------------------------------------------------------------------
-
-
-def money(amount: Decimal, currency: str) -> str:
-    return wording("en").money(amount, currency)
-
-
-def short_money(amount: Decimal, currency: str) -> str:
-    """$49 where there are no cents."""
-    return money(amount, currency).removesuffix(".00")
-
-
-def day(at_ms: int) -> str:
-    return isoformat(at_ms)[:10]
 
 
 def _price(plan: operations.PlanTerms, currency: str) -> str:
@@ -241,17 +219,3 @@ def _answer(question: str) -> str:
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline().strip()
-
-
-def _date(text: str) -> date:
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
-    except ValueError:
-        raise BadInput(f"{text!r} is no day; write it as 2026-02-01") from None
-
-
-def _amount(text: str | None) -> Decimal | None:
-    try:
-        return None if text is None else Decimal(text)
-    except InvalidOperation:
-        raise BadInput(f"{text!r} is no price; write it as 299.00") from None

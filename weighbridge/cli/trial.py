@@ -4,11 +4,11 @@ import argparse
 from typing import Any
 
 from billing.model.charges import title_of
+from metering.model.clock import isoformat
 
 from .context import Context, add_folders
 from .org import unpublished
 from .output import add_format, say, show
-from .subscription import day
 
 
 def add(nouns: Any) -> None:
@@ -32,9 +32,11 @@ async def start_trial(options: argparse.Namespace, context: Context) -> int:
         changed = await billing.trials.start(options.org, options.plan, options.days)
     trial = changed.after.trial
     assert trial is not None
-    value = {"id": changed.after.id, "org": changed.org.slug, "plan": changed.after.plan, "trial_end": day(trial.end_ms)}
+    value = {"id": changed.after.id, "org": changed.org.slug, "plan": changed.after.plan, "trial_end": isoformat(trial.end_ms)[:10]}
     show(
-        value, options, lines=[f"✓ Trial of {title_of(changed.spec_after)} started for {changed.org.name}", f"  Ends: {day(trial.end_ms)}"]
+        value,
+        options,
+        lines=[f"✓ Trial of {title_of(changed.spec_after)} started for {changed.org.name}", f"  Ends: {isoformat(trial.end_ms)[:10]}"],
     )
     unpublished(changed.published)
     return 0
