@@ -11,7 +11,8 @@ from gateway.memory import Memory
 _WITHOUT_BODY: Final = (204, 304)
 _UNCOUNTED: Final = frozenset((b"transfer-encoding", b"upgrade"))
 _MOST_DERIVED: Final = 8
-_STATUS: Final = slice(9, 12)  # in a status line (RFC 9112 §4)
+_STATUS_AT: Final = 9  # in a status line (RFC 9112 §4)
+_STATUS_END: Final = 12
 
 _MOST_HEADS: Final = 2_048
 _MOST_HEAD_BYTES: Final = 1_048_576
@@ -59,5 +60,5 @@ class ResponseHead:
 
 def remember_head(block: bytes, head: ResponseHead) -> None:
     """`block` is all that came before the body, and `head` what llhttp read in it; but for an interim one that nobody is told of."""
-    if len(head.fields) == block.count(b"\r\n") - 2 and block[_STATUS] == b"%d" % head.status:
+    if len(head.fields) == block.count(b"\r\n") - 2 and block[_STATUS_AT:_STATUS_END] == b"%d" % head.status:
         head.kept = _heads.keep(block, head)
