@@ -21,6 +21,7 @@ from metering.model.meter import Meter
 
 ENSURE_CUSTOMER, ENSURE_PLAN, ENSURE_SUBSCRIPTION = "ensure_customer", "ensure_plan", "ensure_subscription"
 CANCEL_SUBSCRIPTION, UPDATE_SUBSCRIPTION, INVOICE_ITEM = "cancel_subscription", "update_subscription", "invoice_item"
+NEXT_PRICE = "next_price"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +51,12 @@ def ended_row(subscription: Subscription) -> OutboxRow:
     )
 
 
-def update_row(subscription: Subscription) -> OutboxRow:
-    """When it ends, whether it is paused, when its trial is over: all of it, as it is after a change."""
+def update_row(subscription: Subscription, *, next_spec: PlanSpec | None = None) -> OutboxRow:
+    """When it ends, whether it is paused, when its trial is over: all of it, as it is after a change. `next_spec` is the plan that comes
+    with the next period: where that costs nothing, Stripe's subscription ends at the turn, and not a month later."""
     ends_ms, trial = subscription.ends_at_ms, subscription.trial
+    if ends_ms is None:
+        ends_ms = free_from(subscription, next_spec)
     return OutboxRow(
         kind=UPDATE_SUBSCRIPTION,
         org_id=subscription.org_id,
@@ -64,6 +68,33 @@ def update_row(subscription: Subscription) -> OutboxRow:
             "trial_end": isoformat(trial.end_ms) if trial else None,
         },
     )
+
+
+def free_from(subscription: Subscription, next_spec: PlanSpec | None) -> int | None:
+    """When it moves to a plan that costs nothing, and so ends at Stripe; None where it does not."""
+    if subscription.awaited is None or next_spec is None or next_spec.is_paid or subscription.period is None:
+        return None
+    return subscription.period[1]
+
+
+def next_price_rows(
+    subscription: Subscription, spec: PlanSpec, version: int, meters: Mapping[str, Meter], *, stands: PlanSpec
+) -> tuple[OutboxRow, ...]:
+    """The base price of the period to come, told before Stripe charges it: that of the plan that is awaited, or, where a change is taken
+    back, of the one that stands (`stands`). None for another interval: Stripe would begin it at once."""
+    if (spec.interval, spec.interval_count) != (stands.interval, stands.interval_count):
+        return ()
+    org_id, what = subscription.org_id, f"{spec.name}:{version}"
+    return (
+        OutboxRow(
+            kind=ENSURE_PLAN, org_id=org_id, identifier=f"plan:{org_id}:{what}",
+            payload=plan_payload(spec, version, subscription.currency, meters),
+        ),
+        OutboxRow(
+            kind=NEXT_PRICE, org_id=org_id, identifier=f"next:{subscription.id}:{what}:{subscription.revision}",
+            payload={"org_id": org_id, "plan": spec.name, "version": version},
+        ),
+    )  # fmt: skip
 
 
 def invoice_item_row(item: InvoiceItem) -> OutboxRow:

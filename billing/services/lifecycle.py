@@ -195,13 +195,28 @@ class Lifecycle:
         if to.ended_at_ms is not None or not changed.spec_after.is_paid:
             rows = [outbox.ended_row(to)] if known else []
         else:
-            if to.id != changed.before.id or to.version != changed.before.version or not known:
+            moved = to.id != changed.before.id or to.version != changed.before.version
+            awaited = await self.version(unit, to.awaited.plan, to.awaited.version) if to.awaited else None
+            rows = await self._next_price(unit, changed, awaited) if known and to.id == changed.before.id else []
+            if moved or not known:
                 emails = await unit.customers.emails([to.org_id])
-                rows = [outbox.customer_row(changed.org, emails.get(to.org_id))]
+                rows += [outbox.customer_row(changed.org, emails.get(to.org_id))]
                 rows += outbox.subscription_rows(to, changed.spec_after, self._meters, effective_ms=changed.effective_ms)
             if known or to.ends_at_ms is not None:
-                rows.append(outbox.update_row(to))
+                rows.append(outbox.update_row(to, next_spec=awaited))
         await unit.outbox.add(rows, self.clock.now_ms())
+
+    async def _next_price(self, unit: Unit, changed: Changed, awaited: PlanSpec | None) -> list[OutboxRow]:
+        """Told where what is awaited is another than before; not where it has just come true."""
+        before, after = changed.before, changed.after
+        if before.awaited == after.awaited or (before.awaited is not None and before.awaited == after.version):
+            return []
+        stands = await self.version(unit, before.plan, before.plan_version)
+        if awaited is not None and after.awaited is not None and awaited.is_paid:
+            return list(outbox.next_price_rows(after, awaited, after.awaited.version, self._meters, stands=stands))
+        if before.awaited is None:
+            return []  # nothing was told
+        return list(outbox.next_price_rows(after, stands, before.plan_version, self._meters, stands=stands))
 
     async def ended(self, unit: Unit, changed: Changed) -> None:
         """Mails of a trial are not wanted any more; to who paid goes an offer, a week later. Stripe charges no longer."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from billing.model import outbox
 from billing.model.lifecycle import Step, move
 from billing.model.plan import PlanSpec, Rollout, same_terms
-from billing.model.subscription import Subscription
+from billing.model.subscription import PlanVersion, Subscription
 from billing.services.entitlements import Entitlements
 from billing.services.overrides import OverrideChange, OverrideTerms, apply_overrides
 from billing.services.ports import API, FILE, Books, ConfigSet, Cut, PlanRow, Unit, cut_nothing
@@ -204,8 +204,21 @@ class Plans:
         now_ms = self._clock.now_ms()
         renewals = [s.billing_period(now_ms)[1] for s in waiting]
         await unit.subscriptions.schedule([s.org_id for s in waiting], change.version, renewals)
+        await self._announce(unit, waiting, spec, change.version)
         delta = sum(((spec.price.get(s.currency) or Decimal(0)) - (s.amount or Decimal(0)) for s in waiting), Decimal(0))
         return replace(change, orgs_at_renewal=len(waiting), base_delta=delta)
+
+    async def _announce(self, unit: Unit, waiting: Sequence[Subscription], spec: PlanSpec, version: int) -> None:
+        """The price of their next period, before Stripe charges it."""
+        if not self._bills or not spec.is_paid:
+            return
+        rows: list[outbox.OutboxRow] = []
+        for s in waiting:
+            stands = await unit.plans.version(s.plan, s.plan_version)
+            if stands is not None and stands.is_paid:
+                awaits = replace(s, awaited=PlanVersion(plan=spec.name, version=version), revision=s.revision + 1)
+                rows += outbox.next_price_rows(awaits, spec, version, self._meters, stands=stands)
+        await unit.outbox.add(rows, self._clock.now_ms())
 
     async def _move(self, unit: Unit, subscriptions: Sequence[Subscription], spec: PlanSpec, version: int) -> Decimal:
         """To this version, prorated, with what Stripe must hear of it. Returns by how much the base prices change in all."""

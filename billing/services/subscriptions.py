@@ -112,7 +112,9 @@ class Subscriptions:
         period = s.billing_period(now_ms)
         awaited = None if same else PlanVersion(plan=row.spec.name, version=row.version)
         step = Step(to=replace(s, awaited=awaited, period=period))
-        return await self._life.write(unit, held, step, spec=row.spec, effective_ms=period[1])
+        changed = await self._life.write(unit, held, step, spec=row.spec, effective_ms=period[1])
+        await self._life.tell_stripe(unit, replace(changed, spec_after=held.spec))  # what it has until then
+        return changed
 
     async def _bought(self, unit: Unit, held: Held) -> Changed:
         """The plan that is being tried, before the trial ends."""

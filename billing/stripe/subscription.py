@@ -62,6 +62,32 @@ async def update_subscription(api: StripeApi, ids: Ids, row: Row, now_ms: int) -
         await api.update(Resource.SUBSCRIPTION, current["id"], params, key=f"wb:{row.identifier}", tries=row.attempts)
 
 
+async def set_next_price(api: StripeApi, ids: Ids, row: Row) -> None:
+    """What the next period costs, said before Stripe charges it; the period under way stays as it was paid. Metered prices stay until
+    the turn: they charge, in arrears, what this period used."""
+    customer = await ids.get("customer", row.org_id)
+    prices, _ = await _prices(ids, row.payload)
+    if not prices:
+        raise NotYet("its plan is not at Stripe yet")
+    current = await _current(api, ids, row.org_id, customer) if customer else None
+    if current is None:
+        return
+    items = [item for item in current["items"]["data"] if not item["price"]["recurring"].get("meter")]
+    changes = _base_change(items, prices.get(None))
+    if changes:
+        params = {"items": changes, "proration_behavior": "none"}
+        await api.update(Resource.SUBSCRIPTION, current["id"], params, key=f"wb:{row.identifier}", tries=row.attempts)
+
+
+def _base_change(items: Sequence[Mapping[str, Any]], price: str | None) -> list[dict[str, Any]]:
+    """`items` are those that are charged in advance: one at most is ours."""
+    if price is None:
+        return [{"id": item["id"], "deleted": True} for item in items]
+    if any(item["price"]["id"] == price for item in items):
+        return []
+    return [{"id": items[0]["id"], "price": price}] if items else [{"price": price}]
+
+
 def prorated_since(payload: Mapping[str, Any], current: Mapping[str, Any], now_ms: int) -> dict[str, int]:
     """Stripe prorates from when the change was made, however late it hears of it; not from before the period under way."""
     effective = _seconds(payload.get("effective"))

@@ -6,7 +6,9 @@ from typing import Any
 
 from billing.model import mailing
 from billing.model.charges import title_of
-from billing.model.subscription import ENDED, STANDINGS, State, Subscription
+from billing.model.outbox import free_from
+from billing.model.plan import PlanSpec
+from billing.model.subscription import ENDED, STANDINGS, PlanVersion, State, Subscription
 from billing.services.ports import Unit
 from billing.services.ports_stripe import InboxRow
 from billing.stripe.mirror.handling import Done, Found, NotYet, named_org, org_of
@@ -44,14 +46,15 @@ def facts_of(found: Mapping[str, Any]) -> Facts:
     )
 
 
-def mirrored(subscription: Subscription, facts: Facts, now_ms: int) -> Subscription:
-    """As Stripe has it. Pure; the same facts again change nothing. Stripe keeps seconds: what is the same to the second stays as it is."""
+def mirrored(subscription: Subscription, facts: Facts, now_ms: int, *, told_end_ms: int | None = None) -> Subscription:
+    """As Stripe has it. Pure; the same facts again change nothing. Stripe keeps seconds: what is the same to the second stays as it is.
+    `told_end_ms`: when Stripe's ends, as it was told, and ours goes on with a plan that costs nothing."""
     state, trial = _state(subscription.state, facts.state), subscription.trial
     ended = state in ENDED
     if trial is not None and facts.trial_end_ms is not None and facts.trial_end_ms > trial.start_ms:
         trial = replace(trial, end_ms=_kept(trial.end_ms, facts.trial_end_ms) or trial.end_ms)
     # Where it is not renewed, ours tells Stripe when it ends, without being canceled.
-    announced = subscription.cancel_at_ms is None and _same(subscription.ends_at_ms, facts.cancel_at_ms)
+    announced = subscription.cancel_at_ms is None and _same(subscription.ends_at_ms or told_end_ms, facts.cancel_at_ms)
     canceled_ms = subscription.canceled_at_ms if announced or subscription.canceled_at_ms else facts.canceled_at_ms
     goes = announced or facts.canceled_at_ms is not None
     after = replace(
@@ -97,9 +100,14 @@ async def write_subscription(unit: Unit, _row: InboxRow, found: Found | None, no
     if await unit.outbox.waiting(org_id):
         raise NotYet("something of this organization waits to be told to Stripe first")
     before = await unit.subscriptions.of_org(org_id)
-    after = mirrored(before, facts, now_ms) if before is not None else None
-    if before is None or after is None or after == before:
-        return Done()  # it ended here as well, or stands as it is
+    if before is None:
+        return Done()  # it ended here as well
+    told_end_ms = free_from(before, await _spec(unit, before.awaited)) if before.awaited else None
+    if facts.state in ENDED and (told_end_ms is not None or not await _is_paid(unit, before)):
+        return Done()  # as it was told: ours goes on, on a plan that costs nothing, now or from the turn of the period
+    after = mirrored(before, facts, now_ms, told_end_ms=told_end_ms)
+    if after == before:
+        return Done()
     await unit.subscriptions.put(after)
     if after.ended_at_ms is not None:
         await _say_goodbye(unit, before, after.ended_at_ms, now_ms)
@@ -107,6 +115,15 @@ async def write_subscription(unit: Unit, _row: InboxRow, found: Found | None, no
         return Done()
     await unit.orgs.raise_versions([org_id])
     return Done(republish=(org_id,))
+
+
+async def _spec(unit: Unit, version: PlanVersion) -> PlanSpec | None:
+    return await unit.plans.version(version.plan, version.version)
+
+
+async def _is_paid(unit: Unit, s: Subscription) -> bool:
+    spec = await _spec(unit, s.version)
+    return spec is None or spec.is_paid
 
 
 async def _say_goodbye(unit: Unit, before: Subscription, ended_ms: int, now_ms: int) -> None:

@@ -3,7 +3,9 @@ the same arithmetic says; and what stands here is what stands there.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from aiohttp import ClientSession
 from redis.asyncio import Redis
 
 from aggregator.overage import cutter
+from billing.model.plan import PlanSpec, Rollout
 from billing.store.books import PostgresBooks
 from billing.stripe.client import StripeApi
 from billing.stripe.payments import StripePayments
@@ -21,16 +24,18 @@ from metering.store.postgres import open_pool
 
 from .world import METERS, PLANS, SANDBOX_KEY, YEAR, World
 
+CLUB = PlanSpec(name="club", price={"usd": Decimal(9)}, rollout=Rollout.RENEWAL)
 LINES = {
     "steady": [[4900]] * 13,
     "busy": [[4900]] + [[4900, 1500]] * 12,
     "grower": [[1900]] * 4 + [[4900, -950, 2450]] + [[4900]] * 8,
     "leaver": [[4900]] * 8 + [[300]],
     "yearly": [[49000]] * 2,
+    "shrinker": [[4900]] * 6 + [[1900]] * 7,
+    "undecided": [[4900]] * 13,
+    "hobbyist": [[4900]] * 9 + [[0]],
+    "member": [[900]] * 10 + [[1000]] * 3,
 }
-# Stripe hears of a downgrade at a period's turn once that period has begun: it charges July at the old price, and gives it back with
-# August.
-LATER = {"shrinker": [[4900]] * 7 + [[1900, -4900, 1900]] + [[1900]] * 5}
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ async def world(database: str, redis: str, tmp_path: Path) -> AsyncIterator[Worl
     async with ClientSession() as http:
         cut = cutter(pool, clock, METERS, bills=True)
         billing = open_billing(pool, store, clock, meters=METERS, invoicing=Invoicing(charges=True), cut=cut)
-        await billing.plans.apply(PLANS, {})
+        await billing.plans.apply(PLANS | {"club": CLUB}, {})
         yield World(billing, pool, clock, api, payments, None, http, url)
     await api.close()
     await stop()
@@ -61,6 +66,9 @@ async def test_stripe_bills_the_same_year_to_the_cent(world: World) -> None:
         ("leaver", "pro"),
         ("grower", "starter"),
         ("yearly", "annual"),
+        ("undecided", "pro"),
+        ("hobbyist", "pro"),
+        ("member", "club"),
     ):
         await world.join(name, plan)
     for month in range(1, 13):
@@ -68,12 +76,19 @@ async def test_stripe_bills_the_same_year_to_the_cent(world: World) -> None:
         world.on(f"{month:02}-20", lambda: world.use("steady", 200_000))
     world.on("04-16", lambda: b.subscriptions.change_plan("grower", "pro"))
     world.on("06-10", lambda: b.subscriptions.change_plan("shrinker", "starter", at_end=True))
+    for name in ("undecided", "hobbyist"):
+        world.on("06-10", lambda name=name: b.subscriptions.change_plan(name, "starter", at_end=True))
+        world.on("06-20", lambda name=name: b.subscriptions.change_plan(name, "pro", at_end=True))  # taken back
+    world.on("09-10", lambda: b.subscriptions.change_plan("hobbyist", "free", at_end=True))
+    world.on("10-05", lambda: b.plans.apply(PLANS | {"club": replace(CLUB, price={"usd": Decimal(10)})}, {}))
     world.on("08-12", lambda: b.subscriptions.cancel("leaver", reason="too_expensive"))
     world.on("08-12", lambda: world.use("leaver", 210_000))
     await world.live()
 
-    billed = {name: [invoice["total"] for invoice in await world.at_stripe(name)] for name in LINES | LATER}
-    assert billed == {name: [sum(lines) for lines in invoices] for name, invoices in (LINES | LATER).items()}
+    billed = {name: [invoice["total"] for invoice in await world.at_stripe(name)] for name in LINES}
+    assert billed == {name: [sum(lines) for lines in invoices] for name, invoices in LINES.items()}
     for name in LINES:
         here = sorted((i.stripe_id or i.id, int(i.totals.total * 100), i.state.value) for i in await world.invoices(name))
         assert here == sorted((i["id"], i["total"], i["status"]) for i in await world.at_stripe(name))
+    hobby = (await b.subscriptions.show("hobbyist")).subscription
+    assert (hobby.plan, hobby.state.value, hobby.ended_at_ms) == ("free", "active", None)  # Stripe's ended, ours went on

@@ -98,3 +98,9 @@ def test_the_same_facts_again_change_nothing(ours: Subscription, facts: Facts) -
     once = mirrored(ours, facts, NOW)
     assert mirrored(once, facts, NOW + 5) == once
     assert (once.ended_at_ms is not None) == (once.state in ENDED)
+
+
+def test_an_end_that_stripe_was_told_of_because_a_free_plan_follows_is_no_cancellation() -> None:
+    told = replace(NOTHING, cancel_at_ms=END, canceled_at_ms=5000)
+    assert mirrored(OURS, told, NOW, told_end_ms=END) == OURS
+    assert mirrored(OURS, told, NOW).cancel_at_ms == END
