@@ -42,6 +42,7 @@ from billing.services.trials import Trials
 from billing.services.usage import Usage
 from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
+from config.key_limits import read_limits
 from config.settings import Settings
 from metering.model import keys as grammar
 from metering.model.apikey import KeyRecord
@@ -109,7 +110,9 @@ def open_billing(
         bills, cut = False, issuing.keep_terms  # Stripe hears of no subscription and no usage
     elif bills:
         cut = _both(cut, issuing.keep_terms)
-    keys = Keys(books, entitlements, clock, entropy=lambda: secrets.token_bytes(24))
+    keys = Keys(
+        books, entitlements, clock, entropy=lambda: secrets.token_bytes(24), read_limits=lambda texts: read_limits(texts, meters)
+    )  # fmt: skip
     lifecycle = Lifecycle(
         books, entitlements, clock, meters=meters, items=items, bills=bills, cut=cut, default_plan=default_plan, trials=trials,
         has_payment_method=_payment_method(books) if invoicing.charges else anybody_can_pay,

@@ -84,14 +84,14 @@ class RemoteDesk:
 
 
 def _spread(operation: Operation[A, Any], ask: A) -> tuple[str, dict[str, Any], Mapping[str, Any] | None]:
-    """(path, query, body) of the request."""
-    words = ask.model_dump(mode="json", exclude_none=True)
+    """(path, query, body) of the request. What is not as it is by default is said, in a body a null too; a query has no word for one."""
+    words = ask.model_dump(mode="json", exclude_defaults=True)
     path = PREFIX + operation.path
     for name in list(words):
         if f"{{{name}}}" in path:
             path = path.replace(f"{{{name}}}", _quoted(str(words.pop(name))))
     if operation.method in ("GET", "DELETE") or operation.upload:
-        return path, {name: _plain(value) for name, value in words.items()}, None
+        return path, {name: _plain(value) for name, value in words.items() if value is not None}, None
     return path, {}, words
 
 

@@ -52,6 +52,12 @@ class Grants:
         return self
 
 
+def limit_words(grants: Grants) -> list[str]:
+    """As they are typed, in base units."""
+    quotas = [f"{quota.meter}={quota.limit}/{quota.window}" for quota in grants.quotas]
+    return quotas + [f"{rate.meter + '=' if rate.meter else ''}{rate.limit}/{rate.per}" for rate in grants.rates]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """What is known of a key, or of a client certificate that serves as one; never the key itself."""

@@ -40,7 +40,7 @@ class Dispatch:
         caller.must(operation.need)
         if operation.about is About.ALL and caller.org_id is not None:
             raise ForEverybody()
-        org_id = await self.access.organization(caller, org) if operation.about is About.ORG else None
+        org_id = await self.access.organization(caller, org) if _about_one(operation, caller, org) else None
         held = org_id if operation.reads and caller.org_id is not None else None
         billing = self._billing(held, caller.name)
         return Call(billing=billing, caller=caller, facts=self._facts(), now_ms=self._clock.now_ms(), org_id=org_id, body=body)
@@ -52,11 +52,19 @@ class Dispatch:
         return await operation.run(await self.open(operation, caller=caller, org=org, body=body), ask)
 
 
+def _about_one(operation: Operation[Any, Any], caller: Caller, org: str | None) -> bool:
+    return operation.about is About.ORG or (operation.about is not About.ANYBODY and (org is not None or caller.org_id is not None))
+
+
 def asked(operation: Operation[A, Any], values: Mapping[str, Any]) -> A:
     """The question, from what a door has read. Raises BadInput that names every field that will not do."""
     try:
         return operation.ask.model_validate(values)
     except ValidationError as exc:
-        faults = [{"field": ".".join(map(str, fault["loc"])) or "(all)", "problem": fault["msg"]} for fault in exc.errors()]
-        said = "; ".join(f"{fault['field']}: {fault['problem']}" for fault in faults)
-        raise BadInput(said, faults=faults) from None
+        raise misasked(exc) from None
+
+
+def misasked(error: ValidationError) -> BadInput:
+    """Names every field that will not do, and repeats none of what stood there."""
+    faults = [{"field": ".".join(map(str, fault["loc"])) or "(all)", "problem": fault["msg"]} for fault in error.errors()]
+    return BadInput("; ".join(f"{fault['field']}: {fault['problem']}" for fault in faults), faults=faults)

@@ -40,7 +40,8 @@ class About(StrEnum):
     """Whom an operation is about, and so which callers may use it."""
 
     ORG = "org"  # one organization: the caller's own, or the one that is named
-    ALL = "all"  # the installation: only callers that are bound to no organization
+    EITHER = "either"  # that, or the whole installation where a caller that is bound to none names none
+    ALL = "all"  # the installation, of it one organization where one is named: only callers that are bound to none
     ANYBODY = "anybody"  # what every caller may know
 
 

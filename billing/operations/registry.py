@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from billing.operations import orgs, subscriptions, usage
+from billing.operations import keys, orgs, subscriptions, tokens, usage
 from billing.operations.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *orgs.OPERATIONS,
+    *keys.OPERATIONS,
+    *tokens.OPERATIONS,
     *usage.OPERATIONS,
     *subscriptions.OPERATIONS,
 )

@@ -12,6 +12,7 @@ from metering.model.clock import Clock
 from metering.model.errors import BadInput, Conflict
 
 Entropy = Callable[[], bytes]
+ReadLimits = Callable[[Sequence[str]], Grants]
 
 
 NO_GRANTS = Grants()
@@ -55,10 +56,11 @@ class Imported:
 
 
 class Keys:
-    """`entropy` gives at least 18 random bytes a call."""
+    """`entropy` gives at least 18 random bytes a call; `read_limits` knows how limits are typed."""
 
-    def __init__(self, books: Books, entitlements: Entitlements, clock: Clock, *, entropy: Entropy) -> None:
+    def __init__(self, books: Books, entitlements: Entitlements, clock: Clock, *, entropy: Entropy, read_limits: ReadLimits) -> None:
         self._books, self._entitlements, self._clock, self._entropy = books, entitlements, clock, entropy
+        self._read_limits = read_limits
 
     async def create(
         self, org_ref: str, *, label: str = "", test: bool = False, grants: Grants = NO_GRANTS, seconds: int | None = None
@@ -129,12 +131,19 @@ class Keys:
             await unit.orgs.raise_versions([org.id])
         return added, await self._entitlements.tell([org.id])
 
-    async def grant(self, key_ref: str, *, scopes: Sequence[str] | None = None, limits: Grants | None = None) -> tuple[ApiKey, bool]:
+    def grants(self, scopes: Sequence[str], limits: Sequence[str]) -> Grants:
+        """What is typed as api=1000/day, with scopes. Raises BadInput, ScopeFaulty."""
+        return replace(self._read_limits(limits), scopes=tuple(dict.fromkeys(scopes))).checked()
+
+    async def grant(
+        self, key_ref: str, *, scopes: Sequence[str] | None = None, limits: Grants | None = None, within: str | None = None
+    ) -> tuple[ApiKey, bool]:
         """Other scopes, or other limits (the quotas and rates of `limits`), in place of those a key carries; None leaves them. Acts on
-        the next call. The flag: were the gateways told. Raises NoSuchKey, KeyOver, ScopeFaulty."""
+        the next call. `within` an organization, no other's key. The flag: were the gateways told. Raises NoSuchKey, KeyOver,
+        ScopeFaulty."""
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
-            key = await self._live(unit, key_ref, now_ms)
+            key = await self._live(unit, key_ref, now_ms, within)
             grants = key.grants if scopes is None else replace(key.grants, scopes=tuple(scopes)).checked()
             grants = grants if limits is None else replace(grants, quotas=limits.quotas, rates=limits.rates)
             await unit.keys.grant(key.id, grants)
@@ -146,7 +155,7 @@ class Keys:
         async with self._books.transaction() as unit:
             return await unit.keys.of_org((await lookup.organization(unit, org_ref)).id)
 
-    async def rotate(self, key_ref: str, *, overlap_seconds: int = 86_400) -> NewKey:
+    async def rotate(self, key_ref: str, *, overlap_seconds: int = 86_400, within: str | None = None) -> NewKey:
         """A new key in place of one, which keeps working for the overlap (0: not another call).
 
         Raises NoSuchKey, KeyOver, BadInput.
@@ -155,7 +164,7 @@ class Keys:
             raise BadInput("an overlap is at least 0 seconds")
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
-            old = await self._live(unit, key_ref, now_ms)
+            old = await self._live(unit, key_ref, now_ms, within)
             if old.kind is Kind.CERTIFICATE:
                 raise BadInput(f"{old.id} is a client certificate, which its holder renews; add the new one with key add-cert")
             key, secret = await self.mint_into(unit, old.org_id, label=old.label, test=old.test, grants=old.grants)
@@ -171,11 +180,11 @@ class Keys:
             await unit.orgs.raise_versions([old.org_id])
         return NewKey(key=key, api_key=secret, old=old, published=await self._entitlements.tell([old.org_id]))
 
-    async def revoke(self, key_ref: str) -> tuple[ApiKey, bool]:
+    async def revoke(self, key_ref: str, *, within: str | None = None) -> tuple[ApiKey, bool]:
         """Not another call with it. The flag: were the gateways told. Raises NoSuchKey, KeyOver for one revoked before."""
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
-            key = await lookup.key(unit, key_ref)
+            key = await lookup.key(unit, key_ref, within)
             await unit.orgs.find(key.org_id, lock=True)
             if key.revoked_at_ms is not None:
                 raise KeyOver(f"key {key.id} was revoked before", key=key.id)
@@ -183,8 +192,8 @@ class Keys:
             await unit.orgs.raise_versions([key.org_id])
         return replace(key, revoked_at_ms=now_ms), await self._entitlements.tell([key.org_id])
 
-    async def _live(self, unit: Unit, key_ref: str, now_ms: int) -> ApiKey:
-        key = await lookup.key(unit, key_ref)
+    async def _live(self, unit: Unit, key_ref: str, now_ms: int, within: str | None) -> ApiKey:
+        key = await lookup.key(unit, key_ref, within)
         await unit.orgs.find(key.org_id, lock=True)
         if key.status(now_ms) in ("revoked", "expired"):
             raise KeyOver(f"key {key.id} is {key.status(now_ms)}; make a new one with key create", key=key.id)

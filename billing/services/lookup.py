@@ -5,6 +5,8 @@ from billing.services.ports import Unit
 from metering.model.apikey import sha256_hex
 from metering.model.errors import NotFound
 
+FINGERPRINT = "sha256:"
+
 
 class NoSuchOrganization(NotFound):
     """There is no such organization."""
@@ -16,6 +18,11 @@ class NoSuchKey(NotFound):
     """There is no such key."""
 
     code = "no_such_key"
+
+
+def fingerprint(ref: str) -> str:
+    """The hash by which a key or token is kept: of the text itself, or as it was given (sha256:…), so that no address carries a secret."""
+    return ref.removeprefix(FINGERPRINT) if ref.startswith(FINGERPRINT) else sha256_hex(ref)
 
 
 async def organization(unit: Unit, ref: str, *, lock: bool = False) -> Organization:
@@ -36,11 +43,12 @@ async def customer(unit: Unit, ref: str) -> Organization:
     return await organization(unit, ref)
 
 
-async def key(unit: Unit, ref: str) -> ApiKey:
-    """By its number, or by the key itself. Raises NoSuchKey, which does not repeat what may be a secret."""
-    found = await unit.keys.find(sha256=sha256_hex(ref))
+async def key(unit: Unit, ref: str, within: str | None = None) -> ApiKey:
+    """By its number, by the key itself, or by its fingerprint (sha256:…); `within` an organization, no other's. Raises NoSuchKey, which
+    does not repeat what may be a secret."""
+    found = await unit.keys.find(sha256=fingerprint(ref))
     if found is None and ref.isascii() and ref.isdigit() and len(ref) <= 18:
         found = await unit.keys.find(key_id=int(ref))
-    if found is None:
+    if found is None or (within is not None and found.org_id != within):
         raise NoSuchKey("there is no such key; give its number (key list) or the key itself")
     return found

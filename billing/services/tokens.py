@@ -68,21 +68,22 @@ class Tokens:
         async with self._books.transaction() as unit:
             return await unit.tokens.all((await lookup.organization(unit, org_ref)).id if org_ref is not None else None)
 
-    async def revoke(self, ref: str, *, by: str) -> Token:
-        """By its number, or by the token itself: not another request with it. Raises NoSuchToken, TokenOver."""
+    async def revoke(self, ref: str, *, by: str, within: str | None = None) -> Token:
+        """By its number, by the token itself or its fingerprint: not another request with it. `within` an organization, no other's.
+        Raises NoSuchToken, TokenOver."""
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
-            token = await _found(unit, ref)
+            token = await _found(unit, ref, within)
             if not await unit.tokens.revoke(token.id, by, now_ms):
                 raise TokenOver(f"token {token.id} was revoked before", token=token.id)
         return replace(token, revoked_at_ms=now_ms, revoked_by=by)
 
 
-async def _found(unit: Unit, ref: str) -> Token:
+async def _found(unit: Unit, ref: str, within: str | None) -> Token:
     """Raises NoSuchToken, which does not repeat what may be a secret."""
-    found = await unit.tokens.find(sha256=sha256_hex(ref))
+    found = await unit.tokens.find(sha256=lookup.fingerprint(ref))
     if found is None and ref.isascii() and ref.isdigit() and len(ref) <= 18:
         found = await unit.tokens.find(token_id=int(ref))
-    if found is None:
+    if found is None or (within is not None and found.org_id != within):
         raise NoSuchToken("there is no such token; give its number (token list) or the token itself")
     return found

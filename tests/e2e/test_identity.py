@@ -219,7 +219,7 @@ async def test_a_rotated_key_works_beside_the_new_one_and_the_list_says_so(house
     old = await house.run("key", "create", acme.slug, "--label", "rotated", "--scope", "reports")
     new = await house.run("key", "rotate", str(old["id"]), "--overlap", "24h")
     assert [(await call(house, "/reports/1", X_API_Key=each["api_key"]))[0] for each in (old, new)] == [200, 200]
-    listed = {row["id"]: row for row in await house.run("key", "list", acme.slug)}
+    listed = {row["id"]: row for row in (await house.run("key", "list", acme.slug))["keys"]}
     assert (listed[old["id"]]["status"], listed[old["id"]]["replaced_by"]) == ("expiring", new["id"])
     assert listed[new["id"]]["scopes"] == ["reports"]
 

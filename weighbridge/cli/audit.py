@@ -12,8 +12,8 @@ from metering.model.clock import isoformat, to_ms
 from metering.model.errors import BadInput
 
 from .context import Context, add_folders
-from .key import seconds
 from .output import add_format, show_rows
+from .words import seconds
 
 _COLUMNS = ("id", "at", "actor", "action", "org", "subject", "change")
 _EXPORTED = ("id", "at", "actor", "login", "program", "action", "org", "org_id", "subject", "before", "after")

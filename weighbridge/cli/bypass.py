@@ -13,8 +13,8 @@ from weighbridge.bypass_file import FileBypasses
 from weighbridge.operator import who
 
 from .context import Context, add_folders
-from .key import seconds
 from .output import add_format, show, show_rows
+from .words import seconds
 
 _COLUMNS = ("id", "state", "covers", "until", "reason", "by", "since", "ended_by")
 

@@ -155,9 +155,16 @@ class Context:
         return getattr(self._options, "org", None) or self.own_settings.org
 
     async def ask(self, operation: Operation[A, R], ask: A) -> R:
-        """One operation, about the organization that the command line names."""
+        """One operation, about the organization that the command line names. What may be about all of them is about one only where
+        --org says so: WEIGHBRIDGE_ORG does not narrow it."""
         async with self.desk() as desk:
-            return await desk.call(operation, ask, org=self.org() if operation.about is About.ORG else None)
+            return await desk.call(operation, ask, org=self.org() if operation.about is About.ORG else self.named_org)
+
+    @property
+    def named_org(self) -> str | None:
+        """As --org names it."""
+        named: str | None = getattr(self._options, "org", None)
+        return named
 
     @contextlib.asynccontextmanager
     async def redis(self) -> AsyncIterator[Redis]:

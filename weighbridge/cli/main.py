@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
 import asyncpg
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 
+from billing.operations.dispatch import misasked
 from metering.model.errors import WeighbridgeError
 
 from .context import Context
@@ -85,6 +87,8 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return int(asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome)
     except WeighbridgeError as error:
         return _refuse(str(error))
+    except ValidationError as error:  # of a question, before it was asked
+        return _refuse(str(misasked(error)))
     except RedisError as error:
         return _refuse(f"the store cannot be used: {error}. Is REDIS_URL right?")
     except asyncpg.PostgresError as error:

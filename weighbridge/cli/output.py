@@ -7,11 +7,14 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
 
 from billing.model import csvtext
+
+from .words import moment
 
 
 def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
@@ -50,6 +53,12 @@ def show_list(
         show(answer.model_dump(mode="json"), options)
     else:
         show_rows(rows, columns, options, empty=empty)
+
+
+def row_of(answer: BaseModel) -> dict[str, Any]:
+    """An answer as a row of a table: instants to the second."""
+    row = answer.model_dump(mode="json")
+    return {name: moment(at) if isinstance(at := getattr(answer, name), datetime) else value for name, value in row.items()}
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], options: argparse.Namespace, *, empty: str) -> None:

@@ -1,6 +1,7 @@
 """What every verb of the command line has alike."""
 
 import argparse
+import sys
 from typing import Any
 
 from .context import add_folders
@@ -22,3 +23,26 @@ def verb(verbs: Any, name: str, text: str, run: Any, *, org: bool = True, exampl
     add_format(parser, "csv")
     parser.set_defaults(run=run)
     return parser
+
+
+def org_argument(parser: argparse.ArgumentParser) -> None:
+    """The organization as a word of its own, beside --org; `one_org` brings the two together."""
+    parser.add_argument("org_named", metavar="ORG", nargs="?", help="id or slug, as --org")
+
+
+def one_org(options: argparse.Namespace) -> str | None:
+    """The organization named by either; from here on --org. Ends with the usage error where two are named."""
+    if options.org and options.org_named and options.org != options.org_named:
+        sys.stderr.write(f"weighbridge: two organizations are named, {options.org_named} and {options.org}; name one\n")
+        raise SystemExit(2)
+    options.org = options.org or options.org_named
+    return options.org  # type: ignore[no-any-return]
+
+
+def confirmed(question: str, options: argparse.Namespace) -> bool:
+    """With --yes, or where nobody is there to ask, it is. Raises nothing; the question goes to stderr."""
+    if options.yes or not sys.stdin.isatty():
+        return True
+    sys.stderr.write(f"{question} (y/N) ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -4,7 +4,10 @@ import datetime as dt
 from decimal import Decimal, InvalidOperation
 
 from billing.model.wording import wording
+from metering.model.clock import isoformat, to_ms
 from metering.model.errors import BadInput
+
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def money(amount: Decimal, currency: str) -> str:
@@ -19,6 +22,19 @@ def short_money(amount: Decimal, currency: str) -> str:
 
 def day(at: dt.datetime) -> str:
     return f"{at:%Y-%m-%d}"
+
+
+def moment(at: dt.datetime) -> str:
+    """2026-02-01T00:00:00Z"""
+    return isoformat(to_ms(at))
+
+
+def seconds(text: str) -> int:
+    """ "30m" is 1800. Raises BadInput."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _SPANS else (text, "s")
+    if not number.isdecimal():
+        raise BadInput(f"{text!r} is no span of time; write 0, 90s, 30m, 12h or 1d")
+    return int(number) * _SPANS[unit]
 
 
 def read_day(text: str) -> dt.date:

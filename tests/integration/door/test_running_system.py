@@ -46,7 +46,7 @@ def test_an_organization_made_on_the_command_line_can_call_until_it_is_deleted(s
     made = system.cli_json("org", "create", "Acme Corp", "--plan", "free")
     assert set(made) >= {"id", "slug", "api_key"}
     assert _status(system, "/hello", made["api_key"]) == 200
-    assert made["slug"] in [org["slug"] for org in system.cli_json("org", "list")]
+    assert made["slug"] in [org["slug"] for org in system.cli_json("org", "list")["orgs"]]
     system.cli_json("org", "delete", made["slug"], "--yes")
     assert _status(system, "/hello", made["api_key"]) == 401
 
@@ -54,7 +54,7 @@ def test_an_organization_made_on_the_command_line_can_call_until_it_is_deleted(s
 @pytest.mark.long
 def test_a_rotated_key_stops_and_the_new_one_works(system) -> None:
     made = system.cli_json("org", "create", "Rotor", "--plan=free")
-    (key,) = system.cli_json("key", "list", made["slug"])
+    (key,) = system.cli_json("key", "list", made["slug"])["keys"]
     fresh = system.cli_json("key", "rotate", str(key["id"]), "--overlap=0")
     assert _status(system, "/hello", made["api_key"]) == 401
     assert _status(system, "/hello", fresh["api_key"]) == 200

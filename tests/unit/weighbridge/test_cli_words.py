@@ -5,10 +5,10 @@ import re
 import pytest
 
 from metering.model.errors import BadInput
-from weighbridge.cli.key import seconds
 from weighbridge.cli.main import NOUNS, normalized, parser
-from weighbridge.cli.org import which
 from weighbridge.cli.output import table
+from weighbridge.cli.verbs import one_org
+from weighbridge.cli.words import seconds
 
 SPELLINGS = [
     (["up", "--data_dir", "x"], ["up", "--data-dir", "x"]),
@@ -38,9 +38,9 @@ def test_what_is_no_span_of_time_is_refused(text: str) -> None:
 
 
 def test_two_names_for_one_organization_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert which(parser().parse_args(["key", "list", "acme", "--org", "acme"])) == "acme"
+    assert one_org(parser().parse_args(["key", "list", "acme", "--org", "acme"])) == "acme"
     with pytest.raises(SystemExit, match="2"):
-        which(parser().parse_args(["key", "import", "keys.txt", "--org", "acme"]))
+        one_org(parser().parse_args(["key", "import", "keys.txt", "--org", "acme"]))
     assert "keys.txt and acme; name one" in capsys.readouterr().err
 
 

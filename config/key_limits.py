@@ -60,9 +60,3 @@ def _units(number: str, meter: Meter | None, text: str) -> int:
     if units is None:
         raise BadInput(f"{text!r} limits nothing; leave it out")
     return units
-
-
-def limit_words(grants: Grants) -> list[str]:
-    """As they are typed, in base units."""
-    quotas = [f"{quota.meter}={quota.limit}/{quota.window}" for quota in grants.quotas]
-    return quotas + [f"{rate.meter + '=' if rate.meter else ''}{rate.limit}/{rate.per}" for rate in grants.rates]

@@ -2,10 +2,11 @@
 
 import pytest
 
+from billing.model.organization import limit_words
+from config.key_limits import read_limit, read_limits
 from metering.model.errors import BadInput
 from metering.model.meter import Kind, Meter
 from metering.model.quota import Mode, Per, Quota, Rate, Window
-from weighbridge.cli.limits import limit_words, read_limit, read_limits
 
 METERS = {
     "api": Meter(name="api", unit="request"),
