@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from billing.model.invoice import Issuer
-from billing.model.tax import TaxRule
+from billing.model.tax import NO_TAXES_AT_STRIPE, StripeTaxes, TaxRule
 from billing.services.access import Access
 from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
@@ -62,6 +62,7 @@ class Invoicing:
     tax: TaxRule = TaxRule()  # noqa: RUF009  immutable
     delay_seconds: int = 3_600
     charges: bool = False
+    taxes: StripeTaxes = NO_TAXES_AT_STRIPE
 
 
 def invoicing_of(settings: Settings, issuer: str) -> Invoicing:
@@ -72,6 +73,10 @@ def invoicing_of(settings: Settings, issuer: str) -> Invoicing:
         tax=TaxRule(rate=rate, regions=settings.billing_tax_regions, inclusive=settings.stripe_tax_inclusive),
         delay_seconds=settings.invoice_delay_seconds,
         charges=settings.stripe_api_key is not None,
+        taxes=StripeTaxes(
+            automatic=settings.stripe_tax_enabled,
+            rule=TaxRule(rate=settings.billing_tax_rate, regions=settings.billing_tax_regions, inclusive=settings.stripe_tax_inclusive),
+        ),
     )
 
 
@@ -115,14 +120,16 @@ def open_billing(
     )  # fmt: skip
     lifecycle = Lifecycle(
         books, entitlements, clock, meters=meters, items=items, bills=bills, cut=cut, default_plan=default_plan, trials=trials,
-        has_payment_method=_payment_method(books) if invoicing.charges else anybody_can_pay,
+        has_payment_method=_payment_method(books) if invoicing.charges else anybody_can_pay, taxes=invoicing.taxes,
     )  # fmt: skip
     renewals = Renewals(lifecycle)
     return Billing(
         subscriptions=Subscriptions(lifecycle, renewals),
         trials=Trials(lifecycle),
         renewals=renewals,
-        orgs=Orgs(books, keys, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut),
+        orgs=Orgs(
+            books, keys, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut, taxes=invoicing.taxes
+        ),
         keys=keys,
         plans=Plans(books, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut),
         overrides=Overrides(books, entitlements, clock, cut=cut),
@@ -133,9 +140,9 @@ def open_billing(
         access=Access(books, clock),
         audit=Audit(books),
         inbox=Inbox(books, clock, secrets=webhook_secrets, mode=stripe_mode),
-        coupons=Coupons(books, clock),
+        coupons=Coupons(books, clock, bills=bills),
         credits=Credits(books, clock, currency=currency),
-        customers=Customers(books, marketplaces=marketplaces),
+        customers=Customers(books, clock, marketplaces=marketplaces, bills=bills, taxes=invoicing.taxes),
         spend_caps=SpendCaps(books, entitlements, clock, meters=meters),
         features=Features(books, currency=currency, default_plan=default_plan),
         rollovers=Rollovers(books, entitlements, clock, cut=cut),

@@ -25,6 +25,7 @@ _SHIP_SECONDS = 15.0
 _FLUSH_SECONDS = 30.0
 _DELIVER_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+_ASK_AGAIN_SECONDS = 1.0
 _AGAIN_SECONDS = 0.3
 
 
@@ -62,11 +63,14 @@ class Flushed:
 
 
 async def ship(client: Redis, report: Flushed, clock: Clock) -> None:
-    """Ask every living gateway process to send what it has journaled, and wait until each says that it has."""
+    """Ask every living gateway process to send what it has journaled, and wait until each says that it has. One that has just started,
+    or comes back to the store, may miss a message: it is asked again."""
     token = secrets.token_hex(8)
-    await client.publish(keys.CHANGED, f"ship {token}")
-    deadline = clock.monotonic() + _SHIP_SECONDS
+    deadline, ask_at = clock.monotonic() + _SHIP_SECONDS, clock.monotonic()
     while True:
+        if clock.monotonic() >= ask_at:
+            await client.publish(keys.CHANGED, f"ship {token}")
+            ask_at = clock.monotonic() + _ASK_AGAIN_SECONDS
         beats = await living(client)
         report.processes = len(beats)
         report.unshipped = tuple(sorted(name for name, beat in beats.items() if beat.get("shipped") != token))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from billing.model.tax import Place
 from metering.model.errors import BadInput
 
 # ISO 3166-1 alpha-2, and XK, which Stripe takes for Kosovo.
@@ -79,6 +80,11 @@ class Customer:
     marketplace_customer_id: str | None = None
     created_at_ms: int = 0
     stripe_id: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where it is taxed."""
+        return Place(country=self.address.country, region=self.address.state)
 
     def checked(self) -> "Customer":
         """Itself. Raises CustomerFaulty, which names the field."""

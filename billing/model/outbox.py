@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from billing.model.customer import ADDRESS_FIELDS, Customer
 from billing.model.cycle import said
+from billing.model.discount import Coupon
 from billing.model.invoice_item import InvoiceItem
 from billing.model.money import to_minor
 from billing.model.native import plan_at_stripe
@@ -21,7 +23,8 @@ from metering.model.meter import Meter
 
 ENSURE_CUSTOMER, ENSURE_PLAN, ENSURE_SUBSCRIPTION = "ensure_customer", "ensure_plan", "ensure_subscription"
 CANCEL_SUBSCRIPTION, UPDATE_SUBSCRIPTION, INVOICE_ITEM = "cancel_subscription", "update_subscription", "invoice_item"
-NEXT_PRICE = "next_price"
+NEXT_PRICE, UPDATE_CUSTOMER, SET_TAX = "next_price", "update_customer", "set_tax"
+ADD_DISCOUNT, REMOVE_DISCOUNT = "add_discount", "remove_discount"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,43 @@ class OutboxRow:
 def customer_row(org: Organization, email: str | None) -> OutboxRow:
     payload = {"org_id": org.id, "slug": org.slug, "name": org.name, "email": email}
     return OutboxRow(kind=ENSURE_CUSTOMER, org_id=org.id, identifier=f"cust:{org.id}", payload=payload)
+
+
+def customer_changed_row(customer: Customer, now_ms: int) -> OutboxRow:
+    """What somebody changed of it here: contact, address, language; a text that is empty is taken away there too."""
+    payload = {
+        "name": customer.name, "email": customer.email or "", "phone": customer.phone or "", "language": customer.language,
+        "address": {field: getattr(customer.address, field) or "" for field in ADDRESS_FIELDS},
+    }  # fmt: skip
+    return OutboxRow(kind=UPDATE_CUSTOMER, org_id=customer.org_id, identifier=f"customer:{customer.org_id}:{now_ms}", payload=payload)
+
+
+def tax_row(org_id: str, told: Mapping[str, object], now_ms: int) -> OutboxRow:
+    """How its subscription is taxed, the one that runs and those to come. `told`: billing/model/tax.py, StripeTaxes."""
+    return OutboxRow(kind=SET_TAX, org_id=org_id, identifier=f"tax:{org_id}:{now_ms}", payload=dict(told))
+
+
+def add_discount_row(org_id: str, coupon: Coupon, currency: str, now_ms: int) -> OutboxRow:
+    """The coupon as a subscription in that currency has it."""
+    payload: dict[str, Any] = {
+        "coupon": _at_stripe(coupon, currency), "name": coupon.name or coupon.code, "duration": coupon.duration.value,
+        "months": coupon.months,
+    }  # fmt: skip
+    if coupon.percent_off is not None:
+        payload["percent_off"] = format(coupon.percent_off, "f")
+    else:
+        payload |= {"amount_minor": to_minor(coupon.amount_off[currency], currency), "currency": currency}
+    return OutboxRow(kind=ADD_DISCOUNT, org_id=org_id, identifier=f"coupon:{org_id}:{coupon.code[:30]}:{now_ms}", payload=payload)
+
+
+def remove_discount_row(org_id: str, coupon: Coupon, currency: str, now_ms: int) -> OutboxRow:
+    payload = {"coupon": _at_stripe(coupon, currency)}
+    return OutboxRow(kind=REMOVE_DISCOUNT, org_id=org_id, identifier=f"uncoupon:{org_id}:{coupon.code[:30]}:{now_ms}", payload=payload)
+
+
+def _at_stripe(coupon: Coupon, currency: str) -> str:
+    """Its id there: a coupon that takes off amounts in several currencies is one for each of them."""
+    return coupon.code if len(coupon.amount_off) < 2 else f"{coupon.code}_{currency}"
 
 
 def cancel_row(org_id: str) -> OutboxRow:

@@ -4,6 +4,7 @@ BILLING_TAX_RATE is a share (0.085 is 8.5 %), BILLING_TAX_REGIONS where it is du
 country. Tax is rounded once an invoice, never once a line. Where Stripe computes taxes, Stripe writes the invoice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -57,6 +58,26 @@ class TaxRule:
 
 
 NO_TAX = TaxRule()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripeTaxes:
+    """How Stripe taxes the invoices that it writes: by its own computing (`automatic`, STRIPE_TAX_ENABLED), or at the manual rate."""
+
+    automatic: bool = False
+    rule: TaxRule = NO_TAX
+
+    def told(self, place: Place) -> Mapping[str, object]:
+        """For a customer there. Stripe computes nothing for one of whom it does not know the country, and refuses to be asked."""
+        rate = Decimal(0) if self.automatic else self.rule.at(place)
+        return {"automatic": self.automatic and bool(place.country), "rate": format(rate, "f"), "inclusive": self.rule.inclusive}
+
+    @property
+    def any(self) -> bool:
+        return self.automatic or self.rule.rate > 0
+
+
+NO_TAXES_AT_STRIPE = StripeTaxes()
 
 
 def tax(amount: Decimal, rate: Decimal, *, inclusive: bool, currency: str) -> Decimal:

@@ -7,6 +7,7 @@ one calls `undo_discounts`.
 from collections.abc import Sequence
 from decimal import Decimal
 
+from billing.model import outbox
 from billing.model.discount import Coupon, CouponNotRedeemable, Discount
 from billing.services import lookup
 from billing.services.ports import Books, Unit
@@ -34,10 +35,10 @@ class NothingToDiscount(Conflict):
 
 
 class Coupons:
-    """What the command line and the API call."""
+    """What the command line and the API call. `bills`: Stripe writes the invoices, and takes off them what it is told of."""
 
-    def __init__(self, books: Books, clock: Clock) -> None:
-        self._books, self._clock = books, clock
+    def __init__(self, books: Books, clock: Clock, *, bills: bool = False) -> None:
+        self._books, self._clock, self._bills = books, clock, bills
 
     async def create(self, coupon: Coupon) -> Coupon:
         """Raises CouponFaulty, AmountNotWhole, CouponTaken."""
@@ -85,6 +86,8 @@ class Coupons:
                 await unit.discounts.redeem(org.id, code, now_ms, coupon.ends_ms(now_ms))
             elif before.removed:
                 await unit.discounts.set_removed(before.discount.id, None)
+            if self._bills and (before is None or before.removed):
+                await unit.outbox.add([outbox.add_discount_row(org.id, coupon, subscription.currency, now_ms)], now_ms)
             return next(r.discount for r in await unit.discounts.of_org(org.id) if r.discount.coupon.code == code)
 
     async def remove(self, org_ref: str, code: str) -> None:
@@ -94,7 +97,12 @@ class Coupons:
             before = _of_coupon(await unit.discounts.of_org(org.id), code)
             if before is None or before.removed:
                 raise NoSuchCoupon(f"{org.slug} has no coupon {code}", coupon=code)
-            await unit.discounts.set_removed(before.discount.id, self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            await unit.discounts.set_removed(before.discount.id, now_ms)
+            subscription = await unit.subscriptions.of_org(org.id)
+            if self._bills and subscription is not None:
+                row = outbox.remove_discount_row(org.id, before.discount.coupon, subscription.currency, now_ms)
+                await unit.outbox.add([row], now_ms)
 
     async def of_org(self, org_ref: str) -> list[Discount]:
         """What its next invoice may have. Raises NoSuchOrganization."""

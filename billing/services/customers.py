@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from billing.model import outbox
 from billing.model.customer import Customer
+from billing.model.tax import NO_TAXES_AT_STRIPE, StripeTaxes
 from billing.services import lookup
-from billing.services.ports import Books
+from billing.services.ports import Books, Unit
+from metering.model.clock import Clock
 from metering.model.errors import BadInput, NotFound
 
 
@@ -31,10 +34,13 @@ class CustomerView:
 
 
 class Customers:
-    """`marketplaces` False (BILLING_MARKETPLACE_ENABLED) takes no customer of a marketplace."""
+    """`marketplaces` False (BILLING_MARKETPLACE_ENABLED) takes no customer of a marketplace. `bills`: Stripe writes the invoices, and taxes
+    them by `taxes`."""
 
-    def __init__(self, books: Books, *, marketplaces: bool = False) -> None:
-        self._books, self._marketplaces = books, marketplaces
+    def __init__(
+        self, books: Books, clock: Clock, *, marketplaces: bool = False, bills: bool = False, taxes: StripeTaxes = NO_TAXES_AT_STRIPE
+    ) -> None:
+        self._books, self._clock, self._marketplaces, self._bills, self._taxes = books, clock, marketplaces, bills, taxes
 
     async def show(self, ref: str) -> Customer:
         """By the organization's id or slug, or cus_…. Raises NoSuchOrganization, NoSuchCustomer."""
@@ -81,4 +87,15 @@ class Customers:
             after = before.changed(**fields)
             if after != before:
                 await unit.customers.put(after)
+                await self._tell_stripe(unit, before, after)
         return after
+
+    async def _tell_stripe(self, unit: Unit, before: Customer, after: Customer) -> None:
+        """Where it knows the customer, or soon will."""
+        if after.stripe_id is None and not await unit.outbox.has(after.org_id, outbox.ENSURE_CUSTOMER):
+            return
+        now_ms = self._clock.now_ms()
+        rows = [outbox.customer_changed_row(after, now_ms)]
+        if self._bills and self._taxes.any and after.place != before.place:
+            rows.append(outbox.tax_row(after.org_id, self._taxes.told(after.place), now_ms))
+        await unit.outbox.add(rows, now_ms)

@@ -52,7 +52,7 @@ class InvoiceWriter:
         lines, sums, rate = build(
             wanted.items,
             currency=currency,
-            place=Place(country=customer.address.country, region=customer.address.state) if customer else Place(),
+            place=customer.place if customer else Place(),
             rule=self._rule,
             discounts=await self._purse.discounts(unit, org.id, currency, now_ms),
             credits=await self._credits(unit, org.id, currency, now_ms),

@@ -14,6 +14,7 @@ from billing.model.organization import Organization
 from billing.model.outbox import OutboxRow
 from billing.model.plan import PlanSpec
 from billing.model.subscription import State, Subscription, sold
+from billing.model.tax import NO_TAXES_AT_STRIPE, StripeTaxes
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.ports import Books, Cut, PlanRow, Unit, cut_nothing
@@ -113,7 +114,9 @@ class Lifecycle:
         default_plan: str | None = "free",
         trials: TrialRules | None = None,
         has_payment_method: HasPaymentMethod = anybody_can_pay,
+        taxes: StripeTaxes = NO_TAXES_AT_STRIPE,
     ) -> None:
+        self._taxes = taxes
         self.books, self.clock, self.default_plan, self.bills, self.items = books, clock, default_plan, bills, items
         self.trials, self.has_payment_method = trials or TrialRules(), has_payment_method
         self._entitlements, self._meters, self._cut = entitlements, meters, cut
@@ -201,10 +204,20 @@ class Lifecycle:
             if moved or not known:
                 emails = await unit.customers.emails([to.org_id])
                 rows += [outbox.customer_row(changed.org, emails.get(to.org_id))]
+                if not known:
+                    rows += await self._first_told(unit, to.org_id)
                 rows += outbox.subscription_rows(to, changed.spec_after, self._meters, effective_ms=changed.effective_ms)
             if known or to.ends_at_ms is not None:
                 rows.append(outbox.update_row(to, next_spec=awaited))
         await unit.outbox.add(rows, self.clock.now_ms())
+
+    async def _first_told(self, unit: Unit, org_id: str) -> list[OutboxRow]:
+        """Before its first subscription: the address it gave, and its taxes."""
+        customer, now_ms = await unit.customers.get(org_id), self.clock.now_ms()
+        if customer is None:
+            return []
+        rows = [outbox.customer_changed_row(customer, now_ms)] if customer.address.lines or customer.phone else []
+        return rows + ([outbox.tax_row(org_id, self._taxes.told(customer.place), now_ms)] if self._taxes.any else [])
 
     async def _next_price(self, unit: Unit, changed: Changed, awaited: PlanSpec | None) -> list[OutboxRow]:
         """Told where what is awaited is another than before; not where it has just come true."""

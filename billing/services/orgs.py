@@ -9,6 +9,7 @@ from billing.model.lifecycle import Step, begin
 from billing.model.organization import ApiKey, Organization, check_slug, numbered, slugify
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Event, State, Subscription, after
+from billing.model.tax import NO_TAXES_AT_STRIPE, Place, StripeTaxes
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.keys import Keys
@@ -63,7 +64,9 @@ class Orgs:
         bills: bool,
         items: bool = False,
         cut: Cut = cut_nothing,
+        taxes: StripeTaxes = NO_TAXES_AT_STRIPE,
     ) -> None:
+        self._taxes = taxes
         self._books, self._keys, self._entitlements, self._clock = books, keys, entitlements, clock
         self._meters, self._currency, self._bills, self._items, self._cut = meters, currency, bills, items, cut
 
@@ -99,7 +102,8 @@ class Orgs:
                 await unit.invoice_items.add(step.items, now_ms)
             if self._bills and row.spec.is_paid:
                 rows = outbox.subscription_rows(subscription, row.spec, self._meters)
-                await unit.outbox.add([outbox.customer_row(org, email), *rows], now_ms)
+                taxes = [outbox.tax_row(org.id, self._taxes.told(Place()), now_ms)] if self._taxes.any else []
+                await unit.outbox.add([outbox.customer_row(org, email), *taxes, *rows], now_ms)
         published = await self._entitlements.tell([org.id])
         return NewOrganization(org=org, subscription=subscription, key=key, api_key=secret, published=published)
 

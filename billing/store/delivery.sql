@@ -89,3 +89,7 @@ SELECT key, stripe_id FROM billing.stripe_objects WHERE kind = $1 AND starts_wit
 INSERT INTO billing.stripe_objects (kind, key, stripe_id, created_at)
 VALUES ($1, $2, $3, $4)
 ON CONFLICT (kind, key) DO UPDATE SET stripe_id = excluded.stripe_id;
+
+-- forget_stripe_id --
+-- $1 kind, $2 key
+DELETE FROM billing.stripe_objects WHERE kind = $1 AND key = $2;

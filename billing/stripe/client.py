@@ -60,6 +60,7 @@ class Resource(StrEnum):
     CHECKOUT_SESSION = "checkout.sessions"
     PORTAL_SESSION = "billing_portal.sessions"
     COUPON = "coupons"
+    TAX_RATE = "tax_rates"
     EVENT = "events"
     WEBHOOK_ENDPOINT = "webhook_endpoints"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from billing.model import outbox
 from billing.model.outbox import OutboxRow
 from billing.model.subscription import State, sold
+from billing.model.tax import NO_TAXES_AT_STRIPE, Place, StripeTaxes
 from billing.services.ports import Books, Unit
 from billing.services.ports_stripe import Forgotten, InTheWay, Side
 from metering.model.clock import Clock
@@ -37,7 +38,9 @@ class Moved:
     forgotten: Forgotten
 
 
-async def cutover(books: Books, after: Side, clock: Clock, meters: Mapping[str, Meter], *, dry_run: bool) -> Moved:
+async def cutover(
+    books: Books, after: Side, clock: Clock, meters: Mapping[str, Meter], *, dry_run: bool, taxes: StripeTaxes = NO_TAXES_AT_STRIPE
+) -> Moved:
     """Raises CutoverRefused, and then nothing has changed."""
     now_ms = clock.now_ms()
     async with books.transaction(keep=not dry_run) as unit:
@@ -48,7 +51,8 @@ async def cutover(books: Books, after: Side, clock: Clock, meters: Mapping[str, 
         _check_settled(await unit.cutover.in_the_way())
         customers, subscribers = await unit.cutover.orgs_with("customer"), await unit.cutover.orgs_with("subscription")
         forgotten = await unit.cutover.move(before, after, now_ms)
-        rows = [*await _customer_rows(unit, customers), *await _subscription_rows(unit, subscribers, meters)]
+        rows = [*await _customer_rows(unit, customers, now_ms), *await _terms_rows(unit, subscribers, taxes, now_ms)]
+        rows += await _subscription_rows(unit, subscribers, meters)
         await unit.outbox.add(rows, now_ms)
     made = sum(row.kind == outbox.ENSURE_SUBSCRIPTION for row in rows)
     return Moved(before=before, after=after, customers=len(customers), subscriptions=made, forgotten=forgotten)
@@ -77,9 +81,26 @@ def _check_settled(found: InTheWay) -> None:
         raise CutoverRefused(f"{found.payments} charges are not settled yet: wait for them, or void their invoices")
 
 
-async def _customer_rows(unit: Unit, org_ids: list[str]) -> list[OutboxRow]:
+async def _customer_rows(unit: Unit, org_ids: list[str], now_ms: int) -> list[OutboxRow]:
     orgs, emails = await unit.orgs.by_ids(org_ids), await unit.customers.emails(org_ids)
-    return [outbox.customer_row(orgs[org_id], emails.get(org_id)) for org_id in org_ids]
+    rows = [outbox.customer_row(orgs[org_id], emails.get(org_id)) for org_id in org_ids]
+    found = [await unit.customers.get(org_id) for org_id in org_ids]
+    return rows + [outbox.customer_changed_row(customer, now_ms) for customer in found if customer is not None]
+
+
+async def _terms_rows(unit: Unit, org_ids: list[str], taxes: StripeTaxes, now_ms: int) -> list[OutboxRow]:
+    """Before the subscriptions: their taxes, and the coupons that they have."""
+    rows: list[OutboxRow] = []
+    for org_id in org_ids:
+        customer = await unit.customers.get(org_id)
+        if taxes.any:
+            rows.append(outbox.tax_row(org_id, taxes.told(customer.place if customer else Place()), now_ms))
+        discounts = [redeemed.discount for redeemed in await unit.discounts.of_org(org_id) if not redeemed.removed]
+        subscription = await unit.subscriptions.of_org(org_id)
+        if subscription is not None:
+            currency = subscription.currency
+            rows += [outbox.add_discount_row(org_id, each.coupon, currency, now_ms) for each in discounts if each.stands(now_ms)]
+    return rows
 
 
 async def _subscription_rows(unit: Unit, org_ids: list[str], meters: Mapping[str, Meter]) -> list[OutboxRow]:

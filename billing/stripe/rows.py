@@ -53,6 +53,8 @@ class Ids(Protocol):
 
     async def keep(self, kind: str, key: str, stripe_id: str) -> None: ...
 
+    async def forget(self, kind: str, key: str) -> None: ...
+
 
 class Outbox:
     """The rows. None of these methods keeps a transaction open after it returned."""
@@ -93,6 +95,9 @@ class StoredIds:
 
     async def keep(self, kind: str, key: str, stripe_id: str) -> None:
         await self._pool.execute(SQL["keep_stripe_id"], kind, key, stripe_id, self._now)
+
+    async def forget(self, kind: str, key: str) -> None:
+        await self._pool.execute(SQL["forget_stripe_id"], kind, key)
 
 
 def _row(record: asyncpg.Record, claimed_ms: int) -> Row:

@@ -1,6 +1,6 @@
 """An organization's subscription at Stripe: the same items, and the same periods, as here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ from billing.model.plan import Interval
 from billing.stripe.client import Resource, StripeApi, StripeCallFailed
 from billing.stripe.objects import ORG_KEY, CannotBeTold, NotYet
 from billing.stripe.rows import Ids, Row
+from billing.stripe.terms import first_terms, forget_waiting
 from metering.model.clock import to_datetime, to_ms
 from metering.model.period import add_months, period_at
 
@@ -28,8 +29,9 @@ async def ensure_subscription(api: StripeApi, ids: Ids, row: Row, now_ms: int) -
         params: dict[str, Any] = {"customer": customer, "items": [{"price": price} for price in prices.values()]}
         params |= {"metadata": _metadata(row.payload), "billing_mode": {"type": "flexible"}}  # months beside a year need it
         params |= schedule(row.payload["anchor"], row.payload["trial_days"], interval, now_ms, row.payload.get("trial_end"))
-        params |= await _collection(api, customer)
+        params |= await _collection(api, customer) | await first_terms(ids, row.org_id)
         current = await _created(api, params, row)
+        await forget_waiting(ids, row.org_id)
     elif changes := await _changes(ids, current, prices):
         params = {"items": changes, "metadata": _metadata(row.payload), **prorated_since(row.payload, current, now_ms)}
         current = await api.update(Resource.SUBSCRIPTION, current["id"], params, key=f"wb:{row.identifier}", tries=row.attempts)
@@ -77,6 +79,18 @@ async def set_next_price(api: StripeApi, ids: Ids, row: Row) -> None:
     if changes:
         params = {"items": changes, "proration_behavior": "none"}
         await api.update(Resource.SUBSCRIPTION, current["id"], params, key=f"wb:{row.identifier}", tries=row.attempts)
+
+
+def with_subscription(
+    deliver: Callable[[StripeApi, Ids, Row, Mapping[str, Any] | None], Awaitable[None]],
+) -> Callable[[StripeApi, Ids, Row, int], Awaitable[None]]:
+    """A delivery that is also given the organization's subscription, or None where none runs."""
+
+    async def delivery(api: StripeApi, ids: Ids, row: Row, _now_ms: int) -> None:
+        customer = await ids.get("customer", row.org_id)
+        await deliver(api, ids, row, await _current(api, ids, row.org_id, customer) if customer else None)
+
+    return delivery
 
 
 def _base_change(items: Sequence[Mapping[str, Any]], price: str | None) -> list[dict[str, Any]]:

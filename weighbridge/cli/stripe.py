@@ -12,6 +12,7 @@ from billing.stripe import installation
 from billing.stripe.adopt import adopt
 from billing.stripe.client import StripeApi
 from billing.stripe.cutover import cutover, described
+from billing.wiring import invoicing_of
 from metering.model.errors import BadInput
 from metering.store.postgres import redacted
 
@@ -70,7 +71,8 @@ async def import_account(options: argparse.Namespace, context: Context) -> int:
 async def cut_over(options: argparse.Namespace, context: Context) -> int:
     async with _account(context) as (_, side), context.database() as pool:
         meters = context.configuration.meters
-        moved = await cutover(PostgresBooks(pool), side, context.clock, meters, dry_run=not options.yes)
+        taxes = invoicing_of(context.settings, context.configuration.plans.issuer).taxes
+        moved = await cutover(PostgresBooks(pool), side, context.clock, meters, dry_run=not options.yes, taxes=taxes)
     closing = _closing(
         options, nothing=False, done="Start control and aggregator with the new key, and set STRIPE_WEBHOOK_SECRET to the new endpoint's."
     )

@@ -4,7 +4,7 @@ from billing.model.payment import PaymentMethod
 from billing.services.ports import Unit
 from billing.services.ports_stripe import InboxRow
 from billing.stripe.client import Resource, StripeApi
-from billing.stripe.mirror.handling import Done, Found, org_of, reference
+from billing.stripe.mirror.handling import Done, Found, NotYet, org_of, reference
 
 STRANGER = Done(ignored="a customer of no organization here")
 
@@ -16,6 +16,8 @@ async def write_customer(unit: Unit, row: InboxRow, found: Found | None, now_ms:
         return await _deleted(unit, org_id)
     if org_id is None:
         return STRANGER
+    if await unit.outbox.waiting(org_id):
+        raise NotYet("something of this organization waits to be told to Stripe first")
     await unit.customers.mirror(org_id, name=found.get("name"), email=found.get("email"))
     await unit.payment_methods.set_default(org_id, default_method(found))
     return Done()

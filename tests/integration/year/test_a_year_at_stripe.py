@@ -13,7 +13,9 @@ from aiohttp import ClientSession
 from redis.asyncio import Redis
 
 from aggregator.overage import cutter
+from billing.model.discount import Coupon, Duration
 from billing.model.plan import PlanSpec, Rollout
+from billing.model.tax import StripeTaxes, TaxRule
 from billing.store.books import PostgresBooks
 from billing.stripe.client import StripeApi
 from billing.stripe.payments import StripePayments
@@ -24,6 +26,8 @@ from metering.store.postgres import open_pool
 
 from .world import METERS, PLANS, SANDBOX_KEY, YEAR, World
 
+GERMANS = StripeTaxes(rule=TaxRule(rate=Decimal("0.19"), regions=("DE",)))
+HALF = Coupon(code="HALF", percent_off=Decimal(50), duration=Duration.REPEATING, months=3)
 CLUB = PlanSpec(name="club", price={"usd": Decimal(9)}, rollout=Rollout.RENEWAL)
 LINES = {
     "steady": [[4900]] * 13,
@@ -35,6 +39,8 @@ LINES = {
     "undecided": [[4900]] * 13,
     "hobbyist": [[4900]] * 9 + [[0]],
     "member": [[900]] * 10 + [[1000]] * 3,
+    "german": [[4900]] * 2 + [[4900, 931]] * 11,
+    "promoted": [[4900]] * 3 + [[4900, -2450]] * 3 + [[4900]] * 7,
 }
 
 
@@ -47,7 +53,8 @@ async def world(database: str, redis: str, tmp_path: Path) -> AsyncIterator[Worl
     payments = StripePayments(PostgresBooks(pool), api, clock)
     async with ClientSession() as http:
         cut = cutter(pool, clock, METERS, bills=True)
-        billing = open_billing(pool, store, clock, meters=METERS, invoicing=Invoicing(charges=True), cut=cut)
+        billing = open_billing(pool, store, clock, meters=METERS, invoicing=Invoicing(charges=True, taxes=GERMANS), cut=cut)
+        await billing.coupons.create(HALF)
         await billing.plans.apply(PLANS | {"club": CLUB}, {})
         yield World(billing, pool, clock, api, payments, None, http, url)
     await api.close()
@@ -69,6 +76,8 @@ async def test_stripe_bills_the_same_year_to_the_cent(world: World) -> None:
         ("undecided", "pro"),
         ("hobbyist", "pro"),
         ("member", "club"),
+        ("german", "pro"),
+        ("promoted", "pro"),
     ):
         await world.join(name, plan)
     for month in range(1, 13):
@@ -79,6 +88,8 @@ async def test_stripe_bills_the_same_year_to_the_cent(world: World) -> None:
     for name in ("undecided", "hobbyist"):
         world.on("06-10", lambda name=name: b.subscriptions.change_plan(name, "starter", at_end=True))
         world.on("06-20", lambda name=name: b.subscriptions.change_plan(name, "pro", at_end=True))  # taken back
+    world.on("02-20", lambda: b.customers.update("german", country="DE"))
+    world.on("03-20", lambda: b.coupons.apply("promoted", "HALF"))
     world.on("09-10", lambda: b.subscriptions.change_plan("hobbyist", "free", at_end=True))
     world.on("10-05", lambda: b.plans.apply(PLANS | {"club": replace(CLUB, price={"usd": Decimal(10)})}, {}))
     world.on("08-12", lambda: b.subscriptions.cancel("leaver", reason="too_expensive"))
