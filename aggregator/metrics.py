@@ -48,6 +48,8 @@ class AggregatorMetrics:
         self._mails = counter("mails_total", "Mails to customers, by what became of them", ("state",))
         self._mails_waiting = gauge("mails_waiting", "Mails that are due and did not go out yet")
         self._mails_age = gauge("mails_oldest_age_seconds", "Since when the oldest of them is due")
+        self._hooks = counter("hooks_total", "Attempts to deliver an event, by what became of them", ("state",))
+        self._hooks_disabled = counter("hooks_disabled_total", "Endpoints for events that were disabled: nothing could be delivered")
         self._webhooks = counter("stripe_events_total", "Stripe's events worked through, by what became of them", ("type", "outcome"))
         self._dunning = counter("dunning_total", "What was done about invoices that are not paid", ("step",))
         self._runs = counter("job_runs_total", "Runs of the aggregator's jobs", ("task", "outcome"))
@@ -107,6 +109,12 @@ class AggregatorMetrics:
         """`states`: sent | retried | dropped | dead."""
         for state, count in states.items():
             self._mails.labels(state).inc(count)
+
+    def hooked(self, states: Mapping[str, int], disabled: int) -> None:
+        """`states`: delivered | retried | failed."""
+        for state, count in states.items():
+            self._hooks.labels(state).inc(count)
+        self._hooks_disabled.inc(disabled)
 
     def dunned(self, steps: Mapping[str, int]) -> None:
         """`steps`: paid | declined | needs_action | unknown (charges), warned, downgraded, returned."""

@@ -19,11 +19,13 @@ from aggregator.overage import cut_overage, cutter
 from aggregator.recovery import Recovery
 from aggregator.schedule import Job, Schedule
 from aggregator.truth import PostgresTruth
-from billing.channels.wiring import open_mails
+from billing.channels.wiring import open_hook_delivery, open_mails
 from billing.model.invoice import Issuer
 from billing.services.dunning import Dunning
+from billing.services.hook_delivery import HookDelivery
 from billing.services.mails import Mails
 from billing.services.ports import Cut, cut_nothing
+from billing.services.thresholds import Thresholds
 from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
 from billing.stripe import installation
@@ -63,6 +65,8 @@ class Aggregator:
     metrics: AggregatorMetrics
     meters: Mapping[str, Meter]
     mails: Mails
+    hooks: HookDelivery
+    thresholds: Thresholds
     stripe: StripeApi | None = None
     issuer: str = Issuer.STRIPE  # who writes invoices, as plans.yaml said last
     unmailed: int = 0  # mails that wait for a server, as was said last
@@ -96,6 +100,9 @@ class Aggregator:
             table.append(Job(name="dunning", interval_seconds=_MINUTE, run=self.look_after_debts))
         table.append(Job(name="renewals", interval_seconds=_RENEW_SECONDS, run=self.renew))
         table.append(Job(name="mails", interval_seconds=_MAIL_SECONDS, run=self.mail, alone=False))
+        table.append(Job(name="hooks", interval_seconds=_DELIVER_SECONDS, run=self.send_hooks, alone=False))
+        table.append(Job(name="thresholds", interval_seconds=settings.flush_interval_seconds, run=self.look_at_quotas))
+        table.append(Job(name="old_events", interval_seconds=_DAY, run=self.hooks.forget))
         if self.stripe is not None:
             table += [
                 Job(name="deliver", interval_seconds=_DELIVER_SECONDS, run=self.deliver),
@@ -189,6 +196,16 @@ class Aggregator:
         for state, sentence in report.errors.items():
             log.warning("mails %s: %s", state, sentence)
 
+    async def send_hooks(self) -> None:
+        report = await self.hooks.send_due()
+        self.metrics.hooked(report.states, len(report.disabled))
+        for endpoint, reason in report.disabled.items():
+            log.warning("events are not sent to %s any more: %s", endpoint, reason)
+
+    async def look_at_quotas(self) -> None:
+        await self.current_meters()
+        await self.thresholds.look(self.billing().usage)
+
     async def check_side(self) -> None:
         """Raises OtherSideOfStripe once the database was moved to another side, whose ids this process must not mix with its own."""
         await installation.check(self.pool, self.settings.stripe_mode, where=redacted(self.settings.database_url or ""))
@@ -265,7 +282,8 @@ async def run(settings: Settings, clock: Clock, stop: asyncio.Event, *, port: in
         metrics, meters = AggregatorMetrics(clock), first_meters(settings)
         aggregator = Aggregator(
             settings=settings, pool=pool, redis=redis, clock=clock, metrics=metrics, meters=meters, stripe=stripe, stop=stop,
-            mails=open_mails(settings, pool, clock),
+            mails=open_mails(settings, pool, clock), hooks=open_hook_delivery(settings, pool, clock),
+            thresholds=Thresholds(PostgresBooks(pool), clock),
         )  # fmt: skip
         if port is not None:
             await serve_page(stack, metrics, port)

@@ -21,6 +21,7 @@ from billing.services.credits import Credits
 from billing.services.customers import Customers
 from billing.services.entitlements import Entitlements
 from billing.services.features import Features
+from billing.services.hooks import Hooks
 from billing.services.inbox import Inbox
 from billing.services.invoice_writer import InvoiceWriter
 from billing.services.invoices import Invoices
@@ -50,6 +51,7 @@ from metering.model.bypass import Bypass
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement
 from metering.model.meter import Meter
+from metering.model.outward import Reach
 from metering.model.seeding import Seed
 from metering.store.redis import publish
 
@@ -95,6 +97,7 @@ def open_billing(
     marketplaces: bool = False,
     invoicing: Invoicing = Invoicing(),
     trials: TrialRules | None = None,
+    hooks_reach: Reach = Reach.PUBLIC,
     org: str | None = None,
     actor: str | None = None,
 ) -> Billing:
@@ -141,6 +144,7 @@ def open_billing(
         audit=Audit(books),
         inbox=Inbox(books, clock, secrets=webhook_secrets, mode=stripe_mode),
         coupons=Coupons(books, clock, bills=bills),
+        hooks=Hooks(books, clock, entropy=lambda: secrets.token_bytes(32), reach=hooks_reach),
         credits=Credits(books, clock, currency=currency),
         customers=Customers(books, clock, marketplaces=marketplaces, bills=bills, taxes=invoicing.taxes),
         spend_caps=SpendCaps(books, entitlements, clock, meters=meters),
@@ -161,6 +165,11 @@ def trial_rules(settings: Settings) -> TrialRules:
         requires_payment=settings.billing_trial_requires_payment,
         notify_days_before=settings.billing_trial_notify_days_before,
     )
+
+
+def hooks_reach(settings: Settings) -> Reach:
+    """How far the URLs of outgoing webhooks may lead."""
+    return Reach.OPERATOR if settings.hooks_inside else Reach.PUBLIC
 
 
 def _payment_method(books: PostgresBooks) -> HasPaymentMethod:

@@ -161,6 +161,9 @@ class Settings:
     win_back_code: str | None = _a(
         "WEIGHBRIDGE_WIN_BACK_CODE", "A coupon's code that offers to former customers name. Unset: none is named."
     )
+    hooks_inside: bool = _a(
+        "WEIGHBRIDGE_HOOKS_INSIDE", "Outgoing webhooks may go to http:// and to private addresses.", truth, default=False
+    )
     force_live: bool = _a("WEIGHBRIDGE_FORCE_LIVE", "Lets ENV=dev use a live Stripe key: real money moves.", truth, default=False)
 
     warnings: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
 from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
-from billing.wiring import invoicing_of, open_billing, trial_rules
+from billing.wiring import hooks_reach, invoicing_of, open_billing, trial_rules
 from config.load import Configuration
 from config.settings import Settings
 from metering.model.clock import Clock
@@ -76,6 +76,7 @@ def _bound(
         cut=cutter(pool, clock, config.meters, bills=settings.billing_enabled),
         invoicing=invoicing_of(settings, config.plans.issuer),
         trials=trial_rules(settings),
+        hooks_reach=hooks_reach(settings),
         org=org,
         actor=actor,
     )

@@ -22,7 +22,7 @@ from billing.operations.operation import Facts
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
 from billing.services.use_cases import Billing
-from billing.wiring import invoicing_of, open_billing, trial_rules
+from billing.wiring import hooks_reach, invoicing_of, open_billing, trial_rules
 from config.load import FileSet, contradictions, load_last_good, parse, read_set, save_last_good
 from config.settings import Settings
 from metering.model import keys
@@ -126,6 +126,7 @@ class Control:
             stripe_mode=settings.stripe_mode,
             invoicing=invoicing_of(settings, issuer),
             trials=trial_rules(settings),
+            hooks_reach=hooks_reach(settings),
             org=org,
             actor=actor,
         )

@@ -1,12 +1,15 @@
-"""Put mail together from the settings."""
+"""Put mail, and events on their way out, together from the settings."""
 
 import asyncpg
 
+from billing.channels.hooks import HttpHookChannel
 from billing.channels.message import SenderFaulty, sender
 from billing.channels.smtp import Server, SmtpChannel, Tls
 from billing.model.letters.letter import House
+from billing.services.hook_delivery import HookDelivery
 from billing.services.mails import Mails
 from billing.store.books import PostgresBooks
+from billing.wiring import hooks_reach
 from config.settings import Settings
 from metering.model.clock import Clock
 from metering.model.errors import ConfigFaulty
@@ -15,6 +18,10 @@ from metering.model.errors import ConfigFaulty
 def open_mails(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> Mails:
     """Raises ConfigFaulty for a sender that cannot be one."""
     return Mails(PostgresBooks(pool), open_channel(settings, clock), clock, house=house_of(settings))
+
+
+def open_hook_delivery(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> HookDelivery:
+    return HookDelivery(PostgresBooks(pool), HttpHookChannel(hooks_reach(settings), clock), clock)
 
 
 def open_channel(settings: Settings, clock: Clock) -> SmtpChannel | None:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from billing.operations import keys, orgs, subscriptions, tokens, usage
+from billing.operations import hooks, keys, orgs, subscriptions, tokens, usage
 from billing.operations.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    *hooks.OPERATIONS,
     *orgs.OPERATIONS,
     *keys.OPERATIONS,
     *tokens.OPERATIONS,

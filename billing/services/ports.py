@@ -13,6 +13,7 @@ from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.model.token import Token
 from billing.services.ports_dunning import DunningRows
+from billing.services.ports_hooks import HookRows
 from billing.services.ports_invoice import (
     BalanceRows,
     CloseRows,
@@ -443,6 +444,8 @@ class Unit(Protocol):
     def mails(self) -> MailRows: ...
     @property
     def dunning(self) -> DunningRows: ...
+    @property
+    def hooks(self) -> HookRows: ...
     @property
     def inbox(self) -> InboxRows: ...
     @property

@@ -11,6 +11,7 @@ from billing.services.credits import Credits
 from billing.services.customers import Customers
 from billing.services.entitlements import Entitlements
 from billing.services.features import Features
+from billing.services.hooks import Hooks
 from billing.services.inbox import Inbox
 from billing.services.invoices import Invoices
 from billing.services.issuing import Issuing
@@ -46,6 +47,7 @@ class Billing:
     access: Access
     audit: Audit
     inbox: Inbox
+    hooks: Hooks
     coupons: Coupons
     credits: Credits
     customers: Customers

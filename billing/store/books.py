@@ -15,6 +15,7 @@ from billing.store.credits import CreditTable
 from billing.store.customers import CustomerTable
 from billing.store.cutover import CutoverTable
 from billing.store.dunning import DunningTable
+from billing.store.hooks import HookTable
 from billing.store.inbox import InboxTable
 from billing.store.invoice_items import InvoiceItemTable
 from billing.store.invoices import InvoiceTable
@@ -69,6 +70,7 @@ class PostgresUnit:
         self.months = MonthTable(connection)
         self.mails = MailTable(connection)
         self.dunning = DunningTable(connection)
+        self.hooks = HookTable(connection)
         self.inbox = InboxTable(connection)
         self.cutover = CutoverTable(connection)
         self.stripe_ids = StripeIdTable(connection)

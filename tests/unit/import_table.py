@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {  # room -> what it may reach beside the standard 
     "billing.store": _BILLING | _POSTGRES,
     "billing.stripe": _BILLING | _POSTGRES | {"stripe", "aiohttp", "config.settings"} | _CONFIG,
     "billing.stripe.sandbox": {"metering.model", "aiohttp", "orjson"},
-    "billing.channels": _BILLING | _POSTGRES,
+    "billing.channels": _BILLING | _POSTGRES | {"metering.outgoing", "aiohttp"},
     "billing.documents": {"metering.model", "metering.outgoing", "billing.model", "aiohttp", "fpdf", "PIL"},
     "billing.reports": _BILLING | _POSTGRES,
     "billing.operations": _BILLING | {"pydantic"},

@@ -36,6 +36,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "coupon": lambda: importlib.import_module("weighbridge.cli.coupon"),
     "credit": lambda: importlib.import_module("weighbridge.cli.credit"),
     "cap": lambda: importlib.import_module("weighbridge.cli.cap"),
+    "hook": lambda: importlib.import_module("weighbridge.cli.hook"),
     "webhook": lambda: importlib.import_module("weighbridge.cli.webhook"),
     "stripe": lambda: importlib.import_module("weighbridge.cli.stripe"),
     "outbox": lambda: importlib.import_module("weighbridge.cli.outbox"),

@@ -134,6 +134,15 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         "INSERT INTO billing.subscriptions (org_id, plan, plan_version, status, anchor, billing_interval, currency, created_at)"
         " VALUES ($1, 'p', 1, 'active', now(), 'month', 'usd', now())", org,
     )  # fmt: skip
+    hook = f"hook_{org.hex}"
+    await connection.execute(
+        "INSERT INTO billing.hook_endpoints (id, org_id, url, types, created_by, created_at)"
+        " VALUES ($2, $1, 'https://example.com', '{*}', 'x', now())", org, hook,
+    )  # fmt: skip
+    event = await connection.fetchval(
+        "INSERT INTO billing.hook_events (org_id, type, data) VALUES ($1, 'hook.test', '{}') RETURNING id", org
+    )
+    await connection.execute("INSERT INTO billing.hook_deliveries (event_id, endpoint_id, org_id) VALUES ($2, $3, $1)", org, event, hook)
     await connection.execute("INSERT INTO billing.tenants VALUES ($1, now(), 't')", org)
     await connection.execute("INSERT INTO billing.traffic_hourly VALUES ($1, now(), 1, 'GET', 1, 1, 1, 1, 1, 1, 1, 1)", org)
     await connection.execute("INSERT INTO billing.usage_daily VALUES (now(), $1, 'api', 1, 1)", org)
