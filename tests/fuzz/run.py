@@ -259,7 +259,7 @@ class Fuzz:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=float(os.environ.get("FUZZ_SECONDS", "120")))
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("FUZZ_SECONDS") or "120"))
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
     parser.add_argument("--cases", type=int, help="so many cases, instead of --seconds")
     parser.add_argument("--replay", type=Path, help="a file under build/fuzz: its case alone, from its seed")
