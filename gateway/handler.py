@@ -201,8 +201,8 @@ class Handler:
         if known is None:
             known = caller.lines = lines_of(identity_headers(caller))
         if secret is not None:
-            request, key, now = call.request, caller.key, self.now_ms() // 1000
-            known += lines_of([signature(secret, now, key.org_id, key.key_id, call.rid, request.method, request.target)])
+            request, now = call.request, self.now_ms() // 1000
+            known += lines_of([signature(secret, now, identity_headers(caller), call.rid, request.method, request.target)])
         return call.lines + known
 
     # --- settle ------------------------------------------------------------------------------------------------------

@@ -196,11 +196,18 @@ def identity_headers(caller: Caller) -> list[tuple[bytes, bytes]]:
     return told
 
 
-def signature(secret: bytes, timestamp: int, org_id: str, key_id: int, rid: bytes, method: str, target: bytes) -> tuple[bytes, bytes]:
-    """X-Weighbridge-Signature: `t=<unix>,v1=<hex>`, HMAC-SHA256 over `t.org.key.request id.method target`.
+_SIGNED: Final = (b"X-Org-Id", b"X-Org-Slug", b"X-Org-Plan", b"X-Key-Id", b"X-Org-Tenant", b"X-Org-Features", b"X-Org-Test")
+
+
+def signature(
+    secret: bytes, timestamp: int, headers: list[tuple[bytes, bytes]], rid: bytes, method: str, target: bytes
+) -> tuple[bytes, bytes]:
+    """X-Weighbridge-Signature: `t=<unix>,v1=<hex>`, HMAC-SHA256 over lines: t, the request id, `method target`, then the values of
+    `headers` (identity_headers) in the order of _SIGNED, empty where one is not sent.
 
     A service that checks it (and that t is recent) can refuse whoever went past the gateway.
     """
-    message = b"%d.%s.%d.%s.%s %s" % (timestamp, org_id.encode(), key_id, rid, method.encode(), target)
-    digest = hmac.new(secret, message, hashlib.sha256).hexdigest()
+    told = dict(headers)
+    lines = [b"%d" % timestamp, rid, b"%s %s" % (method.encode(), target), *(told.get(name, b"") for name in _SIGNED)]
+    digest = hmac.new(secret, b"\n".join(lines), hashlib.sha256).hexdigest()
     return b"X-Weighbridge-Signature", f"t={timestamp},v1={digest}".encode()

@@ -129,21 +129,28 @@ def test_a_caller_that_lacks_a_scope_of_the_route_is_refused_by_name() -> None:
     assert caught.value.challenge == 'Bearer realm="api", error="insufficient_scope", scope="reports write"'
 
 
-def test_a_signature_covers_time_sender_request_and_target() -> None:
-    name, value = signature(b"secret", 1_740_000_000, "o-1", 9, b"rid", "GET", b"/a?b=c")
-    expected = hmac.new(b"secret", b"1740000000.o-1.9.rid.GET /a?b=c", hashlib.sha256).hexdigest()
+def test_a_signature_covers_time_request_target_and_every_identity_header() -> None:
+    headers = [(b"X-Org-Id", b"o-1"), (b"X-Org-Slug", b"acme"), (b"X-Org-Plan", b"pro"), (b"X-Key-Id", b"9"), (b"X-Org-Features", b"sso")]
+    name, value = signature(b"secret", 1_740_000_000, headers, b"rid", "GET", b"/a?b=c")
+    message = b"1740000000\nrid\nGET /a?b=c\no-1\nacme\npro\n9\n\nsso\n"
+    expected = hmac.new(b"secret", message, hashlib.sha256).hexdigest()
     assert (name, value.decode()) == (b"X-Weighbridge-Signature", f"t=1740000000,v1={expected}")
 
 
+_ONE = [(b"X-Org-Id", b"o-1"), (b"X-Key-Id", b"9")]
+IDENTITIES = [
+    _ONE, [(b"X-Org-Id", b"o-2"), (b"X-Key-Id", b"9")], [(b"X-Org-Id", b"o-1"), (b"X-Org-Test", b"true")], [*_ONE, (b"X-Org-Tenant", b"t")],
+    [*_ONE, (b"X-Org-Features", b"t")],
+]  # fmt: skip
 FACTS = st.tuples(
-    st.integers(0, 2**31), st.sampled_from(["o-1", "o-2"]), st.integers(1, 99), st.sampled_from([b"r1", b"r2"]),
-    st.sampled_from(["GET", "POST"]), st.sampled_from([b"/", b"/a", b"/a?b"]),
+    st.integers(0, 2**31), st.sampled_from(IDENTITIES), st.sampled_from([b"r1", b"r2"]), st.sampled_from(["GET", "POST"]),
+    st.sampled_from([b"/", b"/a", b"/a?b"]),
 )  # fmt: skip
 
 
 @given(FACTS, FACTS)
 def test_different_facts_have_different_signatures(
-    one: tuple[int, str, int, bytes, str, bytes], other: tuple[int, str, int, bytes, str, bytes]
+    one: tuple[int, list[tuple[bytes, bytes]], bytes, str, bytes], other: tuple[int, list[tuple[bytes, bytes]], bytes, str, bytes]
 ) -> None:
     assert (signature(b"s", *one) == signature(b"s", *other)) == (one == other)
     assert signature(b"s", *one) != signature(b"t", *one)
