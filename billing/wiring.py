@@ -28,11 +28,13 @@ from billing.services.invoices import Invoices
 from billing.services.issuing import Issuing
 from billing.services.keys import Keys
 from billing.services.lifecycle import HasPaymentMethod, Lifecycle, TrialRules, anybody_can_pay
+from billing.services.logs import MailLog, OutboxLog
 from billing.services.months import Months
 from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.plans import Plans
 from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
+from billing.services.ports_outbox import OutboxCarer
 from billing.services.purse import OwnPurse
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
@@ -98,6 +100,7 @@ def open_billing(
     invoicing: Invoicing = Invoicing(),
     trials: TrialRules | None = None,
     hooks_reach: Reach = Reach.PUBLIC,
+    carer: OutboxCarer | None = None,
     org: str | None = None,
     actor: str | None = None,
 ) -> Billing:
@@ -145,6 +148,8 @@ def open_billing(
         inbox=Inbox(books, clock, secrets=webhook_secrets, mode=stripe_mode),
         coupons=Coupons(books, clock, bills=bills),
         hooks=Hooks(books, clock, entropy=lambda: secrets.token_bytes(32), reach=hooks_reach),
+        mails=MailLog(books),
+        outbox=OutboxLog(books, carer),
         credits=Credits(books, clock, currency=currency),
         customers=Customers(books, clock, marketplaces=marketplaces, bills=bills, taxes=invoicing.taxes),
         spend_caps=SpendCaps(books, entitlements, clock, meters=meters),

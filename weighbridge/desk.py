@@ -8,8 +8,9 @@ import aiohttp
 from billing.api.rest import PREFIX
 from billing.model.token import Scope
 from billing.operations.dispatch import Dispatch
-from billing.operations.operation import About, Download, Model, Nothing, Operation
+from billing.operations.operation import About, Download, Model, Operation
 from billing.operations.orgs import list_all
+from billing.operations.pages import AskPage
 from billing.operations.problem import Problem
 from billing.services.access import Caller
 from metering.model.errors import BadInput, DependencyUnavailable, WeighbridgeError
@@ -46,7 +47,7 @@ class LocalDesk:
         return await self._dispatch.perform(operation, ask, caller=self._caller, org=org, body=body)
 
     async def _only(self) -> str:
-        found = (await self._dispatch.perform(list_all, Nothing(), caller=self._caller)).orgs
+        found = (await self._dispatch.perform(list_all, AskPage(limit=_NAMED + 1), caller=self._caller)).orgs
         if len(found) != 1:
             slugs = ", ".join(org.slug for org in found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
             raise BadInput(

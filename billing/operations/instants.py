@@ -1,6 +1,8 @@
-"""Instants in answers: aware, in UTC."""
+"""Instants in answers: aware, in UTC. And where a page of a list begins that is in the order of numbers."""
 
 from datetime import UTC, datetime
+
+from billing.operations.pages import AskPage, read_cursor
 
 
 def instant(at_ms: int) -> datetime:
@@ -9,3 +11,9 @@ def instant(at_ms: int) -> datetime:
 
 def instant_or_none(at_ms: int | None) -> datetime | None:
     return None if at_ms is None else instant(at_ms)
+
+
+def number_before(ask: AskPage) -> int | None:
+    """Of a list that is newest first: the number that the page before ended with. Raises BadCursor."""
+    place = read_cursor(ask.after, int)
+    return None if place is None else int(place[0])

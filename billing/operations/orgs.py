@@ -12,6 +12,7 @@ from billing.model.token import Scope
 from billing.operations.instants import instant, instant_or_none
 from billing.operations.keys import KeyRow, key_row
 from billing.operations.operation import About, Call, Model, Nothing, operation
+from billing.operations.pages import AskPage, Page, page, read_cursor
 from billing.services.lifecycle import NoSuchPlan
 from billing.services.orgs import SlugTaken
 from billing.services.ports import LimitRow, QuotaRow
@@ -28,7 +29,7 @@ class OrgRow(Model):
     created: datetime
 
 
-class OrgList(Model):
+class OrgList(Page):
     orgs: tuple[OrgRow, ...]
 
 
@@ -80,9 +81,12 @@ class Deleted(Model):
 
 
 @operation("GET", "/orgs", name="org.list", about=About.ALL)
-async def list_all(call: Call, ask: Nothing) -> OrgList:
+async def list_all(call: Call, ask: AskPage) -> OrgList:
     """Every organization, by slug."""
-    return OrgList(orgs=tuple(org_row(org, subscription) for org, subscription in await call.billing.orgs.all()))
+    place = read_cursor(ask.after, str)
+    found = await call.billing.orgs.all(ask.limit + 1, None if place is None else str(place[0]))
+    rows, further = page(found, ask, lambda row: (row[0].slug,))
+    return OrgList(orgs=tuple(org_row(org, subscription) for org, subscription in rows), next=further)
 
 
 @operation(

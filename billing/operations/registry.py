@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from billing.operations import hooks, keys, orgs, subscriptions, tokens, usage
+from billing.operations import audit, bypasses, hooks, inbox, keys, mails, orgs, outbox, subscriptions, tokens, usage
 from billing.operations.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
@@ -10,6 +10,11 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *orgs.OPERATIONS,
     *keys.OPERATIONS,
     *tokens.OPERATIONS,
+    *audit.OPERATIONS,
+    *bypasses.OPERATIONS,
+    *inbox.OPERATIONS,
+    *mails.OPERATIONS,
+    *outbox.OPERATIONS,
     *usage.OPERATIONS,
     *subscriptions.OPERATIONS,
 )

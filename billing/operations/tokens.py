@@ -5,9 +5,10 @@ from datetime import datetime
 from pydantic import Field
 
 from billing.model.token import Scope, Token, read_scopes
-from billing.operations.instants import instant, instant_or_none
+from billing.operations.instants import instant, instant_or_none, number_before
 from billing.operations.keys import REFERENCE
-from billing.operations.operation import About, Call, Model, Nothing, operation
+from billing.operations.operation import About, Call, Model, operation
+from billing.operations.pages import AskPage, Page, page
 from billing.services.tokens import NoSuchToken, TokenOver
 from metering.model.errors import BadInput
 
@@ -31,7 +32,7 @@ class TokenRow(Model):
     revoked_by: str | None
 
 
-class TokenList(Model):
+class TokenList(Page):
     tokens: tuple[TokenRow, ...]
 
 
@@ -51,9 +52,11 @@ class WhichToken(Model):
 
 
 @operation("GET", "/tokens", name="token.list", need=Scope.ADMIN, about=About.EITHER)
-async def list_all(call: Call, ask: Nothing) -> TokenList:
+async def list_all(call: Call, ask: AskPage) -> TokenList:
     """Newest first, those that are over too."""
-    return TokenList(tokens=tuple(token_row(token, call.now_ms) for token in await call.billing.tokens.all(call.org_id)))
+    found = await call.billing.tokens.all(call.org_id, limit=ask.limit + 1, before_id=number_before(ask))
+    rows, further = page(found, ask, lambda token: (token.id,))
+    return TokenList(tokens=tuple(token_row(token, call.now_ms) for token in rows), next=further)
 
 
 @operation("POST", "/tokens", name="token.create", need=Scope.ADMIN, about=About.EITHER, status=201)

@@ -16,7 +16,6 @@ from metering.model.meter import Meter
 log = logging.getLogger(__name__)
 
 LONGEST_MS = 7 * 86_400_000
-_SHOWN = 100
 
 
 class NoSuchBypass(NotFound):
@@ -54,10 +53,10 @@ class Bypasses:
                 raise NoSuchBypass(f"no bypass {number} is in force", id=number)
         return await self.tell()
 
-    async def all(self) -> list[BypassRow]:
-        """The latest, newest first; those that are over too."""
+    async def all(self, limit: int = 100, before_id: int | None = None) -> list[BypassRow]:
+        """Newest first, of those before that one; those that are over too."""
         async with self._books.transaction() as unit:
-            return await unit.bypasses.all(_SHOWN)
+            return await unit.bypasses.all(limit, before_id)
 
     async def publish(self) -> bool:
         """Make those in force what the gateways read; True where that changed. Raises GatewaysUnreachable."""

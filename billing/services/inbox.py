@@ -63,10 +63,10 @@ class Inbox:
                     raise OtherSide(fault)
             return await unit.inbox.add(events, self._clock.now_ms())
 
-    async def all(self, limit: int, status: Status | None = None) -> list[InboxRow]:
-        """Newest first."""
+    async def all(self, limit: int, status: Status | None = None, before: str | None = None) -> list[InboxRow]:
+        """Newest first; of those that came before that event."""
         async with self._books.transaction() as unit:
-            return await unit.inbox.newest(limit, status)
+            return await unit.inbox.newest(limit, status, before)
 
     async def show(self, event_id: str) -> InboxRow:
         """Raises NoSuchEvent."""

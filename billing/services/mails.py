@@ -24,9 +24,8 @@ from billing.model.mail_delivery import (
     undeliverable,
     wire_address,
 )
-from billing.services import lookup
 from billing.services.ports import Books
-from billing.services.ports_mail import ClaimedMail, MailChannel, MailRow, MailServerUnreachable, MailSession
+from billing.services.ports_mail import ClaimedMail, MailChannel, MailServerUnreachable, MailSession
 from metering.model.clock import Clock
 from metering.model.errors import BadInput
 
@@ -72,14 +71,6 @@ class Mails:
                     limit -= 1
                     await self._one(session, claimed, report)
         return report
-
-    async def newest(self, org_ref: str | None = None, state: str | None = None, limit: int = 50) -> list[MailRow]:
-        """Raises NoSuchOrganization, BadInput."""
-        if state is not None and state not in list(MailState):
-            raise BadInput(f"{state} is no state of a mail; write {', '.join(MailState)}")
-        async with self._books.transaction() as unit:
-            org_id = (await lookup.organization(unit, org_ref)).id if org_ref is not None else None
-            return await unit.mails.newest(org_id, state, limit)
 
     async def _sweep(self, report: MailReport) -> int:
         """Drop what is too late. How many are due."""

@@ -127,10 +127,10 @@ class Orgs:
         )
         return begin(new, spec, now_ms, anchor_ms=anchor_ms, trial_days=spec.trial_days)
 
-    async def all(self) -> list[tuple[Organization, Subscription | None]]:
-        """Every organization that lives, by slug."""
+    async def all(self, limit: int | None = None, after_slug: str | None = None) -> list[tuple[Organization, Subscription | None]]:
+        """Every organization that lives, by slug; of those behind that one, at most so many."""
         async with self._books.transaction() as unit:
-            return await unit.orgs.living()
+            return await unit.orgs.living(limit, after_slug)
 
     async def show(self, ref: str) -> OrganizationView:
         """By id or slug. Raises NoSuchOrganization."""

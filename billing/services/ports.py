@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from billing.model.delivery import State
 from billing.model.invoice_item import InvoiceItem
 from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.outbox import OutboxRow
@@ -25,6 +26,7 @@ from billing.services.ports_invoice import (
     ReceiptRows,
 )
 from billing.services.ports_mail import MailRows
+from billing.services.ports_outbox import Kept
 from billing.services.ports_stripe import CutoverRows, InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
 from billing.services.ports_wallet import CouponRows, CreditRows, CustomerRows, DiscountRows, PeriodRows, SpendCapRows
 from metering.model.apikey import KeyRecord
@@ -157,7 +159,9 @@ class OrgRows(Protocol):
         """By id or slug; not the deleted."""
         ...
 
-    async def living(self) -> list[tuple[Organization, Subscription | None]]: ...
+    async def living(self, limit: int | None = None, after_slug: str | None = None) -> list[tuple[Organization, Subscription | None]]:
+        """By slug; of those behind that one."""
+        ...
 
     async def by_slugs(self, slugs: Sequence[str]) -> dict[str, str]:
         """slug -> id."""
@@ -300,8 +304,8 @@ class BypassRows(Protocol):
         """Its number."""
         ...
 
-    async def all(self, limit: int) -> list[BypassRow]:
-        """Newest first."""
+    async def all(self, limit: int, before_id: int | None = None) -> list[BypassRow]:
+        """Newest first; of those before that one."""
         ...
 
     async def in_force(self, now_ms: int, *, lock: bool = False) -> list[BypassRow]:
@@ -318,8 +322,8 @@ class TokenRows(Protocol):
         """With its id; None where the hash is known already."""
         ...
 
-    async def all(self, org_id: str | None) -> list[Token]:
-        """Newest first; `org_id` None is every token."""
+    async def all(self, org_id: str | None, limit: int | None = None, before_id: int | None = None) -> list[Token]:
+        """Newest first, of those before that one; `org_id` None is every token."""
         ...
 
     async def find(self, *, token_id: int | None = None, sha256: str | None = None) -> Token | None: ...
@@ -330,7 +334,7 @@ class TokenRows(Protocol):
 
 
 class AuditRows(Protocol):
-    async def entries(self, org_id: str | None, since_ms: int, limit: int) -> list[AuditEntry]:
+    async def entries(self, org_id: str | None, since_ms: int, limit: int, before_id: int | None = None) -> list[AuditEntry]:
         """The newest, in the order they happened."""
         ...
 
@@ -344,6 +348,14 @@ class OutboxRows(Protocol):
 
     async def waiting(self, org_id: str) -> bool:
         """Whether something that decides about its subscription was not told to Stripe yet."""
+        ...
+
+    async def kept(self, states: Sequence[State], limit: int, before_id: int | None = None) -> list[Kept]:
+        """Newest first; of those before that one."""
+        ...
+
+    async def find(self, ref: str) -> Kept | None:
+        """By number or identifier."""
         ...
 
 

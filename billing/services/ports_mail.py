@@ -71,7 +71,9 @@ class MailRows(Protocol):
         """Drop what was due before then and still waits, unless somebody is at it. How many."""
         ...
 
-    async def newest(self, org_id: str | None, state: str | None, limit: int) -> list[MailRow]: ...
+    async def newest(self, org_id: str | None, state: str | None, limit: int, before_id: int | None = None) -> list[MailRow]:
+        """Newest first; of those before that one."""
+        ...
 
 
 class MailSession(Protocol):

@@ -51,7 +51,9 @@ class InboxRows(Protocol):
 
     async def find(self, event_id: str) -> InboxRow | None: ...
 
-    async def newest(self, limit: int, status: Status | None = None) -> list[InboxRow]: ...
+    async def newest(self, limit: int, status: Status | None = None, before: str | None = None) -> list[InboxRow]:
+        """Newest first; of those that came before that event."""
+        ...
 
     async def again(self, event_id: str) -> bool:
         """Due now, as if it had just come; False where there is no such event."""

@@ -63,10 +63,12 @@ class Tokens:
                 raise Conflict("a fresh token equals one on record: the source of randomness is broken")
         return NewToken(token=added, text=text)
 
-    async def all(self, org_ref: str | None = None) -> list[Token]:
-        """Newest first, those that are over too; with `org_ref`, those of one organization. Raises NoSuchOrganization."""
+    async def all(self, org_ref: str | None = None, *, limit: int | None = None, before_id: int | None = None) -> list[Token]:
+        """Newest first, of those before that one; those that are over too; with `org_ref`, those of one organization.
+        Raises NoSuchOrganization."""
         async with self._books.transaction() as unit:
-            return await unit.tokens.all((await lookup.organization(unit, org_ref)).id if org_ref is not None else None)
+            org_id = (await lookup.organization(unit, org_ref)).id if org_ref is not None else None
+            return await unit.tokens.all(org_id, limit, before_id)
 
     async def revoke(self, ref: str, *, by: str, within: str | None = None) -> Token:
         """By its number, by the token itself or its fingerprint: not another request with it. `within` an organization, no other's.

@@ -16,6 +16,7 @@ from billing.services.inbox import Inbox
 from billing.services.invoices import Invoices
 from billing.services.issuing import Issuing
 from billing.services.keys import Keys
+from billing.services.logs import MailLog, OutboxLog
 from billing.services.months import Months
 from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
@@ -48,6 +49,8 @@ class Billing:
     audit: Audit
     inbox: Inbox
     hooks: Hooks
+    mails: MailLog
+    outbox: OutboxLog
     coupons: Coupons
     credits: Credits
     customers: Customers

@@ -17,8 +17,8 @@ class AuditTable:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
-    async def entries(self, org_id: str | None, since_ms: int, limit: int) -> list[AuditEntry]:
-        return [_entry(row) for row in await self._connection.fetch(_ENTRIES, org_id, to_datetime(since_ms), limit)]
+    async def entries(self, org_id: str | None, since_ms: int, limit: int, before_id: int | None = None) -> list[AuditEntry]:
+        return [_entry(row) for row in await self._connection.fetch(_ENTRIES, org_id, to_datetime(since_ms), limit, before_id)]
 
 
 def _entry(row: asyncpg.Record) -> AuditEntry:

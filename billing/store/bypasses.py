@@ -19,8 +19,8 @@ class BypassTable:
         made_at, until = to_datetime(row.created_at_ms), to_datetime(row.until_ms)
         return int(await self._connection.fetchval(_INSERT, row.org_id, row.meter, row.reason, row.created_by, made_at, until))
 
-    async def all(self, limit: int) -> list[BypassRow]:
-        return [_row(row) for row in await self._connection.fetch(_ALL, limit)]
+    async def all(self, limit: int, before_id: int | None = None) -> list[BypassRow]:
+        return [_row(row) for row in await self._connection.fetch(_ALL, limit, before_id)]
 
     async def in_force(self, now_ms: int, *, lock: bool = False) -> list[BypassRow]:
         if lock:

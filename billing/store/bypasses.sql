@@ -5,9 +5,10 @@
 INSERT INTO billing.bypasses (org_id, meter, reason, created_by, created_at, until) VALUES ($1, $2, $3, $4, $5, $6) RETURNING id
 
 -- all --
--- Newest first. $1 how many
+-- Newest first. $1 how many, $2 of those before this one, or null
 SELECT b.id, b.org_id, o.slug, b.meter, b.reason, b.created_by, b.created_at, b.until, b.ended_at, b.ended_by
 FROM billing.bypasses b LEFT JOIN billing.organizations o ON o.id = b.org_id
+WHERE $2::bigint IS NULL OR b.id < $2
 ORDER BY b.id DESC
 LIMIT $1
 

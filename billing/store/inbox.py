@@ -43,8 +43,8 @@ class InboxTable:
         row = await self._connection.fetchrow(_FIND, event_id)
         return _row(row) if row else None
 
-    async def newest(self, limit: int, status: Status | None = None) -> list[InboxRow]:
-        return [_row(row) for row in await self._connection.fetch(_NEWEST, limit, status.value if status else None)]
+    async def newest(self, limit: int, status: Status | None = None, before: str | None = None) -> list[InboxRow]:
+        return [_row(row) for row in await self._connection.fetch(_NEWEST, limit, status.value if status else None, before)]
 
     async def again(self, event_id: str) -> bool:
         return await self._connection.fetchval(_AGAIN, event_id) is not None

@@ -48,8 +48,11 @@ WHERE event_id = $1 AND status = 'received' AND attempts = $2
 SELECT * FROM billing.webhook_events WHERE event_id = $1
 
 -- newest --
--- $1 how many, $2 of this status only, or null
-SELECT * FROM billing.webhook_events WHERE $2::text IS NULL OR status = $2 ORDER BY seq DESC LIMIT $1
+-- $1 how many, $2 of this status only, or null; $3 of those that came before this event, or null
+SELECT * FROM billing.webhook_events
+WHERE ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR seq < (SELECT seq FROM billing.webhook_events WHERE event_id = $3))
+ORDER BY seq DESC
+LIMIT $1
 
 -- again --
 -- $1 event

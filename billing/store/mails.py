@@ -63,7 +63,7 @@ class MailTable:
     async def expire(self, due_before_ms: int, reason: str, now_ms: int) -> int:
         return len(await self._connection.fetch(_EXPIRE, to_datetime(due_before_ms), reason, to_datetime(now_ms)))
 
-    async def newest(self, org_id: str | None, state: str | None, limit: int) -> list[MailRow]:
+    async def newest(self, org_id: str | None, state: str | None, limit: int, before_id: int | None = None) -> list[MailRow]:
         return [
             MailRow(
                 mail=_mail(row),
@@ -74,7 +74,7 @@ class MailTable:
                 closed_ms=ms(row["closed_at"]),
                 error=row["last_error"],
             )
-            for row in await self._connection.fetch(_NEWEST, org_id, state, limit)
+            for row in await self._connection.fetch(_NEWEST, org_id, state, limit, before_id)
         ]
 
 

@@ -59,9 +59,10 @@ WHERE state = 'waiting' AND due_at < $1 AND (next_attempt_at IS NULL OR next_att
 RETURNING id;
 
 -- newest --
--- $1 org_id or null, $2 state or null, $3 limit
+-- $1 org_id or null, $2 state or null, $3 limit, $4 of those before this one, or null
 SELECT mails.*, organizations.slug FROM billing.mails
 JOIN billing.organizations ON organizations.id = mails.org_id
 WHERE ($1::uuid IS NULL OR mails.org_id = $1::uuid) AND ($2::text IS NULL OR mails.state = $2)
+    AND ($4::bigint IS NULL OR mails.id < $4)
 ORDER BY mails.id DESC
 LIMIT $3;

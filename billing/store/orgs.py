@@ -36,8 +36,8 @@ class OrgTable:
         row = await self._connection.fetchrow(sql, ref if is_uuid(ref) else None, ref)
         return rows.organization(row) if row else None
 
-    async def living(self) -> list[tuple[Organization, Subscription | None]]:
-        found = await self._connection.fetch(_LIVING)
+    async def living(self, limit: int | None = None, after_slug: str | None = None) -> list[tuple[Organization, Subscription | None]]:
+        found = await self._connection.fetch(_LIVING, limit, after_slug)
         return [(rows.organization(row, created="org_created_at"), rows.subscription(row, "subscription_id")) for row in found]
 
     async def by_slugs(self, slugs: Sequence[str]) -> dict[str, str]:

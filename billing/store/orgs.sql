@@ -21,6 +21,7 @@ WHERE deleted_at IS NULL AND (id = $1::uuid OR slug = $2)
 FOR UPDATE
 
 -- living --
+-- By slug. $1 how many, or null; $2 of those behind this slug, or null
 SELECT o.id, o.slug, o.name, o.ent_version, o.created_at AS org_created_at,
        s.org_id, s.plan, s.plan_version, s.status, s.anchor, s.billing_interval, s.currency, s.amount, s.trial_days,
        s.id AS subscription_id, s.interval_count, s.zone, s.period_start, s.period_end, s.paid, s.next_anchor, s.next_plan,
@@ -28,8 +29,9 @@ SELECT o.id, o.slug, o.name, o.ent_version, o.created_at AS org_created_at,
        s.canceled_at, s.paused_at, s.auto_renew, s.terms, s.revision, s.ended_at, s.anchored_at
 FROM billing.organizations o
 LEFT JOIN billing.subscriptions s ON s.org_id = o.id AND s.ended_at IS NULL
-WHERE o.deleted_at IS NULL
-ORDER BY o.slug
+WHERE o.deleted_at IS NULL AND ($2::text IS NULL OR o.slug COLLATE "C" > $2)
+ORDER BY o.slug COLLATE "C"
+LIMIT $1
 
 -- by_slugs --
 -- $1 slugs[]

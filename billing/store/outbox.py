@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from billing.model.delivery import State
 from billing.model.outbox import OutboxRow
-from billing.store.rows import jsonb
-from metering.model.clock import to_datetime
+from billing.services.ports_outbox import Kept
+from billing.store.rows import from_jsonb, jsonb, ms
+from metering.model.clock import to_datetime, to_ms
 from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "outbox.sql")
-_ADD, _HAS, _WAITING = _SQL["add"], _SQL["has"], _SQL["waiting"]
+_ADD, _HAS, _WAITING, _KEPT, _FIND = _SQL["add"], _SQL["has"], _SQL["waiting"], _SQL["kept"], _SQL["find"]
 
 
 class OutboxTable:
@@ -27,3 +29,29 @@ class OutboxTable:
 
     async def waiting(self, org_id: str) -> bool:
         return bool(await self._connection.fetchval(_WAITING, org_id))
+
+    async def kept(self, states: Sequence[State], limit: int, before_id: int | None = None) -> list[Kept]:
+        found = await self._connection.fetch(_KEPT, [state.value for state in states], limit, before_id)
+        return [_kept(row) for row in found]
+
+    async def find(self, ref: str) -> Kept | None:
+        row = await self._connection.fetchrow(_FIND, ref)
+        return _kept(row) if row else None
+
+
+def _kept(row: asyncpg.Record) -> Kept:
+    return Kept(
+        id=row["id"],
+        kind=row["kind"],
+        org_id=row["org_id"],
+        slug=row["slug"],
+        identifier=row["identifier"],
+        payload=from_jsonb(row["payload"]),
+        state=State(row["state"]),
+        attempts=row["attempts"],
+        first_attempt_ms=ms(row["first_attempt_at"]),
+        next_attempt_ms=ms(row["next_attempt_at"]),
+        last_error=row["last_error"],
+        created_ms=to_ms(row["created_at"]),
+        delivered_ms=ms(row["delivered_at"]),
+    )

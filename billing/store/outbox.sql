@@ -17,3 +17,19 @@ SELECT EXISTS (SELECT FROM billing.outbox WHERE org_id = $1::uuid AND kind = $2)
 SELECT EXISTS (
     SELECT FROM billing.outbox WHERE org_id = $1::uuid AND state = 'pending' AND kind NOT IN ('meter_event', 'ensure_customer', 'ensure_plan', 'invoice_item')
 );
+
+-- kept --
+-- Newest first. $1 states[], $2 how many, $3 of those before this one, or null
+SELECT o.id, o.kind, o.org_id::text, g.slug, o.identifier, o.payload::text, o.state, o.attempts, o.first_attempt_at, o.next_attempt_at,
+    o.last_error, o.created_at, o.delivered_at
+FROM billing.outbox o JOIN billing.organizations g ON g.id = o.org_id
+WHERE o.state = ANY ($1::text[]) AND ($3::bigint IS NULL OR o.id < $3)
+ORDER BY o.id DESC
+LIMIT $2;
+
+-- find --
+-- By number or identifier. $1 what was typed
+SELECT o.id, o.kind, o.org_id::text, g.slug, o.identifier, o.payload::text, o.state, o.attempts, o.first_attempt_at, o.next_attempt_at,
+    o.last_error, o.created_at, o.delivered_at
+FROM billing.outbox o JOIN billing.organizations g ON g.id = o.org_id
+WHERE o.identifier = $1 OR o.id::text = $1;

@@ -1,21 +1,5 @@
 -- Outbox rows that need somebody's care. Read by billing/stripe/outbox_care.py.
 
--- all --
--- Newest first. $1 states[], $2 how many
-SELECT o.id, o.kind, o.org_id::text, g.slug, o.identifier, o.payload::text, o.state, o.attempts, o.first_attempt_at, o.next_attempt_at,
-    o.last_error, o.created_at, o.delivered_at
-FROM billing.outbox o JOIN billing.organizations g ON g.id = o.org_id
-WHERE o.state = ANY ($1::text[])
-ORDER BY o.id DESC
-LIMIT $2
-
--- one --
--- By number or identifier. $1 what was typed
-SELECT o.id, o.kind, o.org_id::text, g.slug, o.identifier, o.payload::text, o.state, o.attempts, o.first_attempt_at, o.next_attempt_at,
-    o.last_error, o.created_at, o.delivered_at
-FROM billing.outbox o JOIN billing.organizations g ON g.id = o.org_id
-WHERE o.identifier = $1 OR o.id::text = $1
-
 -- same_minute --
 -- What was to be told of one meter of one organization within one minute. $1 org, $2 meter, $3 first second, $4 second after the last
 SELECT id, state, (payload ->> 'value')::bigint AS value

@@ -24,8 +24,8 @@ class TokenTable:
         )  # fmt: skip
         return None if number is None else replace(token, id=number)
 
-    async def all(self, org_id: str | None) -> list[Token]:
-        return [_token(row) for row in await self._connection.fetch(_ALL, org_id)]
+    async def all(self, org_id: str | None, limit: int | None = None, before_id: int | None = None) -> list[Token]:
+        return [_token(row) for row in await self._connection.fetch(_ALL, org_id, limit, before_id)]
 
     async def find(self, *, token_id: int | None = None, sha256: str | None = None) -> Token | None:
         row = await self._connection.fetchrow(_FIND, token_id, sha256)

@@ -8,11 +8,12 @@ ON CONFLICT (sha256) DO NOTHING
 RETURNING id
 
 -- all --
--- Newest first, those that are over too. $1 org, or null for every token
+-- Newest first, those that are over too. $1 org, or null for every token; $2 how many, or null; $3 of those before this one, or null
 SELECT t.id, t.org_id, o.slug, t.sha256, t.hint, t.label, t.scopes, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.revoked_by
 FROM billing.api_tokens t LEFT JOIN billing.organizations o ON o.id = t.org_id
-WHERE $1::uuid IS NULL OR t.org_id = $1
+WHERE ($1::uuid IS NULL OR t.org_id = $1) AND ($3::bigint IS NULL OR t.id < $3)
 ORDER BY t.id DESC
+LIMIT $2
 
 -- find --
 -- One of a deleted organization is none. $1 number or null, $2 sha256 or null

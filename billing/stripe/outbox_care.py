@@ -7,84 +7,39 @@
 """
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 import asyncpg
 
 from billing.model.delivery import FORGOTTEN_AFTER_MS, State
+from billing.services.logs import OutboxLog
+from billing.services.ports_outbox import Kept, MayDouble
 from billing.stripe.client import StripeApi
 from billing.stripe.rows import METER_EVENT, StoredIds
-from metering.model.clock import Clock, to_datetime, to_ms
-from metering.model.errors import Conflict, DependencyUnavailable, NotFound
+from metering.model.clock import Clock, to_datetime
+from metering.model.errors import Conflict, DependencyUnavailable
 from metering.store.postgres import Queries
 
 SQL = Queries.load("billing.store", "outbox_care.sql")
 _MINUTE = 60
 
 
-class NoSuchRow(NotFound):
-    """The outbox has no such row."""
-
-    code = "no_such_outbox_row"
-
-
-class MayDouble(Conflict):
-    """Sending it again could count it twice."""
-
-    code = "may_double"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """One row as it stands."""
-
-    id: int
-    kind: str
-    org_id: str
-    slug: str
-    identifier: str
-    payload: Mapping[str, Any]
-    state: State
-    attempts: int
-    first_attempt_ms: int | None
-    next_attempt_ms: int | None
-    last_error: str | None
-    created_ms: int
-    delivered_ms: int | None
-
-
 class OutboxCare:
     """`stripe` None: dead rows can go again, unknown ones wait for somebody who can ask. `settle_seconds` lie between the two looks at
     Stripe's sums, which become consistent in time."""
 
-    def __init__(self, pool: asyncpg.Pool, stripe: StripeApi | None, clock: Clock, *, settle_seconds: float = 3.0) -> None:
-        self._pool, self._stripe, self._clock, self._settle = pool, stripe, clock, settle_seconds
-
-    async def all(self, states: Sequence[State], limit: int) -> list[Kept]:
-        """Newest first."""
-        return [_kept(row) for row in await self._pool.fetch(SQL["all"], [state.value for state in states], limit)]
-
-    async def one(self, ref: str) -> Kept:
-        """By number or identifier. Raises NoSuchRow."""
-        row = await self._pool.fetchrow(SQL["one"], ref)
-        if row is None:
-            raise NoSuchRow(f"the outbox has no row {ref!r}; `weighbridge outbox list` shows those that stopped")
-        return _kept(row)
+    def __init__(self, pool: asyncpg.Pool, rows: OutboxLog, stripe: StripeApi | None, clock: Clock, *, settle_seconds: float = 3.0) -> None:
+        self._pool, self._rows, self._stripe, self._clock, self._settle = pool, rows, stripe, clock, settle_seconds
 
     async def retry(self, ref: str) -> Kept:
         """As it stands afterwards. Raises NoSuchRow, MayDouble, Conflict for a row that has not stopped, DependencyUnavailable."""
-        row = await self.one(ref)
+        row = await self._rows.one(ref)
         if row.state is State.DEAD:
             await self._again(row, self._first_attempt(row))
         elif row.state is State.UNKNOWN:
             await self._reconciled(row)
         else:
             raise Conflict(f"outbox row {row.id} is {row.state}: only one that is dead or unknown is sent again by hand")
-        return await self.one(str(row.id))
+        return await self._rows.one(str(row.id))
 
     def _first_attempt(self, row: Kept) -> int | None:
         """What a dead row begins again with. Raises MayDouble."""
@@ -136,25 +91,3 @@ class OutboxCare:
         first = to_datetime(first_attempt_ms) if first_attempt_ms is not None else None
         if await self._pool.fetchval(SQL["again"], row.id, row.state.value, first, row.attempts) is None:
             raise Conflict(f"outbox row {row.id} changed in the meantime: look at it again")
-
-
-def _kept(row: asyncpg.Record) -> Kept:
-    return Kept(
-        id=row["id"],
-        kind=row["kind"],
-        org_id=row["org_id"],
-        slug=row["slug"],
-        identifier=row["identifier"],
-        payload=json.loads(row["payload"]),
-        state=State(row["state"]),
-        attempts=row["attempts"],
-        first_attempt_ms=_ms(row["first_attempt_at"]),
-        next_attempt_ms=_ms(row["next_attempt_at"]),
-        last_error=row["last_error"],
-        created_ms=to_ms(row["created_at"]),
-        delivered_ms=_ms(row["delivered_at"]),
-    )
-
-
-def _ms(instant: datetime | None) -> int | None:
-    return to_ms(instant) if instant is not None else None

@@ -7,12 +7,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.services.ports import AuditEntry
-from metering.model.clock import isoformat, to_ms
+from billing.model.organization import is_uuid
+from billing.operations.audit import AskAudit, entries
+from billing.services.audit import MOST
+from metering.model.clock import isoformat, to_datetime, to_ms
 from metering.model.errors import BadInput
 
-from .context import Context, add_folders
-from .output import add_format, show_rows
+from .context import Context
+from .output import row_of, show_list
+from .pages import ask_pages
+from .verbs import verb
 from .words import seconds
 
 _COLUMNS = ("id", "at", "actor", "action", "org", "subject", "change")
@@ -21,27 +25,27 @@ _DAYS = 30
 
 
 def add(nouns: Any) -> None:
-    parser = nouns.add_parser(
-        "audit",
-        help="who changed which plan, quota, key, token, bypass, when, from what to what",
-        description="The newest entries, in the order they happened. Entries are never changed and never deleted.",
-    )
+    parser = verb(
+        nouns, "audit", "who changed which plan, quota, key, token, bypass, when, from what to what", run, org=False,
+        example="weighbridge audit --org acme-corp --since 7d",
+    )  # fmt: skip
+    parser.description = "The newest entries, in the order they happened. Entries are never changed and never deleted."
     parser.add_argument("--org", metavar="ORG", help="what concerns one organization: its slug, or its id, also where it was deleted")
     parser.add_argument("--since", default=f"{_DAYS}d", metavar="WHEN", help=f"7d, 2026-01-31 or 2026-01-31T12:00Z (default: {_DAYS}d)")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many, the newest (default: 100)")
-    add_folders(parser)
-    add_format(parser, "csv")
-    parser.set_defaults(run=run)
 
 
 async def run(options: argparse.Namespace, context: Context) -> int:
     since_ms = begin_ms(options.since, context.clock.now_ms())
-    async with context.billing() as billing:
-        entries = await billing.audit.entries(org_ref=options.org, since_ms=since_ms, limit=options.limit)
-    rows = [_row(entry) for entry in entries]
-    if options.format == "json":
-        rows = [{name: row[name] for name in _EXPORTED} for row in rows]
-    show_rows(rows, _EXPORTED if options.format == "csv" else _COLUMNS, options, empty=f"Nothing was changed since {isoformat(since_ms)}.")
+    if not 0 < options.limit <= MOST:
+        raise BadInput(f"from 1 to {MOST:,} entries can be asked for at once")
+    ask = AskAudit(since=to_datetime(since_ms), org_id=options.org if is_uuid(options.org or "") else None)
+    options.org = None if ask.org_id else options.org  # by its id a deleted one too
+    found = await ask_pages(context, entries, ask, "entries", most=options.limit)
+    found = found.model_copy(update={"entries": found.entries[::-1]})  # in the order they happened
+    rows = [{**row_of(entry), "id": str(entry.id), "change": change(entry.before, entry.after)} for entry in found.entries]
+    columns = _EXPORTED if options.format == "csv" else _COLUMNS
+    show_list(found, rows, columns, options, empty=f"Nothing was changed since {isoformat(since_ms)}.")
     return 0
 
 
@@ -58,14 +62,6 @@ def begin_ms(text: str, now_ms: int) -> int:
 
 def _utc(instant: datetime, text: str) -> datetime:
     return instant if instant.tzinfo else datetime.fromisoformat(text + "Z")
-
-
-def _row(entry: AuditEntry) -> dict[str, Any]:
-    return {
-        "id": str(entry.id), "at": isoformat(entry.at_ms), "actor": entry.actor, "login": entry.login, "program": entry.program,
-        "action": entry.action, "org": entry.slug or entry.org_id, "org_id": entry.org_id, "subject": entry.subject,
-        "before": entry.before, "after": entry.after, "change": change(entry.before, entry.after),
-    }  # fmt: skip
 
 
 def change(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:

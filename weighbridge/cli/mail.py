@@ -4,49 +4,49 @@ import argparse
 from dataclasses import replace
 from typing import Any
 
-from billing.channels.wiring import house_of, open_channel, open_mails
+from billing.channels.wiring import house_of, open_channel
 from billing.model.letters import LANGUAGES
 from billing.model.letters.samples import READER, sample
 from billing.model.mail import MailKind
 from billing.model.mail_delivery import Answer, MailState, Post, undeliverable
+from billing.operations import mails as operations
 from billing.services.mails import written
-from billing.services.ports_mail import MailRow
-from metering.model.clock import isoformat
 from metering.model.errors import BadInput, DependencyUnavailable
 
 from .context import Context, add_folders
-from .output import add_format, say, show, show_rows
+from .output import row_of, say, show, show_list
+from .pages import ask_pages
+from .verbs import nouns_verbs, verb
 
 _COLUMNS = ("id", "kind", "org", "state", "due", "attempts", "closed", "error")
 
 
 def add(nouns: Any) -> None:
-    verbs = nouns.add_parser("mail", help="mails to customers: list, preview, test").add_subparsers(
-        dest="verb", metavar="verb", required=True
-    )
-    listed = verbs.add_parser("list", help="what was sent, waits, was dropped or could not be sent; newest first")
+    verbs = nouns_verbs(nouns, "mail", "mails to customers: list, preview, test")
+    about = "what was sent, waits, was dropped or could not be sent; newest first"
+    listed = verb(verbs, "list", about, list_mails, org=False, example="weighbridge mail list --state waiting")
     listed.add_argument("--org", metavar="ORG", help="of one organization")
     listed.add_argument("--state", choices=[state.value for state in MailState])
     listed.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)")
-    add_format(listed)
-    preview = verbs.add_parser("preview", help="how a mail reads, with facts made up for it")
+    about, line = "how a mail reads, with facts made up for it", "weighbridge mail preview payment_failed --language de"
+    preview = verbs.add_parser("preview", help=about, description=about, epilog=f"example: {line}")
     preview.add_argument("kind", choices=[kind.value for kind in MailKind], metavar="KIND", help=", ".join(kind.value for kind in MailKind))
     preview.add_argument("--language", choices=sorted(LANGUAGES), default="en", help="default: en")
     preview.add_argument("--format", choices=("text", "html", "json"), default="text", help="default: text")
-    test = verbs.add_parser("test", help="send one mail now, by the SMTP settings")
+    about = "send one mail now, by the SMTP settings"
+    test = verb(verbs, "test", about, test_mail, org=False, example="weighbridge mail test alice@example.com")
     test.add_argument("address")
     test.add_argument("--kind", choices=[kind.value for kind in MailKind], default=MailKind.TRIAL_WELCOME.value, metavar="KIND")
     test.add_argument("--language", choices=sorted(LANGUAGES), default="en", help="default: en")
-    add_format(test)
-    for verb, run in ((listed, list_mails), (preview, preview_mail), (test, test_mail)):
-        add_folders(verb)
-        verb.set_defaults(run=run)
+    add_folders(preview)
+    preview.set_defaults(run=preview_mail)
 
 
 async def list_mails(options: argparse.Namespace, context: Context) -> int:
-    async with context.database() as pool:
-        found = await open_mails(context.settings, pool, context.clock).newest(options.org, options.state, options.limit)
-    show_rows([_row(row) for row in found], _COLUMNS, options, empty="No mails.")
+    if options.limit < 1:
+        raise BadInput("--limit is at least 1")
+    found = await ask_pages(context, operations.list_all, operations.AskMails(state=options.state), "mails", most=options.limit)
+    show_list(found, [row_of(row) for row in found.mails], _COLUMNS, options, empty="No mails.")
     return 0
 
 
@@ -81,11 +81,3 @@ def _sample(options: argparse.Namespace, context: Context, to: str) -> Post:
     kind = MailKind(options.kind)
     mail = replace(sample(kind), identifier=f"sample:{kind}:{context.clock.now_ms()}")
     return written(mail, replace(READER, language=options.language), house_of(context.settings), to=to)
-
-
-def _row(row: MailRow) -> dict[str, Any]:
-    return {
-        "id": row.mail.id, "kind": row.mail.kind.value, "org": row.slug, "state": row.state, "due": isoformat(row.mail.due_ms),
-        "attempts": row.attempts, "closed": None if row.closed_ms is None else isoformat(row.closed_ms), "error": row.error,
-        "identifier": row.mail.identifier,
-    }  # fmt: skip

@@ -6,9 +6,11 @@ from typing import Any
 
 from billing.operations import orgs as operations
 from billing.operations.operation import Nothing
+from billing.operations.pages import AskPage
 
 from .context import Context
 from .output import row_of, say, show_answer, show_list
+from .pages import ask_pages
 from .verbs import confirmed, nouns_verbs, one_org, org_argument, verb
 from .words import moment
 
@@ -57,7 +59,7 @@ async def create_org(options: argparse.Namespace, context: Context) -> int:
 
 
 async def list_orgs(options: argparse.Namespace, context: Context) -> int:
-    found = await context.ask(operations.list_all, Nothing())
+    found = await ask_pages(context, operations.list_all, AskPage(), "orgs")
     rows = [row_of(org) for org in found.orgs]
     empty = "No organizations. weighbridge org create NAME makes one."
     show_list(found, rows, ("slug", "name", "plan", "status", "created", "id"), options, empty=empty)

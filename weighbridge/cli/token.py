@@ -5,12 +5,13 @@ from typing import Any
 
 from billing.model.token import Scope
 from billing.operations import tokens as operations
-from billing.operations.operation import Nothing
+from billing.operations.pages import AskPage
 from metering.model.errors import BadInput
 
 from .context import Context
 from .key import reference
 from .output import row_of, show_answer, show_list
+from .pages import ask_pages
 from .verbs import nouns_verbs, verb
 from .words import moment, seconds
 
@@ -55,7 +56,7 @@ async def create_token(options: argparse.Namespace, context: Context) -> int:
 
 
 async def list_tokens(options: argparse.Namespace, context: Context) -> int:
-    found = await context.ask(operations.list_all, Nothing())
+    found = await ask_pages(context, operations.list_all, AskPage(), "tokens")
     rows = [row_of(token) for token in found.tokens]
     show_list(found, rows, _COLUMNS, options, empty="No tokens. weighbridge token create --org ORG makes one.")
     return 0

@@ -4,21 +4,24 @@ import argparse
 import asyncio
 import json
 import secrets
+from datetime import datetime
 from typing import Any
 
 import aiohttp
 
 from billing.model.webhook import Status, sign
+from billing.operations import inbox as operations
 from billing.services.inbox import SecretMissing
-from billing.services.ports_stripe import InboxRow
 from billing.store.books import PostgresBooks
 from billing.stripe.mirror.work import work_through
-from metering.model.clock import isoformat
-from metering.model.errors import DependencyUnavailable, WeighbridgeError
+from metering.model.errors import BadInput, DependencyUnavailable, WeighbridgeError
 
-from .context import Context, add_folders
+from .context import Context
 from .flush import stripe_of
-from .output import add_format, show, show_rows
+from .output import row_of, show_answer, show_list
+from .pages import ask_pages
+from .verbs import nouns_verbs, verb
+from .words import moment
 
 _LOOKS, _LOOK_SECONDS = 40, 0.25  # at what another process is working on
 
@@ -33,56 +36,51 @@ class WebhookFailed(WeighbridgeError):
 
 
 def add(nouns: Any) -> None:
-    verbs = nouns.add_parser("webhook", help="Stripe's events: list, show, test, retry").add_subparsers(
-        dest="verb", metavar="verb", required=True
-    )
-    listed = _verb(verbs, "list", "events that came in, newest first", list_events)
+    verbs = nouns_verbs(nouns, "webhook", "Stripe's events: list, show, test, retry")
+    about = "events that came in, newest first"
+    listed = verb(verbs, "list", about, list_events, org=False, example="weighbridge webhook list --status failed")
     listed.add_argument("--status", choices=[status.value for status in Status])
     listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
-    _verb(verbs, "show", "one event, with what Stripe sent", show_event).add_argument("event_id")
-    test = _verb(verbs, "test", "sign an event as Stripe does, send it to the endpoint, work it through", test_endpoint)
+    about = "one event, with what Stripe sent"
+    verb(verbs, "show", about, show_event, org=False, example="weighbridge webhook show evt_1PqKXYZ").add_argument("event_id")
+    about = "sign an event as Stripe does, send it to the endpoint, work it through"
+    test = verb(verbs, "test", about, test_endpoint, org=False, example="weighbridge webhook test")
     test.add_argument("--url", metavar="URL", help="where the endpoint is (default: the control server's)")
-    _verb(verbs, "retry", "work an event through again, now", retry_event).add_argument("event_id")
-
-
-def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-    add_folders(parser)
-    add_format(parser)
-    parser.set_defaults(run=run)
-    return parser
+    about = "work an event through again, now"
+    verb(verbs, "retry", about, retry_event, org=False, example="weighbridge webhook retry evt_1PqKXYZ").add_argument("event_id")
 
 
 async def list_events(options: argparse.Namespace, context: Context) -> int:
-    async with context.billing() as billing:
-        found = await billing.inbox.all(options.limit, Status(options.status) if options.status else None)
-    show_rows([_row(row) for row in found], _COLUMNS, options, empty="No events yet. weighbridge webhook test sends one.")
+    if options.limit < 1:
+        raise BadInput("--limit is at least 1")
+    ask = operations.AskEvents(status=Status(options.status) if options.status else None)
+    found = await ask_pages(context, operations.list_all, ask, "events", most=options.limit)
+    rows = [{**row_of(row), "received_at": _instant(row.received_at)} for row in found.events]
+    show_list(found, rows, _COLUMNS, options, empty="No events yet. weighbridge webhook test sends one.")
     return 0
 
 
 async def show_event(options: argparse.Namespace, context: Context) -> int:
-    async with context.billing() as billing:
-        row = await billing.inbox.show(options.event_id)
+    row = await context.ask(operations.show, operations.WhichEvent(event_id=options.event_id))
     payload = (row.payload.get("data") or {}).get("object", row.payload)
     lines = [
         f"Event: {row.event_id}",
         f"Type: {row.type}",
-        f"Status: {row.status}" + (f" ({row.last_error})" if row.last_error else ""),
-        f"Received: {_instant(row.received_at_ms)}",
-        f"Processed: {_instant(row.processed_at_ms) if row.processed_at_ms is not None else '-'}",
+        f"Status: {row.status}" + (f" ({row.error})" if row.error else ""),
+        f"Received: {_instant(row.received_at)}",
+        f"Processed: {_instant(row.processed_at) if row.processed_at is not None else '-'}",
         "Payload:",
         *json.dumps({payload.get("object", "object"): payload}, indent=2, ensure_ascii=False).splitlines(),
     ]
-    show({**_row(row), "payload": row.payload}, options, lines=lines)
+    show_answer(row, options, lines=lines)
     return 0
 
 
 async def retry_event(options: argparse.Namespace, context: Context) -> int:
-    async with context.billing() as billing:
-        await billing.inbox.again(options.event_id)
+    await context.ask(operations.retry, operations.WhichEvent(event_id=options.event_id))
     row = await _worked_through(options.event_id, context)
     lines = [f"Retrying webhook {row.event_id}...", f"✓ {_outcome(row)}"]
-    show(_row(row), options, lines=lines)
+    show_answer(row, options, lines=lines)
     return 0
 
 
@@ -101,7 +99,7 @@ async def test_endpoint(options: argparse.Namespace, context: Context) -> int:
         "Testing webhook endpoint...", "✓ Webhook signature verified", "✓ Event processed successfully",
         f"Test event: {_TEST_TYPE} ({mode})",
     ]  # fmt: skip
-    show({**_row(row), "url": url}, options, lines=lines)
+    show_answer(row, options, lines=lines)
     return 0
 
 
@@ -124,33 +122,30 @@ async def _send(url: str, body: bytes, signature: str) -> None:
         raise DependencyUnavailable(f"the endpoint {url} cannot be used: {exc or type(exc).__name__}. Is control running?") from exc
 
 
-async def _worked_through(event_id: str, context: Context) -> InboxRow:
-    """Here and now, or by the aggregator that was faster. Raises WebhookFailed."""
-    async with context.database() as pool, stripe_of(context, pool) as stripe, context.billing() as billing:
-        if stripe is None:
-            raise DependencyUnavailable("there is no Stripe to ask: set STRIPE_API_KEY, or run `weighbridge up`, which brings a sandbox")
-        for _ in range(_LOOKS):
-            await work_through(PostgresBooks(pool), stripe, billing.entitlements, context.clock, event_id=event_id)
-            row = await billing.inbox.show(event_id)
-            if row.status is not Status.RECEIVED or row.last_error:
-                break
-            await asyncio.sleep(_LOOK_SECONDS)  # the aggregator has it
+async def _worked_through(event_id: str, context: Context) -> operations.EventAnswer:
+    """Here and now, or by the aggregator: where it was faster, and by a token. Raises WebhookFailed."""
+    for _ in range(_LOOKS):
+        if context.own_settings.token is None:
+            await _work(event_id, context)
+        row = await context.ask(operations.show, operations.WhichEvent(event_id=event_id))
+        if row.status is not Status.RECEIVED or row.error:
+            break
+        await asyncio.sleep(_LOOK_SECONDS)  # the aggregator has it
     if row.status not in (Status.SUCCESS, Status.IGNORED):
-        raise WebhookFailed(f"event {event_id} is {row.status}: {row.last_error or 'another process works on it, or on one before it'}")
+        raise WebhookFailed(f"event {event_id} is {row.status}: {row.error or 'another process works on it, or on one before it'}")
     return row
 
 
-def _outcome(row: InboxRow) -> str:
-    return "Webhook processed successfully" if row.status is Status.SUCCESS else f"Webhook processed: {row.last_error}"
+async def _work(event_id: str, context: Context) -> None:
+    async with context.database() as pool, stripe_of(context, pool) as stripe, context.billing() as billing:
+        if stripe is None:
+            raise DependencyUnavailable("there is no Stripe to ask: set STRIPE_API_KEY, or run `weighbridge up`, which brings a sandbox")
+        await work_through(PostgresBooks(pool), stripe, billing.entitlements, context.clock, event_id=event_id)
 
 
-def _row(row: InboxRow) -> dict[str, Any]:
-    return {
-        "event_id": row.event_id, "type": row.type, "status": row.status.value, "received_at": _instant(row.received_at_ms),
-        "processed_at": _instant(row.processed_at_ms) if row.processed_at_ms is not None else None, "object": row.object_id,
-        "attempts": row.attempts, "error": row.last_error,
-    }  # fmt: skip
+def _outcome(row: operations.EventAnswer) -> str:
+    return "Webhook processed successfully" if row.status is Status.SUCCESS else f"Webhook processed: {row.error}"
 
 
-def _instant(at_ms: int) -> str:
-    return isoformat(at_ms)[:19].replace("T", " ")
+def _instant(at: datetime) -> str:
+    return moment(at)[:19].replace("T", " ")

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from billing.model.delivery import State
+from billing.services.logs import OutboxLog
+from billing.services.ports_outbox import MayDouble, NoSuchRow
+from billing.store.books import PostgresBooks
 from billing.stripe.deliver import deliver_due
-from billing.stripe.outbox_care import MayDouble, NoSuchRow, OutboxCare
+from billing.stripe.outbox_care import OutboxCare
 from metering.model.errors import Conflict, DependencyUnavailable
 
 EVENTS = "/v1/billing/meter_events"
@@ -42,37 +45,42 @@ async def counted(running: Any) -> int:
 
 
 @pytest.fixture
-def care(pool, stripe, clock) -> OutboxCare:
-    return OutboxCare(pool, stripe, clock, settle_seconds=0)
+def log(pool) -> OutboxLog:
+    return OutboxLog(PostgresBooks(pool))
 
 
-async def test_an_unknown_row_that_stripe_has_is_delivered(care, outbox, stripe, clock, running) -> None:
+@pytest.fixture
+def care(pool, log, stripe, clock) -> OutboxCare:
+    return OutboxCare(pool, log, stripe, clock, settle_seconds=0)
+
+
+async def test_an_unknown_row_that_stripe_has_is_delivered(care, log, outbox, stripe, clock, running) -> None:
     identifier = await lost(outbox, stripe, clock, running, await sold(outbox, stripe, clock), "timeout_after")
     await a_day_later(outbox, stripe, clock)
-    assert (await care.one(identifier)).state is State.UNKNOWN
+    assert (await log.one(identifier)).state is State.UNKNOWN
     assert ((await care.retry(identifier)).state, await counted(running)) == (State.DELIVERED, 7)
 
 
-async def test_an_unknown_row_that_stripe_has_not_goes_again_and_counts_once(care, outbox, stripe, clock, running) -> None:
+async def test_an_unknown_row_that_stripe_has_not_goes_again_and_counts_once(care, log, outbox, stripe, clock, running) -> None:
     identifier = await lost(outbox, stripe, clock, running, await sold(outbox, stripe, clock), "timeout_before")
     await a_day_later(outbox, stripe, clock)
     assert (await care.retry(identifier)).state is State.PENDING
     await deliver(outbox, stripe, clock)
-    assert ((await care.one(identifier)).state, await counted(running)) == (State.DELIVERED, 7)
+    assert ((await log.one(identifier)).state, await counted(running)) == (State.DELIVERED, 7)
 
 
-async def test_what_was_told_in_the_same_minute_is_not_taken_for_it(care, outbox, stripe, clock, running) -> None:
+async def test_what_was_told_in_the_same_minute_is_not_taken_for_it(care, log, outbox, stripe, clock, running) -> None:
     org_id = await sold(outbox, stripe, clock)
     at = clock.now_ms() // 1000
     told = await outbox.overage(org_id, 7, 1, at=at)
     await deliver(outbox, stripe, clock)
     missing = await lost(outbox, stripe, clock, running, org_id, "timeout_before", 7, 2)
     await a_day_later(outbox, stripe, clock)
-    assert (await care.one(told)).state is State.DELIVERED
+    assert (await log.one(told)).state is State.DELIVERED
     assert (await care.retry(missing)).state is State.PENDING
 
 
-async def test_where_stripes_sum_fits_neither_a_person_must_look(care, outbox, stripe, clock, running) -> None:
+async def test_where_stripes_sum_fits_neither_a_person_must_look(care, log, outbox, stripe, clock, running) -> None:
     org_id = await sold(outbox, stripe, clock)
     identifier = await lost(outbox, stripe, clock, running, org_id, "timeout_before", 7)
     customer = await outbox.stripe_id("customer", org_id)
@@ -81,14 +89,14 @@ async def test_where_stripes_sum_fits_neither_a_person_must_look(care, outbox, s
     await a_day_later(outbox, stripe, clock)
     with pytest.raises(MayDouble, match="neither all of it nor none"):
         await care.retry(identifier)
-    assert (await care.one(identifier)).state is State.UNKNOWN
+    assert (await log.one(identifier)).state is State.UNKNOWN
 
 
 async def test_an_unknown_row_is_not_sent_again_without_asking(pool, outbox, stripe, clock, running) -> None:
     identifier = await lost(outbox, stripe, clock, running, await sold(outbox, stripe, clock), "timeout_after")
     await a_day_later(outbox, stripe, clock)
     with pytest.raises(DependencyUnavailable):
-        await OutboxCare(pool, None, clock).retry(identifier)
+        await OutboxCare(pool, log, None, clock).retry(identifier)
 
 
 async def dead(outbox: Any, stripe: Any, clock: Any) -> str:
@@ -99,13 +107,13 @@ async def dead(outbox: Any, stripe: Any, clock: Any) -> str:
     return identifier
 
 
-async def test_a_dead_row_goes_again_by_hand(care, outbox, stripe, clock) -> None:
+async def test_a_dead_row_goes_again_by_hand(care, log, outbox, stripe, clock) -> None:
     identifier = await dead(outbox, stripe, clock)
-    assert (await care.one(identifier)).state is State.DEAD
+    assert (await log.one(identifier)).state is State.DEAD
     again = await care.retry(identifier)
     assert (again.state, again.first_attempt_ms) == (State.PENDING, None)
     await deliver(outbox, stripe, clock)
-    assert (await care.one(identifier)).state is State.DEAD  # its cause is still there
+    assert (await log.one(identifier)).state is State.DEAD  # its cause is still there
 
 
 async def test_a_dead_event_that_was_tried_often_is_sent_only_while_stripe_remembers_it(care, outbox, stripe, clock) -> None:

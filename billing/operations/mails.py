@@ -1,0 +1,49 @@
+"""Mails to customers, whatever became of them."""
+
+from datetime import datetime
+
+from billing.model.mail import MailKind
+from billing.model.mail_delivery import MailState
+from billing.model.token import Scope
+from billing.operations.instants import instant, instant_or_none, number_before
+from billing.operations.operation import About, Call, Model, operation
+from billing.operations.pages import AskPage, Page, page
+from billing.services.ports_mail import MailRow
+
+
+class MailAnswer(Model):
+    id: int
+    kind: MailKind
+    org: str
+    state: MailState
+    due: datetime
+    attempts: int
+    closed: datetime | None
+    error: str | None
+    identifier: str
+
+
+class MailList(Page):
+    mails: tuple[MailAnswer, ...]
+
+
+class AskMails(AskPage):
+    state: MailState | None = None
+
+
+@operation("GET", "/mails", name="mail.list", need=Scope.ADMIN, about=About.ALL)
+async def list_all(call: Call, ask: AskMails) -> MailList:
+    """What was sent, waits, was dropped or could not be sent; newest first."""
+    found = await call.billing.mails.newest(call.org_id, ask.state, ask.limit + 1, number_before(ask))
+    rows, further = page(found, ask, lambda row: (row.mail.id,))
+    return MailList(mails=tuple(map(_answer, rows)), next=further)
+
+
+def _answer(row: MailRow) -> MailAnswer:
+    return MailAnswer(
+        id=row.mail.id, kind=row.mail.kind, org=row.slug, state=MailState(row.state), due=instant(row.mail.due_ms), attempts=row.attempts,
+        closed=instant_or_none(row.closed_ms), error=row.error, identifier=row.mail.identifier,
+    )  # fmt: skip
+
+
+OPERATIONS = (list_all,)
