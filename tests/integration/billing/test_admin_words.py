@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from billing.api.server import Parts, application
 from billing.model.token import Scope
+from billing.model.webhook import read_event
 from tests.integration.billing.conftest import Desk, dispatch_of
 from weighbridge.cli.main import run
 
@@ -154,3 +155,78 @@ async def test_beside_the_database_no_store_is_needed(sold: Desk, database: str,
     key = await here.json("key", "create")
     assert key["told_gateways"] is False
     assert "control tells the gateways once it is" in here.said[-1]
+
+
+async def test_lists_come_in_pages_and_are_printed_whole(sold: Desk, line: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        await sold.billing.orgs.create(f"Org {number}", plan="free")
+        await sold.billing.tokens.create(org_ref=None, scopes=[Scope.READ], label=str(number), seconds=None, by="ann")
+    all_ = await line()
+    monkeypatch.setattr("weighbridge.cli.pages.LARGEST_PAGE", 2)
+    assert [org["slug"] for org in (await all_.json("org", "list"))["orgs"]] == [f"org-{number}" for number in range(5)]
+    assert [row["label"] for row in (await all_.json("token", "list"))["tokens"]] == ["", "4", "3", "2", "1", "0"]
+    found = (await all_.json("audit", "--limit", "3"))["entries"]
+    assert [entry["action"] for entry in found] == ["key.created", "token.created", "token.created"]
+    assert [entry["id"] for entry in found] == sorted(entry["id"] for entry in found)
+
+
+async def test_the_audit_log_says_who_changed_what_and_of_whom(sold: Desk, line: Callable[..., Any]) -> None:
+    for name in ("Acme", "Bolt"):
+        await sold.billing.orgs.create(name, plan="pro")
+    all_ = await line()
+    org_id = (await all_.json("org", "show", "acme"))["id"]
+    await all_("key", "create", "acme", "--label", "ci")
+    rows = (await all_("audit", "--org", "acme")).splitlines()
+    assert rows[0].split() == ["id", "at", "actor", "action", "org", "subject", "change"]
+    assert rows[-1].split()[2:6] == ["token", rows[-1].split()[3], "key.created", "acme"]
+    assert "label ci" in rows[-1]
+    assert "bolt" not in "".join(rows)
+    own = await (await line("acme")).json("audit")
+    assert {entry["org"] for entry in own["entries"]} == {"acme"}
+    assert (await all_("audit", "--org", "acme", "--format", "csv")).startswith("id,at,actor,login,program,action,org,org_id,subject,")
+    await all_("org", "delete", "acme")
+    gone = (await all_.json("audit", "--org", org_id))["entries"]
+    assert (gone[-1]["org_id"], "org.deleted" in {entry["action"] for entry in gone}) == (org_id, True)
+    assert "there is no organization" in await (await line("bolt")).refused("audit", "--org", org_id)
+
+
+async def test_a_bypass_is_for_who_runs_the_system(sold: Desk, line: Callable[..., Any]) -> None:
+    await sold.billing.orgs.create("Acme", plan="pro")
+    all_ = await line()
+    lines = (await all_("bypass", "--org", "acme", "--for", "30m", "--reason", "a launch")).splitlines()
+    assert lines == [
+        "Bypass 1: acme, every limit until 2026-01-31T12:30:00Z. Nobody is refused; everything is counted and billed.",
+        "End it before: weighbridge bypass end 1",
+    ]
+    made = await all_.json("bypass", "--meter", "api", "--for", "1h", "--reason", "a race")
+    assert (made["org"], made["covers"], made["told_gateways"]) == (None, "limits on api", True)
+    assert await all_("bypass", "end", "1") == "Bypass 1 is over: limits hold again\n"
+    assert "no bypass 1 is in force" in await all_.refused("bypass", "end", "1")
+    assert [(b["id"], b["state"]) for b in (await all_.json("bypass", "list"))["bypasses"]] == [(2, "in force"), (1, "ended")]
+    assert "say what to bypass" in await all_.refused("bypass", "--for", "1h", "--reason", "x")
+    assert "yours is bound to one" in await (await line("acme")).refused("bypass", "--org", "acme", "--for", "1h", "--reason", "x")
+
+
+async def test_what_stripe_sent_and_is_told_is_listed_by_a_token(sold: Desk, line: Callable[..., Any]) -> None:
+    event = {"id": "evt_1", "object": "event", "type": "customer.updated", "created": 1_769_860_000, "livemode": False}
+    body = json.dumps({**event, "data": {"object": {"id": "cus_1", "object": "customer", "email": "a@b.test"}}}).encode()
+    await sold.billing.inbox.take_in([read_event(body)])
+    await sold.billing.orgs.create("Acme", plan="pro")
+    all_ = await line()
+    rows = (await all_("webhook", "list")).splitlines()
+    assert (rows[0].split(), rows[1].split()[:3]) == (
+        ["event_id", "type", "status", "received_at"],
+        ["evt_1", "customer.updated", "received"],
+    )
+    shown = (await all_("webhook", "show", "evt_1")).splitlines()
+    assert shown[:4] == ["Event: evt_1", "Type: customer.updated", "Status: received", "Received: 2026-01-31 12:00:00"]
+    assert '  "customer": {' in shown
+    assert "holds no event evt_2" in await all_.refused("webhook", "show", "evt_2")
+    waiting = (await all_.json("outbox", "list"))["rows"]
+    assert {row["org"] for row in waiting} == {"acme"}
+    assert "Payload:" in await all_("outbox", "show", waiting[0]["identifier"])
+    assert "there is no Stripe to tell" in await all_.refused("outbox", "retry", str(waiting[0]["id"]))
+    assert await all_("mail", "list") == "No mails.\n"
+    own = await line("acme")
+    for words in (("webhook", "list"), ("outbox", "list"), ("mail", "list")):
+        assert "yours is bound to one" in await own.refused(*words)

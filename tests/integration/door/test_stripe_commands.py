@@ -27,7 +27,8 @@ def customer(system: Any) -> str:
 
     def seen() -> Any:
         return next(
-            (e for e in system.cli_json("webhook", "list", "--limit", "200") if e["type"] == "customer.created" and e["object"]), None
+            (e for e in system.cli_json("webhook", "list", "--limit", "200")["events"] if e["type"] == "customer.created" and e["object"]),
+            None,
         )
 
     event = system.until(seen, "an event of the sandbox")
@@ -44,7 +45,7 @@ def test_the_endpoint_is_tested_and_the_event_shown(system: Any) -> None:
             "Test event: customer.subscription.updated (test mode)",
         ],
     ), done.stderr  # fmt: skip
-    tested = next(e for e in system.cli_json("webhook", "list", "--limit", "200") if e["event_id"].startswith("evt_test_"))
+    tested = next(e for e in system.cli_json("webhook", "list", "--limit", "200")["events"] if e["event_id"].startswith("evt_test_"))
     shown = system.cli("webhook", "show", tested["event_id"]).stdout
     assert f"Event: {tested['event_id']}\nType: customer.subscription.updated\nStatus: " in shown
     again = system.cli("webhook", "retry", tested["event_id"]).stdout
@@ -76,7 +77,7 @@ def test_payment_methods_are_listed_chosen_and_removed(system: Any, customer: st
 
 def test_what_stripe_was_not_told_is_listed(system: Any, customer: str) -> None:
     assert customer
-    rows = system.cli_json("outbox", "list", "--state", "delivered")
+    rows = system.cli_json("outbox", "list", "--state", "delivered")["rows"]
     assert {"ensure_customer"} <= {row["kind"] for row in rows}
     assert "Payload:" in system.cli("outbox", "show", str(rows[0]["id"])).stdout
     refused = system.cli("outbox", "retry", str(rows[0]["id"]))

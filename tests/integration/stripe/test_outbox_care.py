@@ -92,7 +92,7 @@ async def test_where_stripes_sum_fits_neither_a_person_must_look(care, log, outb
     assert (await log.one(identifier)).state is State.UNKNOWN
 
 
-async def test_an_unknown_row_is_not_sent_again_without_asking(pool, outbox, stripe, clock, running) -> None:
+async def test_an_unknown_row_is_not_sent_again_without_asking(pool, log, outbox, stripe, clock, running) -> None:
     identifier = await lost(outbox, stripe, clock, running, await sold(outbox, stripe, clock), "timeout_after")
     await a_day_later(outbox, stripe, clock)
     with pytest.raises(DependencyUnavailable):
@@ -134,8 +134,8 @@ async def test_what_has_not_stopped_is_left_alone(care, outbox, stripe, clock) -
         await care.retry("nothing")
 
 
-async def test_rows_are_listed_by_state_newest_first(care, outbox, stripe, clock) -> None:
+async def test_rows_are_listed_by_state_newest_first(log, outbox, stripe, clock) -> None:
     org_id = await sold(outbox, stripe, clock)
     rows = [await outbox.overage(org_id, 5, number) for number in (1, 2)]
-    assert [row.identifier for row in await care.all([State.PENDING], 9)] == rows[::-1]
-    assert len(await care.all([State.DELIVERED], 2)) == 2
+    assert [row.identifier for row in await log.all([State.PENDING], 9)] == rows[::-1]
+    assert len(await log.all([State.DELIVERED], 2)) == 2
