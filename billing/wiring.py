@@ -150,7 +150,7 @@ def open_billing(
         hooks=Hooks(books, clock, entropy=lambda: secrets.token_bytes(32), reach=hooks_reach),
         mails=MailLog(books),
         outbox=OutboxLog(books, carer),
-        credits=Credits(books, clock, currency=currency),
+        credits=Credits(books, clock, currency=currency, bills=bills),
         customers=Customers(books, clock, marketplaces=marketplaces, bills=bills, taxes=invoicing.taxes),
         spend_caps=SpendCaps(books, entitlements, clock, meters=meters),
         features=Features(books, currency=currency, default_plan=default_plan),

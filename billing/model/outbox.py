@@ -6,6 +6,7 @@ A payload never changes once written, and says all that delivery needs: what a p
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from billing.model.customer import ADDRESS_FIELDS, Customer
@@ -17,6 +18,7 @@ from billing.model.native import plan_at_stripe
 from billing.model.organization import Organization
 from billing.model.plan import Interval, PlanSpec
 from billing.model.subscription import State, Subscription
+from billing.model.wallet import Grant
 from metering.model.clock import isoformat
 from metering.model.errors import BadInput
 from metering.model.meter import Meter
@@ -24,7 +26,7 @@ from metering.model.meter import Meter
 ENSURE_CUSTOMER, ENSURE_PLAN, ENSURE_SUBSCRIPTION = "ensure_customer", "ensure_plan", "ensure_subscription"
 CANCEL_SUBSCRIPTION, UPDATE_SUBSCRIPTION, INVOICE_ITEM = "cancel_subscription", "update_subscription", "invoice_item"
 NEXT_PRICE, UPDATE_CUSTOMER, SET_TAX = "next_price", "update_customer", "set_tax"
-ADD_DISCOUNT, REMOVE_DISCOUNT = "add_discount", "remove_discount"
+ADD_DISCOUNT, REMOVE_DISCOUNT, CREDIT = "add_discount", "remove_discount", "credit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,13 @@ def add_discount_row(org_id: str, coupon: Coupon, currency: str, now_ms: int) ->
 def remove_discount_row(org_id: str, coupon: Coupon, currency: str, now_ms: int) -> OutboxRow:
     payload = {"coupon": _at_stripe(coupon, currency)}
     return OutboxRow(kind=REMOVE_DISCOUNT, org_id=org_id, identifier=f"uncoupon:{org_id}:{coupon.code[:30]}:{now_ms}", payload=payload)
+
+
+def credit_row(grant: Grant, amount: Decimal, what: str) -> OutboxRow:
+    """Onto the customer's balance, from which its invoices are paid; below zero off it. `what` it is of the grant: given, taken."""
+    short = hashlib.sha256(grant.identifier.encode()).hexdigest()[:40]
+    payload = {"amount_minor": to_minor(amount, grant.currency), "currency": grant.currency, "description": grant.reason}
+    return OutboxRow(kind=CREDIT, org_id=grant.org_id, identifier=f"credit:{what}:{short}", payload=payload)
 
 
 def _at_stripe(coupon: Coupon, currency: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from billing.model import wallet
+from billing.model import outbox, wallet
 from billing.model.organization import Organization
 from billing.model.wallet import Burn, GivenBack, Grant, GrantKind
 from billing.services import lookup
@@ -49,10 +49,10 @@ class Statement:
 
 
 class Credits:
-    """What the command line and the API call."""
+    """What the command line and the API call. `bills`: Stripe writes the invoices, and pays them from the balance that it is told of."""
 
-    def __init__(self, books: Books, clock: Clock, *, currency: str) -> None:
-        self._books, self._clock, self._currency = books, clock, currency
+    def __init__(self, books: Books, clock: Clock, *, currency: str, bills: bool = False) -> None:
+        self._books, self._clock, self._currency, self._bills = books, clock, currency, bills
 
     async def add(
         self,
@@ -69,8 +69,10 @@ class Credits:
         """Grant credit to a customer: an organization's id or slug, or Stripe's cus_…. Equal identifiers are the same grant: the second
         returns what stands.
 
-        Raises NoSuchOrganization, GrantFaulty, AmountNotWhole.
+        Raises NoSuchOrganization, GrantFaulty, AmountNotWhole; BadInput for an end where Stripe keeps the balance.
         """
+        if self._bills and expires_at_ms is not None:
+            raise BadInput("Stripe writes the invoices (issuer in plans.yaml), and its balances do not end: grant it without an end")
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
             org = await lookup.customer(unit, customer)
@@ -82,6 +84,10 @@ class Credits:
             ).checked(now_ms)  # fmt: skip
             number = await unit.credits.insert(grant)
             if number is not None:
+                if self._bills:
+                    emails = await unit.customers.emails([org.id])
+                    rows = [outbox.customer_row(org, emails.get(org.id)), outbox.credit_row(grant, grant.amount, "given")]
+                    await unit.outbox.add(rows, now_ms)
                 return replace(grant, id=number)
             return _same(grant, (row.grant for row in await unit.credits.of_org(org.id)))
 
@@ -97,7 +103,10 @@ class Credits:
         """What is left of a grant pays nothing any more; what it paid stays paid. Raises NoSuchOrganization, NoSuchGrant."""
         async with self._books.transaction() as unit:
             org = await lookup.customer(unit, customer)
-            revoked = await unit.credits.revoke(org.id, grant_id, self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            revoked = await unit.credits.revoke(org.id, grant_id, now_ms)
+            if revoked is not None and self._bills and revoked.left > 0:
+                await unit.outbox.add([outbox.credit_row(revoked, -revoked.left, "taken")], now_ms)
         if revoked is None:
             raise NoSuchGrant(f"{org.slug} has no credit {grant_id} that could be revoked", grant=grant_id)
         return revoked

@@ -6,7 +6,7 @@ surely not accepted, refused, a duplicate, or perhaps accepted.
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -141,26 +141,28 @@ class StripeApi:
 
     async def find(self, resource: Resource, params: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Every object that fits, page by page, newest first."""
-        after: dict[str, Any] = {}
-        while True:
-            page = await _called(self._service(resource).list_async(params={"limit": 100, **params, **after}))
-            for item in page["data"]:
-                yield item
-            if not page["has_more"] or not page["data"]:
-                return
-            after = {"starting_after": page["data"][-1]["id"]}
+        service = self._service(resource)
+        async for item in _pages(lambda page: service.list_async(params={**params, **page})):
+            yield item
 
     async def lines_of(self, invoice_id: str) -> AsyncIterator[dict[str, Any]]:
         """Every line of an invoice, in its order."""
-        after: dict[str, Any] = {}
-        while True:
-            params: Any = {"limit": 100, **after}
-            page = await _called(self._client.v1.invoices.line_items.list_async(invoice_id, params=params))
-            for line in page["data"]:
-                yield line
-            if not page["has_more"] or not page["data"]:
-                return
-            after = {"starting_after": page["data"][-1]["id"]}
+        service: Any = self._client.v1.invoices.line_items
+        async for line in _pages(lambda page: service.list_async(invoice_id, params=page)):
+            yield line
+
+    async def add_to_balance(self, customer_id: str, params: Mapping[str, Any], *, key: str, tries: int = 1) -> dict[str, Any]:
+        """What a customer owes, or is owed; keys as for `create`."""
+        service: Any = self._client.v1.customers.balance_transactions
+        return await self._with_keys(
+            lambda options: service.create_async(customer_id, params=dict(params), options=options), key, params, tries
+        )
+
+    async def balance_of(self, customer_id: str) -> AsyncIterator[dict[str, Any]]:
+        """Every entry of a customer's balance, newest first."""
+        service: Any = self._client.v1.customers.balance_transactions
+        async for entry in _pages(lambda params: service.list_async(customer_id, params=params)):
+            yield entry
 
     async def usage_sum(self, meter_id: str, customer_id: str, start: int, end: int) -> int:
         """What Stripe has added up in [start, end), both Unix seconds on a full minute. Eventually consistent."""
@@ -184,6 +186,18 @@ class StripeApi:
                 number += 1
                 if not failure.replayed or number >= tries:
                     raise
+
+
+async def _pages(ask: Callable[[dict[str, Any]], Any]) -> AsyncIterator[dict[str, Any]]:
+    """All that a list has. `ask` takes the page's parameters and makes the SDK's call."""
+    after: dict[str, Any] = {}
+    while True:
+        page = await _called(ask({"limit": 100, **after}))
+        for item in page["data"]:
+            yield item
+        if not page["has_more"] or not page["data"]:
+            return
+        after = {"starting_after": page["data"][-1]["id"]}
 
 
 async def _called(request: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from billing.stripe.items import send_invoice_item
 from billing.stripe.objects import CannotBeTold, NotYet, ensure_customer, ensure_plan, send_meter_event
 from billing.stripe.rows import Backlog, Ids, Outbox, Row, StoredIds
 from billing.stripe.subscription import cancel_subscription, ensure_subscription, set_next_price, update_subscription, with_subscription
-from billing.stripe.terms import add_discount, remove_discount, set_tax, update_customer
+from billing.stripe.terms import add_discount, remove_discount, send_credit, set_tax, update_customer
 from metering.model.clock import Clock
 
 _LEASE_MS = 300_000  # a round of claims fits in: _ROUND / _AT_ONCE calls one after another, each ended by its timeout
@@ -34,6 +34,7 @@ DELIVERIES: dict[str, Delivery] = {
     "next_price": lambda api, ids, row, _now_ms: set_next_price(api, ids, row),
     "update_customer": lambda api, ids, row, _now_ms: update_customer(api, ids, row),
     "set_tax": with_subscription(set_tax),
+    "credit": lambda api, ids, row, _now_ms: send_credit(api, ids, row),
     "add_discount": with_subscription(add_discount),
     "remove_discount": with_subscription(remove_discount),
     "invoice_item": lambda api, ids, row, _now_ms: send_invoice_item(api, ids, row),

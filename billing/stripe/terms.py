@@ -13,6 +13,7 @@ from billing.stripe.client import Resource, StripeApi, StripeCallFailed
 from billing.stripe.objects import NotYet
 from billing.stripe.rows import Ids, Row
 
+CREDIT_KEY = "weighbridge_credit"
 AUTOMATIC, NO_TAX = "automatic", "none"
 TAX, WAITING = "subscription_tax", "discount_waiting"
 
@@ -29,6 +30,23 @@ async def update_customer(api: StripeApi, ids: Ids, row: Row) -> None:
     if told["language"]:
         params["preferred_locales"] = [told["language"]]
     await api.update(Resource.CUSTOMER, customer, params, key=f"wb:{row.identifier}", tries=row.attempts)
+
+
+async def send_credit(api: StripeApi, ids: Ids, row: Row) -> None:
+    """Stripe's balance is what the customer owes: credit is below zero there. Looked for before it is sent again."""
+    customer = await ids.get("customer", row.org_id)
+    if customer is None:
+        raise NotYet("its customer is not at Stripe yet")
+    if row.before_ms is not None:
+        async for entry in api.balance_of(customer):
+            if entry["metadata"].get(CREDIT_KEY) == row.identifier:
+                return
+    told = row.payload
+    params = {
+        "amount": -told["amount_minor"], "currency": told["currency"], "description": told["description"],
+        "metadata": {CREDIT_KEY: row.identifier},
+    }  # fmt: skip
+    await api.add_to_balance(customer, params, key=f"wb:{row.identifier}", tries=row.attempts)
 
 
 async def set_tax(api: StripeApi, ids: Ids, row: Row, current: Mapping[str, Any] | None) -> None:

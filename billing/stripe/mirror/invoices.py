@@ -2,7 +2,8 @@
 
 from decimal import Decimal
 
-from billing.model.invoice import Invoice
+from billing.model.invoice import Invoice, State
+from billing.services.credits import burn_credits, give_back_credits
 from billing.services.ports import Unit
 from billing.services.ports_invoice import PAYMENT, Receipt
 from billing.services.ports_stripe import InboxRow
@@ -30,6 +31,7 @@ async def write_invoice(unit: Unit, row: InboxRow, found: Found | None, now_ms: 
     invoice = invoice_of(found, org_id, await _meters(unit, found))
     await unit.invoices.upsert(invoice)
     await _note_payment(unit, invoice, now_ms)
+    await _note_credit(unit, invoice, now_ms)
     return Done()
 
 
@@ -67,6 +69,21 @@ async def _note_payment(unit: Unit, invoice: Invoice, now_ms: int) -> None:
                 at_ms=invoice.paid_ms or now_ms,
             )
         )  # fmt: skip
+
+
+async def _note_credit(unit: Unit, invoice: Invoice, now_ms: int) -> None:
+    """What Stripe took from the customer's balance came from credit that was granted here, as far as there is any; of a void invoice it
+    went back."""
+    known = await unit.invoices.get(invoice.id)
+    if known is None or invoice.state is State.DRAFT:
+        return
+    burned = sum((amount for _, amount in await unit.credits.burned(known.id)), Decimal(0))
+    applied = Decimal(0) if invoice.state is State.VOID else invoice.totals.credit
+    if applied > burned:
+        await burn_credits(unit, invoice.org_id, known.id, applied - burned, invoice.currency, now_ms)
+    elif applied < burned:
+        why = f"Stripe gave it back: invoice {invoice.number or invoice.id}"
+        await give_back_credits(unit, invoice.org_id, known.id, now_ms, why=why, amount=burned - applied)
 
 
 async def _method(unit: Unit, org_id: str) -> str:

@@ -8,12 +8,14 @@ import asyncpg
 import pytest
 
 from billing.model.discount import Coupon, CouponNotRedeemable, Duration
+from billing.model.invoice import Issuer
 from billing.model.wallet import Burn, GrantKind
 from billing.services.coupons import CouponTaken, NoSuchCoupon, undo_discounts, use_discounts
 from billing.services.credits import NoSuchGrant, burn_credits, give_back_credits
 from billing.services.lookup import NoSuchOrganization
 from billing.services.ports_wallet import CustomerTaken
-from billing.wiring import open_billing
+from billing.services.use_cases import Billing
+from billing.wiring import Invoicing, open_billing
 from metering.model.clock import to_ms
 from metering.model.errors import BadInput
 
@@ -21,6 +23,11 @@ from .conftest import METERS, NOW, Desk
 
 LAUNCH = Coupon(code="LAUNCH2026", percent_off=Decimal(50), duration=Duration.REPEATING, months=3, max_redemptions=100)
 AT = to_ms(NOW)
+
+
+def billed_here(desk: Desk) -> Billing:
+    """Where Weighbridge writes the invoices: Stripe's balances know no end."""
+    return open_billing(desk.pool, desk.redis, desk.clock, meters=METERS, invoicing=Invoicing(issuer=Issuer.WEIGHBRIDGE))
 
 
 async def organization(desk: Desk, name: str = "Acme") -> str:
@@ -116,7 +123,7 @@ async def test_a_part_of_it_comes_back_and_then_the_rest(sold: Desk) -> None:
 
 async def test_paid_credit_that_ended_meanwhile_comes_back_without_end(sold: Desk) -> None:
     org_id = await organization(sold)
-    await sold.billing.credits.add("acme", Decimal("25.00"), reason="r", kind=GrantKind.PAID, expires_at_ms=AT + 1000)
+    await billed_here(sold).credits.add("acme", Decimal("25.00"), reason="r", kind=GrantKind.PAID, expires_at_ms=AT + 1000)
     await burn(sold, org_id, await invoice(sold, org_id), "20.00")
     sold.clock.advance(1 * 86_400)
     assert await left(sold, "acme") == 0
@@ -128,7 +135,9 @@ async def test_paid_credit_that_ended_meanwhile_comes_back_without_end(sold: Des
 
 async def test_credit_that_has_ended_or_was_revoked_pays_nothing(sold: Desk) -> None:
     org_id = await organization(sold)
-    await sold.billing.credits.add("acme", Decimal("25.00"), reason="r", expires_at_ms=AT + 1)
+    with pytest.raises(BadInput, match="do not end"):
+        await sold.billing.credits.add("acme", Decimal("25.00"), reason="r", expires_at_ms=AT + 1)
+    await billed_here(sold).credits.add("acme", Decimal("25.00"), reason="r", expires_at_ms=AT + 1)
     revoked = await sold.billing.credits.add("acme", Decimal("5.00"), reason="r")
     await sold.billing.credits.revoke("acme", revoked.id)
     sold.clock.advance(1)

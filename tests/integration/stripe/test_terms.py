@@ -7,6 +7,7 @@ from billing.model import outbox as rows
 from billing.model.customer import Address, Customer
 from billing.model.discount import Coupon, Duration
 from billing.model.tax import Place, StripeTaxes, TaxRule
+from billing.model.wallet import Grant
 from billing.stripe.client import Resource
 from tests.integration.stripe.test_objects import deliver, subscription_of
 
@@ -72,6 +73,23 @@ async def test_stripe_computes_taxes_where_it_knows_the_country(outbox, stripe, 
         found = await subscription_of(outbox, stripe, org_id)
         seen.append((found["automatic_tax"]["enabled"], found["default_tax_rates"]))
     assert seen == [(False, []), (True, [])]
+
+
+async def test_credit_is_told_once_and_taken_back(outbox, stripe, clock) -> None:
+    org_id = await outbox.organization()
+    await outbox.add("ensure_customer", org_id, f"cust:{org_id}", {"slug": "acme", "name": "Acme", "email": "a@acme.test"})
+    grant = Grant(org_id=org_id, amount=Decimal(25), left=Decimal(25), currency="usd", reason="Referral bonus", identifier="referral:x")
+    await told(outbox, rows.credit_row(grant, grant.amount, "given"))
+    await deliver(outbox, stripe, clock)
+    # an attempt whose answer was lost: it is looked for before it is sent again
+    await outbox.pool.execute("UPDATE billing.outbox SET state = 'pending', attempts = 1 WHERE kind = 'credit'")
+    await deliver(outbox, stripe, clock)
+    await told(outbox, rows.credit_row(grant, Decimal(-10), "taken"))
+    await deliver(outbox, stripe, clock)
+    customer = await outbox.stripe_id("customer", org_id)
+    entries = [(entry["amount"], entry["description"]) async for entry in stripe.balance_of(customer)]
+    assert entries == [(1000, "Referral bonus"), (-2500, "Referral bonus")]
+    assert (await stripe.retrieve(Resource.CUSTOMER, customer))["balance"] == -1500
 
 
 async def test_coupons_wait_for_the_subscription_and_run_on_beside_others(outbox, stripe, clock) -> None:

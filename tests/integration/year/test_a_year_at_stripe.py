@@ -40,6 +40,7 @@ LINES = {
     "hobbyist": [[4900]] * 9 + [[0]],
     "member": [[900]] * 10 + [[1000]] * 3,
     "german": [[4900]] * 2 + [[4900, 931]] * 11,
+    "credited": [[1900]] * 13,
     "promoted": [[4900]] * 3 + [[4900, -2450]] * 3 + [[4900]] * 7,
 }
 
@@ -78,6 +79,7 @@ async def test_stripe_bills_the_same_year_to_the_cent(world: World) -> None:
         ("member", "club"),
         ("german", "pro"),
         ("promoted", "pro"),
+        ("credited", "starter"),
     ):
         await world.join(name, plan)
     for month in range(1, 13):
@@ -89,6 +91,7 @@ async def test_stripe_bills_the_same_year_to_the_cent(world: World) -> None:
         world.on("06-10", lambda name=name: b.subscriptions.change_plan(name, "starter", at_end=True))
         world.on("06-20", lambda name=name: b.subscriptions.change_plan(name, "pro", at_end=True))  # taken back
     world.on("02-20", lambda: b.customers.update("german", country="DE"))
+    world.on("02-20", lambda: b.credits.add("credited", Decimal(30), reason="an outage"))
     world.on("03-20", lambda: b.coupons.apply("promoted", "HALF"))
     world.on("09-10", lambda: b.subscriptions.change_plan("hobbyist", "free", at_end=True))
     world.on("10-05", lambda: b.plans.apply(PLANS | {"club": replace(CLUB, price={"usd": Decimal(10)})}, {}))
@@ -103,3 +106,6 @@ async def test_stripe_bills_the_same_year_to_the_cent(world: World) -> None:
         assert here == sorted((i["id"], i["total"], i["status"]) for i in await world.at_stripe(name))
     hobby = (await b.subscriptions.show("hobbyist")).subscription
     assert (hobby.plan, hobby.state.value, hobby.ended_at_ms) == ("free", "active", None)  # Stripe's ended, ours went on
+    assert sorted(invoice["amount_due"] for invoice in await world.at_stripe("credited"))[:3] == [0, 800, 1900]
+    statement = await b.credits.statement("credited")
+    assert (statement.balances[0].total, [burn.amount for burn in statement.burns]) == (0, [19, 11])  # as Stripe took it
