@@ -18,6 +18,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 PACKAGES = ("metering", "billing", "gateway", "aggregator", "config", "weighbridge")
+BESIDE = ("weighbridge_client",)  # a distribution of its own, clients/python
 
 _CONFIG = {"metering.model", "config", "yaml", "pydantic", "pydantic_core"}
 _REDIS = {"redis", "hiredis"}
@@ -225,7 +226,7 @@ def third_party(project: Project) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in project.modules:
         for target in project.imports(name):
-            if target not in project.modules and not is_standard(target) and target.partition(".")[0] not in (*PACKAGES, "tests"):
+            if target not in project.modules and not is_standard(target) and target.partition(".")[0] not in (*PACKAGES, *BESIDE, "tests"):
                 found.setdefault(target, name)
     return found
 
