@@ -10,15 +10,18 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from billing.documents.press import PdfPress
 from billing.model.invoice import Issuer
 from billing.model.tax import NO_TAXES_AT_STRIPE, StripeTaxes, TaxRule
 from billing.services.access import Access
 from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
+from billing.services.collecting import Collecting
 from billing.services.coupons import Coupons
 from billing.services.credit_notes import CreditNotes
 from billing.services.credits import Credits
 from billing.services.customers import Customers
+from billing.services.documents import Documents
 from billing.services.entitlements import Entitlements
 from billing.services.features import Features
 from billing.services.hooks import Hooks
@@ -32,9 +35,11 @@ from billing.services.logs import MailLog, OutboxLog
 from billing.services.months import Months
 from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
+from billing.services.payment_methods import PaymentMethods
 from billing.services.plans import Plans
 from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
 from billing.services.ports_outbox import OutboxCarer
+from billing.services.ports_stripe import PaymentDesk
 from billing.services.purse import OwnPurse
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
@@ -103,11 +108,12 @@ def open_billing(
     carer: OutboxCarer | None = None,
     org: str | None = None,
     actor: str | None = None,
+    payments: PaymentDesk | None = None,
 ) -> Billing:
     """Cheap: made anew whenever the meters change. `bills` False (BILLING_ENABLED=false) tells Stripe nothing. `cut` is
     called before what organizations pay for changes (aggregator/overage.py); who only reads or publishes needs none.
     Without `redis` what must be published waits for control. With `org` it reads what is that organization's, and writes nothing;
-    `actor` is whom the audit log names."""
+    `actor` is whom the audit log names. `payments` is Stripe, where there is one."""
     books, gateways = PostgresBooks(pool, org=org, actor=actor), RedisGateways(redis)
     entitlements = Entitlements(books, gateways, clock, default_plan=default_plan)
     purse = OwnPurse()
@@ -129,6 +135,7 @@ def open_billing(
         has_payment_method=_payment_method(books) if invoicing.charges else anybody_can_pay, taxes=invoicing.taxes,
     )  # fmt: skip
     renewals = Renewals(lifecycle)
+    invoices = Invoices(books, clock, writer, meters=meters, currency=currency, purse=purse)
     return Billing(
         subscriptions=Subscriptions(lifecycle, renewals),
         trials=Trials(lifecycle),
@@ -155,7 +162,10 @@ def open_billing(
         spend_caps=SpendCaps(books, entitlements, clock, meters=meters),
         features=Features(books, currency=currency, default_plan=default_plan),
         rollovers=Rollovers(books, entitlements, clock, cut=cut),
-        invoices=Invoices(books, clock, writer, meters=meters, currency=currency, purse=purse),
+        invoices=invoices,
+        collecting=Collecting(books, clock, invoices, payments),
+        documents=Documents(books, clock, invoices, PdfPress()),
+        payment_methods=PaymentMethods(books, payments),
         credit_notes=CreditNotes(books, clock),
         months=Months(books, clock),
         issuing=issuing,

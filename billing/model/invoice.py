@@ -207,6 +207,11 @@ class Invoice:
         return max(ZERO, self.totals.amount_due - self.amount_paid - self.credited)
 
     @property
+    def chargeable(self) -> bool:
+        """Whether it can be charged here: written here, open, and something is due."""
+        return self.issuer is Issuer.WEIGHBRIDGE and self.state is State.OPEN and self.remaining > 0
+
+    @property
     def dated_ms(self) -> int:
         """The date that stands on it."""
         return self.finalized_ms if self.finalized_ms is not None else self.created_ms
@@ -238,11 +243,19 @@ def word(invoice: Invoice, now_ms: int) -> str:
     return Word.PAST_DUE if past_due else invoice.state.value
 
 
-def is_called(invoice: Invoice, asked: str, now_ms: int) -> bool:
-    """Whether a list of the invoices that are `asked` holds it. Raises BadInput for a word that is none."""
+def states_called(asked: str | None) -> tuple[State, ...]:
+    """Of which states an invoice can be that `is_called` so; () is any. Raises BadInput for a word that is none."""
     known = [*State, *Word]
+    if asked is None:
+        return ()
     if asked not in {each.value for each in known}:
         raise BadInput(f"{asked!r} is no state of an invoice; there are: {', '.join(known)}")
+    return (State.OPEN,) if asked in (Word.UNPAID, Word.PAST_DUE) else (State(asked),)
+
+
+def is_called(invoice: Invoice, asked: str, now_ms: int) -> bool:
+    """Whether a list of the invoices that are `asked` holds it. Raises BadInput for a word that is none."""
+    states_called(asked)
     return asked in (word(invoice, now_ms), invoice.state.value) or (asked == Word.UNPAID and invoice.state is State.OPEN)
 
 

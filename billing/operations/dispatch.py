@@ -38,7 +38,7 @@ class Dispatch:
         """Whoever gets a call may carry the operation out. `org` names an organization, by id or slug. Raises ScopeMissing, ForEverybody,
         NoSuchOrganization, and BadInput where none is named and the caller is bound to none."""
         caller.must(operation.need)
-        if operation.about is About.ALL and caller.org_id is not None:
+        if caller.org_id is not None and (operation.about is About.ALL or operation.unbound):
             raise ForEverybody()
         org_id = await self.access.organization(caller, org) if _about_one(operation, caller, org) else None
         held = org_id if operation.reads and caller.org_id is not None else None

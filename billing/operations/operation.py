@@ -57,7 +57,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One use of an operation. `org` is the organization's id where it is about one. `body`: what is uploaded, for those that take it."""
+    """One use of an operation. `org_id` is the organization's id where it is about one; `body` what is uploaded, for those that take it."""
 
     billing: Billing
     caller: Caller
@@ -89,7 +89,9 @@ Run = Callable[[Call, A], Awaitable[R]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[A, R]):
     """`name` is noun.verb, as on the command line; `path` is under /api/v1/billing, its {names} are fields of `ask`. `errors` are those
-    that it may raise beside what every one may. `upload`: the request's body is a file (`Call.body`), and `ask` is in the query."""
+    that it may raise beside what every one may. `upload`: the request's body is a file (`Call.body`), and `ask` is in the query.
+    `unbound`: it is about one organization, and no matter for that one itself, as granting it credit is: only callers that are bound to
+    none may."""
 
     name: str
     method: str
@@ -103,6 +105,7 @@ class Operation(Generic[A, R]):
     status: int = 200
     errors: tuple[type[WeighbridgeError], ...] = ()
     upload: bool = False
+    unbound: bool = False
 
     @property
     def reads(self) -> bool:
@@ -120,6 +123,7 @@ def operation(
     status: int = 200,
     errors: tuple[type[WeighbridgeError], ...] = (),
     upload: bool = False,
+    unbound: bool = False,
 ) -> Callable[[Run[A, R]], Operation[A, R]]:
     """Makes an operation of an async function (call, ask) -> answer: models from its annotations, summary from its docstring."""
 
@@ -127,7 +131,7 @@ def operation(
         hints = get_type_hints(run)
         return Operation(
             name=name, method=method, path=path, need=need, about=about, ask=hints["ask"], answer=hints["return"], run=run,
-            summary=(run.__doc__ or "").strip(), status=status, errors=errors, upload=upload,
+            summary=(run.__doc__ or "").strip(), status=status, errors=errors, upload=upload, unbound=unbound,
         )  # fmt: skip
 
     return made

@@ -81,7 +81,7 @@ class Access:
                 raise BadInput("this token is for every organization: say which, as ?org=… (--org) with its id or slug")
             return caller.org_id
         async with self._books.transaction(org=caller.org_id) as unit:
-            found = await lookup.organization(unit, ref)
+            found = await lookup.customer(unit, ref)
         if caller.org_id is not None and found.id != caller.org_id:
             raise NoSuchOrganization(f"there is no organization {ref!r}", org=ref)
         return found.id

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 
 from billing.model.credit_note import CreditNote
-from billing.model.invoice import Invoice, Issuer, State
+from billing.model.invoice import Invoice, Issuer
 from billing.model.money import to_minor
 from billing.model.payment import PaymentOutcome, PaymentState
-from billing.services.invoices import Invoices, NoSuchInvoice, WrittenByStripe
-from billing.services.ports import Books, Payments
+from billing.services import lookup
+from billing.services.invoices import Invoices
+from billing.services.lookup import WrittenByStripe
+from billing.services.ports import Books
+from billing.services.ports_stripe import NoStripe, Payments
 from metering.model.clock import Clock
 from metering.model.errors import Conflict
 
@@ -27,27 +30,24 @@ class Collected:
 
 
 class Collecting:
-    def __init__(self, books: Books, clock: Clock, invoices: Invoices, payments: Payments) -> None:
+    """`payments` None: there is no Stripe, nothing is charged, and what goes back goes back by hand."""
+
+    def __init__(self, books: Books, clock: Clock, invoices: Invoices, payments: Payments | None) -> None:
         self._books, self._clock, self._invoices, self._payments = books, clock, invoices, payments
 
-    async def open_of(self, org_id: str | None) -> list[Invoice]:
-        """What can be charged, the oldest first."""
-        async with self._books.transaction() as unit:
-            found = await unit.invoices.find(org_id=org_id, states=[State.OPEN])
-        return [each for each in reversed(found) if each.issuer is Issuer.WEIGHBRIDGE and each.remaining]
-
-    async def charge(self, ref: str) -> Collected:
+    async def charge(self, ref: str, *, org_id: str | None = None) -> Collected:
         """What is due of it, now. A try that is under way, or was paid, is not made again.
 
-        Raises NoSuchInvoice, WrittenByStripe, InvoiceTransitionRefused, NotPayable, PaymentRefused.
+        Raises NoSuchInvoice, also where it is another organization's than `org_id`, WrittenByStripe, InvoiceTransitionRefused, NotPayable,
+        PaymentRefused, NoStripe.
         """
         async with self._books.transaction() as unit:
-            invoice = await unit.invoices.get(ref)
-            if invoice is None:
-                raise NoSuchInvoice(f"there is no invoice {ref!r}; give its number or its id (invoice list)", invoice=ref)
+            invoice = await lookup.invoice(unit, ref, org_id=org_id)
             if invoice.issuer is Issuer.STRIPE:
                 raise WrittenByStripe(f"invoice {invoice.number or invoice.id} was written by Stripe, and is paid there")
             tries = await unit.payment_attempts.of_invoice(invoice.id)
+        if self._payments is None:
+            raise NoStripe
         if not invoice.remaining:
             raise PaymentRefused(f"invoice {invoice.number or invoice.id} is {invoice.state}: nothing is due")
         amount = to_minor(invoice.remaining, invoice.currency)
@@ -60,7 +60,7 @@ class Collecting:
         again moves nothing twice. Raises NotPayable."""
         async with self._books.transaction() as unit:
             tries = await unit.payment_attempts.of_invoice(note.invoice_id)
-        if not note.refunded or not any(each.state is PaymentState.PAID for each in tries):
+        if self._payments is None or not note.refunded or not any(each.state is PaymentState.PAID for each in tries):
             return None
         return await self._payments.refund(note.invoice_id, to_minor(note.refunded, note.currency), note.id)
 

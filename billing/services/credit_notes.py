@@ -6,8 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from billing.model.credit_note import CreditNote, sums, where_it_goes
-from billing.model.invoice import Event, Invoice, Issuer, State
-from billing.services.invoices import NoSuchInvoice, WrittenByStripe
+from billing.model.invoice import Event, Invoice, State
+from billing.services import lookup
 from billing.services.ports import Books, Unit
 from billing.services.ports_invoice import CREDIT_NOTE, REFUND, BalanceEntry, Receipt
 from metering.model.clock import Clock
@@ -18,24 +18,21 @@ class CreditNotes:
     def __init__(self, books: Books, clock: Clock) -> None:
         self._books, self._clock = books, clock
 
-    async def of_invoice(self, ref: str) -> list[CreditNote]:
-        async with self._books.transaction() as unit:
-            return await unit.credit_notes.of_invoice((await _invoice(unit, ref)).id)
-
     async def issue(
-        self, ref: str, rows: Mapping[int, Decimal | None], *, reason: str, refund: bool = False, identifier: str | None = None
-    ) -> CreditNote:
+        self, ref: str, rows: Mapping[int, Decimal | None], *, reason: str, refund: bool = False, identifier: str | None = None,
+        org_id: str | None = None,
+    ) -> CreditNote:  # fmt: skip
         """For rows of one invoice; None is all that is left of a row. What is owed is let off first; of what was paid, the money is
         given back (`refund`; whoever asks moves it) or kept for the next invoice. Equal identifiers are the same note.
 
-        Raises NoSuchInvoice, CreditRefused, BadInput.
+        Raises NoSuchInvoice, also where it is another organization's than `org_id`, WrittenByStripe, CreditRefused, BadInput.
         """
         if not reason.strip():
             raise BadInput("a credit note needs a reason")
         now_ms = self._clock.now_ms()
         note_id = f"cn_{identifier or uuid.uuid4().hex}"
         async with self._books.transaction() as unit:
-            invoice = await _invoice(unit, ref)
+            invoice = await lookup.own_invoice(unit, ref, org_id=org_id)
             before = await unit.credit_notes.of_invoice(invoice.id)
             if known := next((note for note in before if note.id == note_id), None):
                 return known
@@ -51,15 +48,6 @@ class CreditNotes:
             await unit.credit_notes.add(note)
             await _settle(unit, invoice, note, now_ms)
         return note
-
-
-async def _invoice(unit: Unit, ref: str) -> Invoice:
-    found = await unit.invoices.get(ref, lock=True)
-    if found is None:
-        raise NoSuchInvoice(f"there is no invoice {ref!r}; give its number or its id (invoice list)", invoice=ref)
-    if found.issuer is Issuer.STRIPE:
-        raise WrittenByStripe(f"invoice {found.number or found.id} was written by Stripe: credit it there, its mirror follows")
-    return found
 
 
 async def _settle(unit: Unit, invoice: Invoice, note: CreditNote, now_ms: int) -> None:

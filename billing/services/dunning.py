@@ -20,8 +20,9 @@ from billing.model.money import from_minor, to_minor
 from billing.model.payment import Payment, PaymentOutcome, PaymentState
 from billing.model.subscription import State
 from billing.services.invoice_mails import bill_of
-from billing.services.ports import Books, Payments, Unit
+from billing.services.ports import Books, Unit
 from billing.services.ports_dunning import DunningRow, InvoiceDesk, Standings
+from billing.services.ports_stripe import Payments
 from metering.model.clock import Clock
 from metering.model.errors import DependencyUnavailable, WeighbridgeError
 from metering.model.meter import Meter

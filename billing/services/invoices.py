@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.model.invoice import BELOW_SUBTOTAL, ZERO, Event, Invoice, Issuer, LineKind, State, is_called
+from billing.model.credit_note import CreditNote
+from billing.model.invoice import BELOW_SUBTOTAL, ZERO, Event, Invoice, LineKind, State, is_called, states_called
 from billing.model.invoice_item import InvoiceItem, ItemKind
 from billing.model.lifecycle import next_due, renew
 from billing.model.money import round_amount
@@ -20,25 +21,13 @@ from billing.services import lookup
 from billing.services.invoice_mails import received
 from billing.services.invoice_writer import BALANCE, InvoiceWriter, Wanted
 from billing.services.ports import Account, Books, Unit
-from billing.services.ports_invoice import PAYMENT, BalanceEntry, HourOfUsage, InvoiceSettings, NoPurse, Purse, Receipt
+from billing.services.ports_invoice import PAYMENT, BalanceEntry, HourOfUsage, InvoiceSettings, NoPurse, Place, Purse, Receipt, place_of
 from metering.model.clock import Clock, to_ms
-from metering.model.errors import BadInput, Conflict, NotFound
+from metering.model.errors import BadInput, Conflict
 from metering.model.meter import Meter
 from metering.model.period import period_at
 
 BY_HAND = "by hand"
-
-
-class NoSuchInvoice(NotFound):
-    """There is no such invoice."""
-
-    code = "no_such_invoice"
-
-
-class WrittenByStripe(Conflict):
-    """Stripe wrote this invoice: it is changed there."""
-
-    code = "written_by_stripe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +41,18 @@ class Explained:
     agree: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceView:
+    """With what was taken back of it; `customer_id` is the customer's at Stripe."""
+
+    invoice: Invoice
+    notes: tuple[CreditNote, ...]
+    customer_id: str | None
+
+
 class Invoices:
-    """`purse` is what came off an invoice and returns when it is voided."""
+    """`org_id`, where a use case takes it: an invoice of another organization does not exist. `purse` is what came off an invoice and
+    returns when it is voided."""
 
     def __init__(
         self,
@@ -70,24 +69,38 @@ class Invoices:
 
     # --- to look at ------------------------------------------------------------------------------------------------------
 
-    async def all(self, *, org_ref: str | None = None, asked: str | None = None, year: int | None = None) -> list[Invoice]:
-        """Newest first. Raises NoSuchOrganization, and BadInput for a state that there is not."""
+    async def page(
+        self, *, org_id: str | None = None, asked: str | None = None, year: int | None = None, after: Place | None = None, limit: int = 50
+    ) -> list[Invoice]:  # fmt: skip
+        """Newest first, those behind the place `after`. Raises BadInput for a state that there is not."""
         bounds = _year(year) if year is not None else (None, None)
+        states, now_ms = states_called(asked), self._clock.now_ms()
+        kept: list[Invoice] = []
         async with self._books.transaction() as unit:
-            org_id = (await lookup.organization(unit, org_ref)).id if org_ref else None
-            found = await unit.invoices.find(org_id=org_id, from_ms=bounds[0], to_ms=bounds[1])
-        now_ms = self._clock.now_ms()
-        return [each for each in found if asked is None or is_called(each, asked, now_ms)]
+            while len(kept) < limit:
+                found = await unit.invoices.page(org_id=org_id, states=states, from_ms=bounds[0], to_ms=bounds[1], after=after, limit=limit)
+                kept += [each for each in found if asked is None or is_called(each, asked, now_ms)]
+                if len(found) < limit:
+                    break
+                after = place_of(found[-1])
+        return kept[:limit]
 
     async def show(self, ref: str) -> Invoice:
         """By id, number, or Stripe's id. Raises NoSuchInvoice."""
         async with self._books.transaction() as unit:
-            return await self._get(unit, ref)
+            return await lookup.invoice(unit, ref)
 
-    async def explain(self, ref: str) -> tuple[Invoice, list[Explained]]:
+    async def view(self, ref: str, *, org_id: str | None = None) -> InvoiceView:
+        """With its credit notes. Raises NoSuchInvoice, also where it is another organization's than `org_id`."""
+        async with self._books.transaction() as unit:
+            invoice = await lookup.invoice(unit, ref, org_id=org_id)
+            notes, customer = await unit.credit_notes.of_invoice(invoice.id), await unit.customers.get(invoice.org_id)
+        return InvoiceView(invoice=invoice, notes=tuple(notes), customer_id=customer.stripe_id if customer else None)
+
+    async def explain(self, ref: str, *, org_id: str | None = None) -> tuple[Invoice, list[Explained]]:
         """Each line down to the hours of its usage. Raises NoSuchInvoice."""
         async with self._books.transaction() as unit:
-            invoice = await self._get(unit, ref)
+            invoice = await lookup.invoice(unit, ref, org_id=org_id)
             return invoice, [await _explained(unit, invoice, position) for position in range(1, len(invoice.lines) + 1)]
 
     async def preview(self, org_ref: str) -> Invoice:
@@ -117,14 +130,17 @@ class Invoices:
 
     # --- to decide -------------------------------------------------------------------------------------------------------
 
-    async def pay(self, ref: str, *, method: str = BY_HAND, reference: str | None = None, amount: Decimal | None = None) -> Invoice:
+    async def pay(
+        self, ref: str, *, method: str = BY_HAND, reference: str | None = None, amount: Decimal | None = None, org_id: str | None = None
+    ) -> Invoice:  # fmt: skip
         """What was received for it: all that is due, or part. The same reference twice is the same payment.
 
-        Raises NoSuchInvoice, InvoiceTransitionRefused where it is not to be paid, BadInput for more than is due, MonthClosed.
+        Raises NoSuchInvoice, WrittenByStripe, InvoiceTransitionRefused where it is not to be paid, BadInput for more than is due,
+        MonthClosed.
         """
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
-            return await self.paid(unit, await self._get(unit, ref, lock=True), method, reference, amount, now_ms)
+            return await self.paid(unit, await lookup.own_invoice(unit, ref, org_id=org_id), method, reference, amount, now_ms)
 
     async def paid(
         self, unit: Unit, invoice: Invoice, method: str, reference: str | None, amount: Decimal | None, now_ms: int
@@ -163,14 +179,14 @@ class Invoices:
         await unit.invoices.save(state)
         return state
 
-    async def void(self, ref: str) -> Invoice:
+    async def void(self, ref: str, *, org_id: str | None = None) -> Invoice:
         """Nobody owes it: what was on it is not billed again by itself; credits and balance that it took return.
 
         Raises InvoiceTransitionRefused, MonthClosed, and Conflict where part of it was paid: then a credit note takes it back.
         """
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
-            invoice = await self._ours(unit, ref)
+            invoice = await lookup.own_invoice(unit, ref, org_id=org_id)
             if invoice.amount_paid or invoice.credited:
                 raise Conflict(f"invoice {invoice.number} was paid or credited in part: take back the rest by a credit note")
             state = invoice.moved(Event.VOID, now_ms)
@@ -185,10 +201,10 @@ class Invoices:
                 await unit.balances.add(entry)
         return state
 
-    async def give_up(self, ref: str) -> Invoice:
+    async def give_up(self, ref: str, *, org_id: str | None = None) -> Invoice:
         """It is owed, and will not be paid. Raises InvoiceTransitionRefused."""
         async with self._books.transaction() as unit:
-            state = (await self._ours(unit, ref)).moved(Event.GIVE_UP, self._clock.now_ms())
+            state = (await lookup.own_invoice(unit, ref, org_id=org_id)).moved(Event.GIVE_UP, self._clock.now_ms())
             await unit.invoices.save(state)
         return state
 
@@ -209,11 +225,11 @@ class Invoices:
         assert made is not None  # its identifier is new
         return made
 
-    async def correct(self, ref: str, position: int, amount: Decimal, reason: str) -> InvoiceItem:
+    async def correct(self, ref: str, position: int, amount: Decimal, reason: str, *, org_id: str | None = None) -> InvoiceItem:
         """A signed line on the next invoice that names the row it corrects. Raises NoSuchInvoice, BadInput."""
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
-            invoice = await self._ours(unit, ref)
+            invoice = await lookup.own_invoice(unit, ref, org_id=org_id)
             if invoice.state is State.DRAFT:
                 raise Conflict(f"invoice {invoice.id} is a draft: what stands on it can still change")
             rows = [i for i, line in enumerate(invoice.lines, 1) if line.kind not in BELOW_SUBTOTAL]
@@ -249,18 +265,6 @@ class Invoices:
             changed = replace(await unit.invoice_settings.get(), **changes).checked()
             await unit.invoice_settings.put(changed, self._clock.now_ms())
         return changed
-
-    async def _get(self, unit: Unit, ref: str, *, lock: bool = False) -> Invoice:
-        found = await unit.invoices.get(ref, lock=lock)
-        if found is None:
-            raise NoSuchInvoice(f"there is no invoice {ref!r}; give its number or its id (invoice list)", invoice=ref)
-        return found
-
-    async def _ours(self, unit: Unit, ref: str) -> Invoice:
-        found = await self._get(unit, ref, lock=True)
-        if found.issuer is Issuer.STRIPE:
-            raise WrittenByStripe(f"invoice {found.number or found.id} was written by Stripe: change it there, its mirror follows")
-        return found
 
 
 async def _following(unit: Unit, account: Account) -> Sequence[InvoiceItem]:

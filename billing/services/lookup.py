@@ -1,9 +1,10 @@
-"""Find what people type: an organization by id or slug, a key by number or by itself."""
+"""Find what people type: an organization by id or slug, a key by number or by itself, an invoice by number or id."""
 
+from billing.model.invoice import Invoice, Issuer
 from billing.model.organization import ApiKey, Organization
 from billing.services.ports import Unit
 from metering.model.apikey import sha256_hex
-from metering.model.errors import NotFound
+from metering.model.errors import Conflict, NotFound
 
 FINGERPRINT = "sha256:"
 
@@ -12,6 +13,18 @@ class NoSuchOrganization(NotFound):
     """There is no such organization."""
 
     code = "no_such_organization"
+
+
+class NoSuchInvoice(NotFound):
+    """There is no such invoice."""
+
+    code = "no_such_invoice"
+
+
+class WrittenByStripe(Conflict):
+    """Stripe wrote this invoice: it is changed there."""
+
+    code = "written_by_stripe"
 
 
 class NoSuchKey(NotFound):
@@ -41,6 +54,22 @@ async def customer(unit: Unit, ref: str) -> Organization:
             raise NoSuchOrganization(f"no organization is the customer {ref} at Stripe", org=ref)
         return await organization(unit, org_id)
     return await organization(unit, ref)
+
+
+async def invoice(unit: Unit, ref: str, *, org_id: str | None = None, lock: bool = False) -> Invoice:
+    """By id, number, or Stripe's id; with `org_id`, of that organization alone. Raises NoSuchInvoice."""
+    found = await unit.invoices.get(ref, lock=lock)
+    if found is None or org_id not in (None, found.org_id):
+        raise NoSuchInvoice(f"there is no invoice {ref!r}; give its number or its id (invoice list)", invoice=ref)
+    return found
+
+
+async def own_invoice(unit: Unit, ref: str, *, org_id: str | None = None) -> Invoice:
+    """One that is written here, locked: it can be changed. Raises NoSuchInvoice, WrittenByStripe."""
+    found = await invoice(unit, ref, org_id=org_id, lock=True)
+    if found.issuer is Issuer.STRIPE:
+        raise WrittenByStripe(f"invoice {found.number or found.id} was written by Stripe: change it there, its mirror follows")
+    return found
 
 
 async def key(unit: Unit, ref: str, within: str | None = None) -> ApiKey:

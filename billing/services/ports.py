@@ -9,7 +9,6 @@ from billing.model.delivery import State
 from billing.model.invoice_item import InvoiceItem
 from billing.model.organization import ApiKey, Grants, Organization
 from billing.model.outbox import OutboxRow
-from billing.model.payment import PaymentOutcome
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.model.token import Token
@@ -480,19 +479,6 @@ class Books(Protocol):
     def transaction(self, *, keep: bool = True, org: str | None = None) -> AbstractAsyncContextManager[Unit]:
         """`keep=False` undoes everything at the end: a dry run. With `org` nothing that belongs to another organization exists in
         it, whatever is asked: what answers a request of one organization is read so."""
-        ...
-
-
-class Payments(Protocol):
-    """Who moves money: billing/stripe/payments.py. Without Stripe there is none, and invoices are marked as paid by hand."""
-
-    async def charge(self, org_id: str, invoice_id: str, amount_minor: int, currency: str, attempt: int) -> PaymentOutcome:
-        """Off session, with the default payment method. The same invoice and attempt asked again is the same charge; while one attempt
-        is unknown, another is not begun and that one's outcome is told. Raises NotPayable; what Stripe or a bank says is an outcome."""
-        ...
-
-    async def refund(self, invoice_id: str, amount_minor: int, identifier: str) -> PaymentOutcome:
-        """Part of what was paid, or all of it; equal identifiers are the same refund. Raises NotPayable."""
         ...
 
 

@@ -100,6 +100,15 @@ class NoPurse:
         return
 
 
+Place = tuple[int, str, str]
+_DRAFT = "~"  # behind every number
+
+
+def place_of(invoice: Invoice) -> Place:
+    """Where it stands in a list, newest first: drafts before the numbers of that instant."""
+    return invoice.dated_ms, invoice.number or _DRAFT, invoice.id
+
+
 class InvoiceRows(Protocol):
     async def add(self, invoice: Invoice) -> bool:
         """With its lines. False where the identifier is known already: then nothing was written."""
@@ -118,6 +127,12 @@ class InvoiceRows(Protocol):
         limit: int = 1000,
     ) -> list[Invoice]:  # fmt: skip
         """Those dated within [from, to), newest first; `states` empty is every state."""
+        ...
+
+    async def page(
+        self, *, org_id: str | None, states: Sequence[State], from_ms: int | None, to_ms: int | None, after: Place | None, limit: int
+    ) -> list[Invoice]:  # fmt: skip
+        """As `find`, of those behind the place `after` (place_of)."""
         ...
 
     async def save(self, invoice: Invoice) -> None:

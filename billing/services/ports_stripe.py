@@ -6,6 +6,31 @@ from typing import Any, Protocol
 
 from billing.model.payment import Payment, PaymentMethod, PaymentOutcome
 from billing.model.webhook import Status, StripeEvent
+from metering.model.errors import Conflict, DependencyUnavailable, NotFound, WeighbridgeError
+
+
+class NoSuchPaymentMethod(NotFound):
+    """The organization has no such payment method."""
+
+    code = "no_such_payment_method"
+
+
+class PaymentMethodRefused(Conflict):
+    """Stripe, or the bank, refuses this payment method."""
+
+    code = "payment_method_refused"
+
+
+class NoStripe(DependencyUnavailable):
+    """There is no Stripe to ask: set STRIPE_API_KEY, or run `weighbridge up`, which brings a sandbox."""
+
+    code = "no_stripe"
+
+
+class StripeFailed(WeighbridgeError):
+    """A call to Stripe did not succeed."""
+
+    code, http_status = "stripe_call_failed", 502
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,4 +176,46 @@ class CutoverRows(Protocol):
 
     async def move(self, before: Side, after: Side, now_ms: int) -> Forgotten:
         """Forget all ids, set aside what was told, stamp."""
+        ...
+
+
+class Payments(Protocol):
+    """Who moves money: billing/stripe/payments.py. Without Stripe there is none, and invoices are marked as paid by hand."""
+
+    async def charge(self, org_id: str, invoice_id: str, amount_minor: int, currency: str, attempt: int) -> PaymentOutcome:
+        """Off session, with the default payment method. The same invoice and attempt asked again is the same charge; while one attempt
+        is unknown, another is not begun and that one's outcome is told. Raises NotPayable; what Stripe or a bank says is an outcome."""
+        ...
+
+    async def refund(self, invoice_id: str, amount_minor: int, identifier: str) -> PaymentOutcome:
+        """Part of what was paid, or all of it; equal identifiers are the same refund. Raises NotPayable."""
+        ...
+
+
+class PaymentDesk(Payments, Protocol):
+    """And what customers pay with, and their pages at Stripe. `ref` is an organization's id or slug. Each raises NoSuchOrganization, and
+    StripeFailed where Stripe does not do it."""
+
+    async def methods(self, ref: str) -> list[PaymentMethod]:
+        """As Stripe has them now, the default first."""
+        ...
+
+    async def attach(self, ref: str, token: str) -> PaymentMethod:
+        """A method made at Stripe (pm_…) is the customer's from now on; the first is charged by default. Raises PaymentMethodRefused."""
+        ...
+
+    async def set_default(self, ref: str, method_id: str) -> PaymentMethod:
+        """Charged from now on. Raises NoSuchPaymentMethod."""
+        ...
+
+    async def remove(self, ref: str, method_id: str) -> PaymentMethod:
+        """Never charged again. Raises NoSuchPaymentMethod."""
+        ...
+
+    async def setup_url(self, ref: str, *, back_to: str) -> str:
+        """A page on which a method is added."""
+        ...
+
+    async def portal_url(self, ref: str, *, back_to: str) -> str:
+        """The customer's own page; good for an hour."""
         ...

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from billing.services.access import Access
 from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
+from billing.services.collecting import Collecting
 from billing.services.coupons import Coupons
 from billing.services.credit_notes import CreditNotes
 from billing.services.credits import Credits
 from billing.services.customers import Customers
+from billing.services.documents import Documents
 from billing.services.entitlements import Entitlements
 from billing.services.features import Features
 from billing.services.hooks import Hooks
@@ -20,6 +22,7 @@ from billing.services.logs import MailLog, OutboxLog
 from billing.services.months import Months
 from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
+from billing.services.payment_methods import PaymentMethods
 from billing.services.plans import Plans
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
@@ -61,6 +64,9 @@ class Billing:
     credit_notes: CreditNotes
     months: Months
     issuing: Issuing
+    collecting: Collecting
+    documents: Documents
+    payment_methods: PaymentMethods
 
     async def republish(self) -> None:
         """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from billing.model.invoice import Invoice, Issuer, Line, LineKind, State, Totals
+from billing.services.ports_invoice import Place
 from billing.store.refusals import refusals
 from billing.store.rows import from_jsonb, instant, jsonb, ms
 from metering.model.clock import to_datetime, to_ms
@@ -17,7 +18,9 @@ _SQL = Queries.load("billing.store", "invoices.sql")
 _ADD, _SAVE, _ADD_LINE, _LINES, _GET, _LOCK, _FIND = (
     _SQL[name] for name in ("add", "save", "add_line", "lines", "get", "lock", "find")
 )  # fmt: skip
-_DROP_LINES, _RELEASE, _DROP, _COUNT, _NEXT = (_SQL[name] for name in ("drop_lines", "release", "drop", "count", "next_number"))
+_DROP_LINES, _RELEASE, _DROP, _COUNT, _NEXT, _PAGE = (
+    _SQL[name] for name in ("drop_lines", "release", "drop", "count", "next_number", "page")
+)  # fmt: skip
 _DIGITS = 6
 
 
@@ -45,6 +48,13 @@ class InvoiceTable:
     ) -> list[Invoice]:  # fmt: skip
         words = [state.value for state in states] or None
         return await self._whole(await self._connection.fetch(_FIND, org_id, words, instant(from_ms), instant(to_ms), limit))
+
+    async def page(
+        self, *, org_id: str | None, states: Sequence[State], from_ms: int | None, to_ms: int | None, after: Place | None, limit: int
+    ) -> list[Invoice]:  # fmt: skip
+        words = [state.value for state in states] or None
+        place = after or (None, None, None)
+        return await self._whole(await self._connection.fetch(_PAGE, org_id, words, instant(from_ms), instant(to_ms), *place, limit))
 
     async def save(self, invoice: Invoice) -> None:
         with refusals():

@@ -54,6 +54,21 @@ WHERE ($1::uuid IS NULL OR org_id = $1) AND ($2::text[] IS NULL OR status = ANY 
 ORDER BY coalesce(finalized_at, created_at) DESC, number DESC NULLS FIRST, id
 LIMIT $5
 
+-- page --
+-- In the order of place_of (billing/services/ports_invoice.py), backwards.
+-- $1 org_id or null, $2 states[] or null, $3 from, $4 to (of the date on it; null: open), $5 date in ms, $6 number and $7 id of the
+-- place (null: from the beginning), $8 at most so many
+SELECT i.* FROM billing.invoices i
+CROSS JOIN LATERAL (
+    SELECT floor(extract(epoch FROM coalesce(i.finalized_at, i.created_at)) * 1000)::bigint AS dated_ms, coalesce(i.number, '~') AS called
+) p
+WHERE ($1::uuid IS NULL OR i.org_id = $1) AND ($2::text[] IS NULL OR i.status = ANY ($2))
+    AND ($3::timestamptz IS NULL OR coalesce(i.finalized_at, i.created_at) >= $3)
+    AND ($4::timestamptz IS NULL OR coalesce(i.finalized_at, i.created_at) < $4)
+    AND ($5::bigint IS NULL OR (p.dated_ms, p.called COLLATE "C", i.id COLLATE "C") < ($5, $6::text COLLATE "C", $7::text COLLATE "C"))
+ORDER BY p.dated_ms DESC, p.called COLLATE "C" DESC, i.id COLLATE "C" DESC
+LIMIT $8
+
 -- drop_lines --
 -- $1 invoice_id
 DELETE FROM billing.invoice_lines WHERE invoice_id = $1

@@ -15,7 +15,8 @@ import stripe
 from stripe import AIOHTTPClient, StripeClient
 
 from billing.model.delivery import Outcome
-from metering.model.errors import BadInput, WeighbridgeError
+from billing.services.ports_stripe import StripeFailed
+from metering.model.errors import BadInput
 
 SANDBOX_KEY = "sk_test_weighbridge_sandbox"  # the sandbox takes any test key
 _STRIPE = "https://api.stripe.com"
@@ -28,10 +29,8 @@ class LiveKeyElsewhere(BadInput):
     code = "live_key_elsewhere"
 
 
-class StripeCallFailed(WeighbridgeError):
+class StripeCallFailed(StripeFailed):
     """A call to Stripe did not succeed. `outcome` says what that means for what was to be told."""
-
-    code = "stripe_call_failed"
 
     def __init__(
         self, message: str, outcome: Outcome, *, status: int | None = None, error_code: str | None = None, param: str | None = None

@@ -12,30 +12,18 @@ from billing.model.organization import Organization
 from billing.model.payment import NotPayable, Payment, PaymentMethod, PaymentOutcome, PaymentState
 from billing.services.lookup import organization
 from billing.services.ports import Books, Unit
+from billing.services.ports_stripe import NoSuchPaymentMethod, PaymentMethodRefused
 from billing.stripe.client import Resource, StripeApi, StripeCallFailed
 from billing.stripe.mirror.customers import payment_method
 from billing.stripe.mirror.payments import ATTEMPT_KEY, INVOICE_KEY, outcome_of
 from billing.stripe.objects import ORG_KEY
 from metering.model.clock import Clock
-from metering.model.errors import NotFound
 
 log = logging.getLogger(__name__)
 
 _CLOCKS_APART_SECONDS = 300
 _NO_METHOD = PaymentOutcome(state=PaymentState.DECLINED, reason="no_payment_method")
 _NEVER_THERE = PaymentOutcome(state=PaymentState.DECLINED, reason="never_reached_stripe")
-
-
-class NoSuchPaymentMethod(NotFound):
-    """The organization has no such payment method."""
-
-    code = "no_such_payment_method"
-
-
-class NoCustomer(NotFound):
-    """The organization is no customer at Stripe yet."""
-
-    code = "no_customer"
 
 
 class StripePayments:
@@ -193,6 +181,21 @@ class StripePayments:
             for item in found:
                 await unit.payment_methods.put(payment_method(item, org_id), self._clock.now_ms())
             await unit.payment_methods.set_default(org_id, default)
+
+    async def attach(self, ref: str, token: str) -> PaymentMethod:
+        """A method that was made at Stripe. Raises PaymentMethodRefused, NoSuchOrganization, StripeCallFailed."""
+        org, customer = await self._known_customer(ref)
+        had = await self.methods(ref)
+        key = f"wb:attach:{org.id}:{token}:{self._clock.now_ms()}"
+        try:
+            made = await self._stripe.act(Resource.PAYMENT_METHOD, token, "attach", {"customer": customer}, key=key)
+        except StripeCallFailed as failure:
+            if failure.outcome is not Outcome.REFUSED:
+                raise
+            raise PaymentMethodRefused(f"Stripe refuses the payment method {token}: {failure}") from failure
+        if not had:
+            return await self.set_default(ref, made["id"])
+        return next(m for m in await self.methods(ref) if m.id == made["id"])
 
     async def set_default(self, ref: str, method_id: str) -> PaymentMethod:
         """Charged from now on. Raises NoSuchPaymentMethod, NoSuchOrganization, StripeCallFailed."""

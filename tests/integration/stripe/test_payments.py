@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from billing.model.payment import NotPayable, PaymentOutcome, PaymentState
+from billing.services.ports_stripe import NoSuchPaymentMethod
 from billing.store.books import PostgresBooks
-from billing.stripe.payments import NoSuchPaymentMethod, StripePayments
+from billing.stripe.payments import StripePayments
 from metering.model.clock import to_datetime
 
 INTENTS = "/v1/payment_intents"
