@@ -12,6 +12,7 @@ from billing.operations.dispatch import Dispatch
 from billing.operations.operation import Facts
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
+from billing.services.ports_stripe import PaymentDesk
 from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
 from billing.wiring import hooks_reach, invoicing_of, open_billing, trial_rules
@@ -45,13 +46,18 @@ async def billing_over(
 
 
 def dispatch_over(
-    settings: Settings, config: Configuration, pool: asyncpg.Pool, store: Redis | None, clock: Clock, *, back_to: str
-) -> Dispatch:
+    settings: Settings, config: Configuration, pool: asyncpg.Pool, store: Redis | None, clock: Clock, *, back_to: str,
+    payments: PaymentDesk | None = None,
+) -> Dispatch:  # fmt: skip
     """Operations over the same."""
     facts = Facts(
         currency=settings.billing_currency, default_plan=settings.billing_default_plan, issuer=config.plans.issuer, back_to=back_to
     )
-    return Dispatch(lambda org, actor: _bound(settings, config, pool, store, clock, org=org, actor=actor), lambda: facts, clock)
+
+    def billing(org: str | None, actor: str | None) -> Billing:
+        return _bound(settings, config, pool, store, clock, org=org, actor=actor, payments=payments)
+
+    return Dispatch(billing, lambda: facts, clock)
 
 
 def _bound(
@@ -63,6 +69,7 @@ def _bound(
     *,
     org: str | None = None,
     actor: str | None = None,
+    payments: PaymentDesk | None = None,
 ) -> Billing:
     return open_billing(
         pool,
@@ -79,6 +86,7 @@ def _bound(
         hooks_reach=hooks_reach(settings),
         org=org,
         actor=actor,
+        payments=payments,
     )
 
 

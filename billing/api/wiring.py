@@ -21,7 +21,12 @@ from billing.operations.dispatch import Dispatch
 from billing.operations.operation import Facts
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
+from billing.services.ports_stripe import PaymentDesk
 from billing.services.use_cases import Billing
+from billing.store.books import PostgresBooks
+from billing.stripe import installation
+from billing.stripe.client import StripeApi
+from billing.stripe.payments import StripePayments
 from billing.wiring import hooks_reach, invoicing_of, open_billing, trial_rules
 from config.load import FileSet, contradictions, load_last_good, parse, read_set, save_last_good
 from config.settings import Settings
@@ -30,7 +35,7 @@ from metering.model.clock import Clock
 from metering.model.errors import BadInput, ConfigFaulty, DependencyUnavailable
 from metering.model.meter import Meter
 from metering.store.migrate import migrate
-from metering.store.postgres import SERVICE, open_pool
+from metering.store.postgres import SERVICE, open_pool, redacted
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +101,10 @@ class Files:
 class Control:
     """One control server. `serve` runs it; `url` is where it listens."""
 
-    def __init__(self, settings: Settings, pool: asyncpg.Pool, redis: Redis, clock: Clock) -> None:
-        self._settings, self._pool, self._redis, self._clock = settings, pool, redis, clock
+    def __init__(
+        self, settings: Settings, pool: asyncpg.Pool, redis: Redis, clock: Clock, payments: PaymentDesk | None = None
+    ) -> None:  # fmt: skip
+        self._settings, self._pool, self._redis, self._clock, self._payments = settings, pool, redis, clock, payments
         self.metrics = ControlMetrics()
         self._offer: tuple[Mapping[str, Meter], str] = ({}, Issuer.STRIPE)
         self.billing = self._bound(*self._offer)
@@ -129,6 +136,7 @@ class Control:
             hooks_reach=hooks_reach(settings),
             org=org,
             actor=actor,
+            payments=self._payments,
         )
 
     async def _apply(self, offer: Offer) -> Applied:
@@ -232,4 +240,18 @@ async def open_control(settings: Settings, clock: Clock) -> AsyncIterator[Contro
         stack.push_async_callback(pool.close)
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=_LISTEN_SECONDS + 5)
         stack.push_async_callback(redis.aclose)
-        yield Control(settings, pool, redis, clock)
+        yield Control(settings, pool, redis, clock, await stack.enter_async_context(_payments(settings, pool, clock)))
+
+
+@asynccontextmanager
+async def _payments(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> AsyncIterator[PaymentDesk | None]:
+    """Stripe, or the sandbox; None where there is neither. Raises OtherSideOfStripe."""
+    if settings.stripe_api_key is None or not settings.billing_enabled:
+        yield None
+        return
+    await installation.stamp(pool, settings.stripe_mode, clock, where=redacted(settings.database_url or ""))
+    stripe = StripeApi(api_key=settings.stripe_api_key, api_base=settings.stripe_api_base)
+    try:
+        yield StripePayments(PostgresBooks(pool), stripe, clock, currency=settings.billing_currency)
+    finally:
+        await stripe.close()

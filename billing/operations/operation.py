@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from billing.model.token import Scope
 from billing.services.access import Caller
@@ -34,6 +34,10 @@ Amount = Annotated[
     PlainSerializer(lambda number: format(number, "f"), return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "decimal", "examples": ["35.00"]}),
 ]
+
+
+# An amount that is said to us: of a size that money has, so that nothing overflows behind the door.
+GivenAmount = Annotated[Amount, Field(ge=-(10**12), le=10**12, max_digits=24)]
 
 
 class About(StrEnum):

@@ -2,7 +2,26 @@
 
 from typing import Any
 
-from billing.operations import audit, bypasses, hooks, inbox, keys, mails, orgs, outbox, subscriptions, tokens, usage
+from billing.operations import (
+    audit,
+    bypasses,
+    closing,
+    coupons,
+    credits,  # noqa: A004  the word of the trade
+    customers,
+    hooks,
+    inbox,
+    invoice_acts,
+    invoices,
+    keys,
+    mails,
+    orgs,
+    outbox,
+    payments,
+    subscriptions,
+    tokens,
+    usage,
+)
 from billing.operations.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
@@ -17,6 +36,13 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *outbox.OPERATIONS,
     *usage.OPERATIONS,
     *subscriptions.OPERATIONS,
+    *customers.OPERATIONS,
+    *payments.OPERATIONS,
+    *invoices.OPERATIONS,
+    *invoice_acts.OPERATIONS,
+    *coupons.OPERATIONS,
+    *credits.OPERATIONS,
+    *closing.OPERATIONS,
 )
 
 

@@ -48,10 +48,10 @@ class Coupons:
                 raise CouponTaken(f"there is a coupon {coupon.code} already", coupon=coupon.code)
         return coupon
 
-    async def all(self) -> list[Coupon]:
-        """The withdrawn too, in the order they were made."""
+    async def page(self, *, after: str | None = None, limit: int = 50) -> list[Coupon]:
+        """The withdrawn too, in the order they were made, behind the one with the code `after`."""
         async with self._books.transaction() as unit:
-            return await unit.coupons.all()
+            return await unit.coupons.page(after, limit)
 
     async def show(self, code: str) -> Coupon:
         """Raises NoSuchCoupon."""

@@ -95,7 +95,9 @@ class CouponRows(Protocol):
 
     async def get(self, code: str) -> Coupon | None: ...
 
-    async def all(self) -> list[Coupon]: ...
+    async def page(self, after: str | None, limit: int) -> list[Coupon]:
+        """In the order they were made, behind the one with this code."""
+        ...
 
     async def count(self, code: str) -> bool:
         """One more redemption; False where none is left. Others wait until the transaction ends."""

@@ -12,7 +12,7 @@ from metering.model.clock import to_datetime, to_ms
 from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "coupons.sql")
-_INSERT, _GET, _ALL, _COUNT, _WITHDRAW = _SQL["insert"], _SQL["get"], _SQL["all"], _SQL["count"], _SQL["withdraw"]
+_INSERT, _GET, _PAGE, _COUNT, _WITHDRAW = _SQL["insert"], _SQL["get"], _SQL["page"], _SQL["count"], _SQL["withdraw"]
 _LOCK, _OF_ORG, _REDEEM, _SET_REMOVED, _USE, _UNDO = (
     _SQL["lock_discounts"], _SQL["discounts_of_org"], _SQL["redeem"], _SQL["set_removed"], _SQL["use"], _SQL["undo"]
 )  # fmt: skip
@@ -34,8 +34,8 @@ class CouponTable:
         row = await self._connection.fetchrow(_GET, code)
         return _coupon(row) if row else None
 
-    async def all(self) -> list[Coupon]:
-        return [_coupon(row) for row in await self._connection.fetch(_ALL)]
+    async def page(self, after: str | None, limit: int) -> list[Coupon]:
+        return [_coupon(row) for row in await self._connection.fetch(_PAGE, after, limit)]
 
     async def count(self, code: str) -> bool:
         return await self._connection.fetchval(_COUNT, code) is not None

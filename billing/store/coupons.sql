@@ -13,8 +13,12 @@ RETURNING code
 -- $1 code
 SELECT * FROM billing.coupons WHERE code = $1
 
--- all --
-SELECT * FROM billing.coupons ORDER BY created_at, code
+-- page --
+-- $1 code of the last before it, or null; $2 at most so many
+SELECT * FROM billing.coupons
+WHERE $1::text IS NULL OR (created_at, code) > (SELECT created_at, code FROM billing.coupons WHERE code = $1)
+ORDER BY created_at, code
+LIMIT $2
 
 -- count --
 -- One more redemption, if there is one left: the row's lock makes it exact. $1 code

@@ -43,6 +43,7 @@ BEGIN
         billing.usage_events, billing.usage_hourly, billing.usage_daily, billing.usage_period, billing.usage_current,
         billing.plans, billing.plan_versions, billing.routes, billing.audit_log,
         billing.coupons, billing.discounts, billing.discount_uses, billing.credit_grants, billing.credit_burns, billing.spend_caps,
+        billing.invoice_settings, billing.stripe_objects,
         billing.rollovers, billing.fallback_plan, billing.hook_endpoints, billing.hook_events, billing.hook_deliveries
         TO weighbridge_app;
 

@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 
 from billing.model.invoice import Issuer
 from billing.operations.operation import About, Model, Operation
+from billing.services.ports_stripe import PaymentDesk
 from billing.services.use_cases import Billing
 from config.environment import dotenv
 from config.load import Configuration
@@ -26,12 +27,13 @@ from config.secret_files import instead
 from config.settings import Settings
 from metering.model.clock import Clock, SystemClock
 from metering.model.errors import DependencyUnavailable
-from metering.store.postgres import SERVICE, open_pool
+from metering.store.postgres import SERVICE, open_pool, redacted
 from weighbridge import ready
 from weighbridge.configuration import Configurations
 from weighbridge.database import billing_over, dispatch_over
 from weighbridge.desk import Desk, LocalDesk, RemoteDesk
 from weighbridge.operator import who
+from weighbridge.payments import PaymentsAtNeed
 
 A = TypeVar("A", bound=Model)
 R = TypeVar("R")
@@ -141,8 +143,19 @@ class Context:
         logging.getLogger("billing").setLevel(logging.ERROR)  # what a service warns of is said by the command, in its own words
         async with self.database() as pool, contextlib.AsyncExitStack() as stack:
             store = await stack.enter_async_context(Redis.from_url(self.settings.redis_url)) if self.settings.redis_url else None
-            dispatch = dispatch_over(self.settings, self.configuration, pool, store, self.clock, back_to=self.back_to)
+            dispatch = dispatch_over(
+                self.settings, self.configuration, pool, store, self.clock, back_to=self.back_to, payments=self._payments(pool, stack)
+            )
             yield LocalDesk(dispatch, who())
+
+    def _payments(self, pool: asyncpg.Pool, stack: contextlib.AsyncExitStack) -> PaymentDesk | None:
+        """Opened when first used, closed with the stack."""
+        settings = self.settings
+        if settings.stripe_api_key is None or not settings.billing_enabled:
+            return None
+        payments = PaymentsAtNeed(settings, pool, self.clock, where=redacted(self.database_url))
+        stack.push_async_callback(payments.close)
+        return payments
 
     @property
     def back_to(self) -> str:

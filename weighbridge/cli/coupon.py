@@ -1,26 +1,26 @@
 """`weighbridge coupon`: offers that subscriptions redeem."""
 
 import argparse
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+import datetime as dt
 from typing import Any
 
-from billing.model.discount import Coupon, Duration
-from metering.model.clock import isoformat, to_ms
-from metering.model.errors import BadInput
+from billing.model.discount import Duration
+from billing.operations import coupons as operations
 
-from .context import Context, add_folders
-from .output import add_format, show, show_rows
-from .payment import the_org
+from .context import Context
+from .output import show_answer, show_list
+from .verbs import add_page, nouns_verbs, page_asked, verb
+from .words import day_after, last_day, read_amount
 
 _COLUMNS = ("code", "discount", "duration", "redeemed", "max_redemptions", "expires", "status")
 
 
 def add(nouns: Any) -> None:
-    verbs = nouns.add_parser("coupon", help="coupons: create, list, show, withdraw, remove").add_subparsers(
-        dest="verb", metavar="verb", required=True
-    )
-    create = _verb(verbs, "create", "a new coupon", create_coupon)
+    verbs = nouns_verbs(nouns, "coupon", "coupons: create, list, show, withdraw, remove")
+    create = verb(
+        verbs, "create", "a new coupon", create_coupon, org=False,
+        example="weighbridge coupon create LAUNCH2026 --type percent_off --amount 50 --duration repeating --duration-in-months 3",
+    )  # fmt: skip
     create.add_argument("code")
     create.add_argument("--type", choices=("percent_off", "amount_off"), required=True)
     create.add_argument("--amount", required=True, help="50 for 50 %%, or an amount of money")
@@ -30,108 +30,73 @@ def add(nouns: Any) -> None:
     create.add_argument("--max-redemptions", type=int, metavar="N", help="how many organizations may redeem it (default: any number)")
     create.add_argument("--expires", metavar="DATE", help="the last day on which it can be redeemed, UTC")
     create.add_argument("--name", default="", help="what invoices say (default: the code)")
-    removed = _verb(verbs, "remove", "take it from an organization: its next invoice does not have it", remove_coupon)
-    removed.add_argument("code")
-    removed.add_argument("--org", metavar="ORG", help="id or slug; not needed where there is one organization")
-    _verb(verbs, "list", "all coupons", list_coupons)
-    for name, text, run in (("show", "one coupon", show_coupon), ("withdraw", "nobody redeems it any more", withdraw_coupon)):
-        _verb(verbs, name, text, run).add_argument("code")
-
-
-def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-    add_folders(parser)
-    add_format(parser)
-    parser.set_defaults(run=run)
-    return parser
+    add_page(verb(verbs, "list", "all coupons", list_coupons, org=False, example="weighbridge coupon list"))
+    for name, text, run in (
+        ("show", "one coupon", show_coupon),
+        ("withdraw", "nobody redeems it any more", withdraw_coupon),
+        ("remove", "take it from an organization: its next invoice does not have it", remove_coupon),
+    ):
+        verb(verbs, name, text, run, org=name == "remove", example=f"weighbridge coupon {name} LAUNCH2026").add_argument("code")
 
 
 async def create_coupon(options: argparse.Namespace, context: Context) -> int:
-    amount, currency = decimal(options.amount), (options.currency or context.settings.billing_currency).lower()
-    coupon = Coupon(
-        code=options.code, percent_off=amount if options.type == "percent_off" else None,
-        amount_off={} if options.type == "percent_off" else {currency: amount}, duration=Duration(options.duration),
-        months=options.duration_in_months, max_redemptions=options.max_redemptions, redeem_by_ms=day_after(options.expires),
-        name=options.name,
+    amount = read_amount(options.amount)
+    percent = options.type == "percent_off"
+    off = {options.currency: amount} if options.currency else amount
+    ask = operations.NewCoupon(
+        code=options.code, percent_off=amount if percent else None, amount_off=None if percent else off,
+        duration=Duration(options.duration), months=options.duration_in_months, max_redemptions=options.max_redemptions,
+        expires=None if options.expires is None else day_after(options.expires), name=options.name,
     )  # fmt: skip
-    async with context.billing() as billing:
-        await billing.coupons.create(coupon)
-    show(coupon_row(coupon), options, lines=[f"✓ Coupon created: {coupon.code}", *_lines(coupon)])
+    made = await context.ask(operations.create, ask)
+    show_answer(made, options, lines=[f"✓ Coupon created: {made.code}", *_lines(made)])
     return 0
 
 
 async def remove_coupon(options: argparse.Namespace, context: Context) -> int:
-    org = await the_org(options, context)
-    async with context.billing() as billing:
-        await billing.coupons.remove(org, options.code)
-    show({"org": org, "code": options.code}, options, lines=[f"✓ Coupon {options.code} removed from {org}"])
+    gone = await context.ask(operations.remove, operations.AskCoupon(code=options.code))
+    show_answer(gone, options, lines=[f"✓ Coupon {gone.code} removed from {gone.org}"])
     return 0
 
 
 async def list_coupons(options: argparse.Namespace, context: Context) -> int:
-    async with context.billing() as billing:
-        found = await billing.coupons.all()
-    show_rows([coupon_row(coupon) for coupon in found], _COLUMNS, options, empty="No coupons. weighbridge coupon create CODE makes one.")
+    found = await context.ask(operations.list_all, page_asked(options))
+    rows = [_row(coupon) for coupon in found.coupons]
+    show_list(found, rows, _COLUMNS, options, empty="No coupons. weighbridge coupon create CODE makes one.")
     return 0
 
 
 async def show_coupon(options: argparse.Namespace, context: Context) -> int:
-    async with context.billing() as billing:
-        coupon = await billing.coupons.show(options.code)
-    show(coupon_row(coupon), options, lines=[f"Coupon: {coupon.code}", *_lines(coupon), f"  Redeemed: {coupon.redeemed:,}"])
+    found = await context.ask(operations.show, operations.AskCoupon(code=options.code))
+    show_answer(found, options, lines=[f"Coupon: {found.code}", *_lines(found), f"  Redeemed: {found.redeemed:,}"])
     return 0
 
 
 async def withdraw_coupon(options: argparse.Namespace, context: Context) -> int:
-    async with context.billing() as billing:
-        coupon = await billing.coupons.withdraw(options.code)
-    show(coupon_row(coupon), options, lines=[f"✓ Coupon withdrawn: {coupon.code}. Who has redeemed it keeps it"])
+    gone = await context.ask(operations.withdraw, operations.AskCoupon(code=options.code))
+    show_answer(gone, options, lines=[f"✓ Coupon withdrawn: {gone.code}. Who has redeemed it keeps it"])
     return 0
 
 
-def coupon_row(coupon: Coupon) -> dict[str, Any]:
+def _row(coupon: operations.CouponAnswer) -> dict[str, Any]:
     return {
-        "code": coupon.code, "name": coupon.name, "discount": _offer(coupon), "duration": _duration(coupon), "redeemed": coupon.redeemed,
-        "percent_off": None if coupon.percent_off is None else str(coupon.percent_off),
-        "amount_off": {currency: str(amount) for currency, amount in coupon.amount_off.items()} or None,
-        "max_redemptions": coupon.max_redemptions, "expires": None if coupon.redeem_by_ms is None else isoformat(coupon.redeem_by_ms),
-        "status": "withdrawn" if coupon.withdrawn else "active",
+        **coupon.model_dump(mode="json"), "discount": coupon.offer, "duration": _duration(coupon), "expires": _expires(coupon.expires),
     }  # fmt: skip
 
 
-def _lines(coupon: Coupon) -> list[str]:
-    last = None if coupon.redeem_by_ms is None else isoformat(coupon.redeem_by_ms - 1)[:10]
+def _lines(coupon: operations.CouponAnswer) -> list[str]:
     most = "any number" if coupon.max_redemptions is None else f"{coupon.max_redemptions:,}"
-    return [f"  Discount: {_offer(coupon)}", f"  Duration: {_duration(coupon)}", f"  Max uses: {most}", f"  Expires: {last or 'never'}"]
+    return [
+        f"  Discount: {coupon.offer}", f"  Duration: {_duration(coupon)}", f"  Max uses: {most}",
+        f"  Expires: {_expires(coupon.expires) or 'never'}",
+    ]  # fmt: skip
 
 
-def _offer(coupon: Coupon) -> str:
-    return coupon.offer("") if coupon.percent_off is not None else ", ".join(coupon.offer(c) for c in sorted(coupon.amount_off))
+def _expires(at: dt.datetime | None) -> str | None:
+    return None if at is None else last_day(at)
 
 
-def _duration(coupon: Coupon) -> str:
+def _duration(coupon: operations.CouponAnswer) -> str:
     if coupon.months is None:
         return coupon.duration.value
     return "1 month" if coupon.months == 1 else f"{coupon.months} months"
-
-
-def decimal(text: str) -> Decimal:
-    """An amount as people type it. Raises BadInput."""
-    try:
-        found = Decimal(text)
-    except InvalidOperation:
-        found = Decimal("NaN")
-    if not found.is_finite():
-        raise BadInput(f"{text} is no amount; write digits and a point: 25 or 25.50")
-    return found
-
-
-def day_after(text: str | None) -> int | None:
-    """The end of a day, as it is typed: 2026-03-31. Raises BadInput."""
-    if text is None:
-        return None
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise BadInput(f"{text} is no day; write it like 2026-03-31") from None
-    return to_ms(day + timedelta(days=1))
