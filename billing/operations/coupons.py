@@ -54,7 +54,7 @@ class AskCoupon(Model):
 
 
 class Removed(Model):
-    org_id: str
+    org: str
     code: str
 
 
@@ -98,8 +98,7 @@ async def withdraw(call: Call, ask: AskCoupon) -> CouponAnswer:
 @operation("DELETE", "/subscription/coupons/{code}", name="coupon.remove", need=Scope.BILLING, errors=(NoSuchCoupon,))
 async def remove(call: Call, ask: AskCoupon) -> Removed:
     """Take it from the organization: its next invoice does not have it."""
-    await call.billing.coupons.remove(call.org, ask.code)
-    return Removed(org_id=call.org, code=ask.code)
+    return Removed(org=(await call.billing.coupons.remove(call.org, ask.code)).slug, code=ask.code)
 
 
 def coupon_answer(coupon: Coupon) -> CouponAnswer:

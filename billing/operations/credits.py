@@ -73,7 +73,9 @@ async def add(call: Call, ask: NewGrant) -> NewGrantAnswer:
     )  # fmt: skip
     statement = await call.billing.credits.statement(call.org)
     balance = next(each.total for each in statement.balances if each.currency == grant.currency)
-    return NewGrantAnswer(**dict(grant_answer(grant)), org_id=grant.org_id, organization=statement.org.name, balance=balance)
+    return NewGrantAnswer(
+        **dict(grant_answer(grant)), org_id=grant.org_id, organization=statement.org.name, balance=balance,
+    )  # fmt: skip
 
 
 @operation("GET", "/credits", name="credit.list")

@@ -177,13 +177,13 @@ async def download(call: Call, ask: AskPaper) -> Download:
     return pdf(await call.billing.documents.invoice(ask.invoice, language=ask.language, org_id=call.org_id))
 
 
-@operation("GET", "/upcoming-invoice", name="invoice.preview")
+@operation("POST", "/invoices/preview", name="invoice.preview")
 async def preview(call: Call, ask: Nothing) -> InvoiceAnswer:
     """What would be due if the period under way ended now, and the price of the next where one follows."""
     return invoice_answer(await call.billing.invoices.preview(call.org), call.now_ms)
 
 
-@operation("GET", "/upcoming-invoice/pdf", name="invoice.preview-pdf")
+@operation("POST", "/invoices/preview/pdf", name="invoice.preview-pdf")
 async def preview_paper(call: Call, ask: AskPreviewPaper) -> Download:
     """The same as PDF."""
     return pdf(await call.billing.documents.preview(call.org, language=ask.language))

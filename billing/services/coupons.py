@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from billing.model import outbox
 from billing.model.discount import Coupon, CouponNotRedeemable, Discount
+from billing.model.organization import Organization
 from billing.services import lookup
 from billing.services.ports import Books, Unit
 from billing.services.ports_wallet import Redeemed
@@ -90,8 +91,8 @@ class Coupons:
                 await unit.outbox.add([outbox.add_discount_row(org.id, coupon, subscription.currency, now_ms)], now_ms)
             return next(r.discount for r in await unit.discounts.of_org(org.id) if r.discount.coupon.code == code)
 
-    async def remove(self, org_ref: str, code: str) -> None:
-        """Its next invoice does not have it. Raises NoSuchOrganization, NoSuchCoupon."""
+    async def remove(self, org_ref: str, code: str) -> Organization:
+        """Its next invoice does not have it. Whose it was. Raises NoSuchOrganization, NoSuchCoupon."""
         async with self._books.transaction() as unit:
             org = await lookup.organization(unit, org_ref, lock=True)
             before = _of_coupon(await unit.discounts.of_org(org.id), code)
@@ -103,6 +104,7 @@ class Coupons:
             if self._bills and subscription is not None:
                 row = outbox.remove_discount_row(org.id, before.discount.coupon, subscription.currency, now_ms)
                 await unit.outbox.add([row], now_ms)
+        return org
 
     async def of_org(self, org_ref: str) -> list[Discount]:
         """What its next invoice may have. Raises NoSuchOrganization."""

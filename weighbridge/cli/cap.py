@@ -9,9 +9,9 @@ from billing.services.ports_wallet import CUSTOMER, OPERATOR
 from billing.services.spend_caps import CapView
 
 from .context import Context, add_folders
-from .coupon import decimal
 from .output import add_format, show
 from .payment import the_org
+from .words import read_amount as decimal
 
 
 def add(nouns: Any) -> None:

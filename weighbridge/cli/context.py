@@ -60,6 +60,7 @@ class Context:
     what it says, whether an `up` runs or not. Raises SettingsFaulty."""
 
     clock: Clock = SystemClock()
+    _at: Desk | None = None
 
     def __init__(self, *, environ: Mapping[str, str], options: argparse.Namespace) -> None:
         given = {v: str(value) for o, v in _OPTION_VARIABLES.items() if (value := getattr(options, o, None)) is not None}
@@ -132,7 +133,20 @@ class Context:
 
     @contextlib.asynccontextmanager
     async def desk(self) -> AsyncIterator[Desk]:
-        """Where operations are asked for: at control with WEIGHBRIDGE_TOKEN, else here. Raises DependencyUnavailable."""
+        """Where operations are asked for: at control with WEIGHBRIDGE_TOKEN, else here; within one that is open, that one. Raises
+        DependencyUnavailable."""
+        if self._at is not None:
+            yield self._at
+            return
+        async with self._new_desk() as desk:
+            self._at = desk
+            try:
+                yield desk
+            finally:
+                self._at = None
+
+    @contextlib.asynccontextmanager
+    async def _new_desk(self) -> AsyncIterator[Desk]:
         if (token := self.own_settings.token) is not None:
             url = self.own_settings.control_url or (self.running or {}).get("control")
             if url is None:

@@ -6,10 +6,12 @@ from typing import Any
 
 from billing.model.discount import Duration
 from billing.operations import coupons as operations
+from billing.operations.pages import AskPage
 
 from .context import Context
 from .output import show_answer, show_list
-from .verbs import add_page, nouns_verbs, page_asked, verb
+from .pages import ask_pages
+from .verbs import nouns_verbs, verb
 from .words import day_after, last_day, read_amount
 
 _COLUMNS = ("code", "discount", "duration", "redeemed", "max_redemptions", "expires", "status")
@@ -30,7 +32,7 @@ def add(nouns: Any) -> None:
     create.add_argument("--max-redemptions", type=int, metavar="N", help="how many organizations may redeem it (default: any number)")
     create.add_argument("--expires", metavar="DATE", help="the last day on which it can be redeemed, UTC")
     create.add_argument("--name", default="", help="what invoices say (default: the code)")
-    add_page(verb(verbs, "list", "all coupons", list_coupons, org=False, example="weighbridge coupon list"))
+    verb(verbs, "list", "all coupons", list_coupons, org=False, example="weighbridge coupon list")
     for name, text, run in (
         ("show", "one coupon", show_coupon),
         ("withdraw", "nobody redeems it any more", withdraw_coupon),
@@ -60,7 +62,7 @@ async def remove_coupon(options: argparse.Namespace, context: Context) -> int:
 
 
 async def list_coupons(options: argparse.Namespace, context: Context) -> int:
-    found = await context.ask(operations.list_all, page_asked(options))
+    found = await ask_pages(context, operations.list_all, AskPage(), "coupons")
     rows = [_row(coupon) for coupon in found.coupons]
     show_list(found, rows, _COLUMNS, options, empty="No coupons. weighbridge coupon create CODE makes one.")
     return 0

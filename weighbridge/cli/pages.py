@@ -14,10 +14,11 @@ P = TypeVar("P", bound=Page)
 async def ask_pages(context: Context, operation: Operation[A, P], ask: A, rows: str, *, most: int | None = None) -> P:
     """One answer with the rows of as many pages as it takes, in its field `rows`; `most` None: all there are."""
     found: list[Any] = []
-    while True:
-        left = LARGEST_PAGE if most is None else min(LARGEST_PAGE, most - len(found))
-        answer = await context.ask(operation, ask.model_copy(update={"limit": left}))
-        found.extend(getattr(answer, rows))
-        if answer.next is None or (most is not None and len(found) >= most):
-            return answer.model_copy(update={rows: tuple(found)})
-        ask = ask.model_copy(update={"after": answer.next})
+    async with context.desk():
+        while True:
+            left = LARGEST_PAGE if most is None else min(LARGEST_PAGE, most - len(found))
+            answer = await context.ask(operation, ask.model_copy(update={"limit": left}))
+            found.extend(getattr(answer, rows))
+            if answer.next is None or (most is not None and len(found) >= most):
+                return answer.model_copy(update={rows: tuple(found)})
+            ask = ask.model_copy(update={"after": answer.next})

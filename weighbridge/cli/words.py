@@ -54,3 +54,13 @@ def read_amount(text: str) -> Decimal:
     if not found.is_finite():
         raise BadInput(f"{text!r} is no amount; write it as 299.00")
     return found
+
+
+def day_after(text: str) -> dt.datetime:
+    """The end of a day as it is typed: 2026-03-31 is until April. Raises BadInput."""
+    return dt.datetime.combine(read_day(text), dt.time(), dt.UTC) + dt.timedelta(days=1)
+
+
+def last_day(end: dt.datetime) -> str:
+    """The last day before an end."""
+    return day(end - dt.timedelta(milliseconds=1))

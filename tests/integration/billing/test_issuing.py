@@ -65,7 +65,7 @@ class Office:
 
     async def invoices(self) -> list[Invoice]:
         """Oldest first."""
-        return list(reversed(await self.billing.invoices.all()))
+        return list(reversed(await self.billing.invoices.page(limit=1000)))
 
     async def lines(self) -> list[list[tuple[str, str]]]:
         return [[(line.kind.value, str(line.amount)) for line in invoice.lines] for invoice in await self.invoices()]

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -16,7 +17,7 @@ from billing.api.rest import PREFIX
 from billing.api.server import Parts, application, endpoints
 from billing.model.token import Scope, Token, includes, mint_token, read_scopes, token_fails
 from billing.operations.dispatch import Dispatch
-from billing.operations.operation import About, Facts
+from billing.operations.operation import About, Facts, Operation
 from billing.operations.registry import OPERATIONS
 from billing.services.access import Access
 from billing.services.tokens import NoSuchToken, TokenOver
@@ -52,7 +53,12 @@ async def token(desk: Desk, org: str | None, *scopes: Scope, seconds: int | None
 
 def paths(*about: About) -> list[tuple[str, str, Scope]]:
     """Every operation about that, as a request: its path with a word for each {name}, and what it needs."""
-    return [(o.method, PREFIX + re.sub(r"{\w+}", "api", o.path), o.need) for o in OPERATIONS if o.about in about]
+    return [(o.method, PREFIX + re.sub(r"{\w+}", "api", o.path), o.need) for o in OPERATIONS if of(o) in about]
+
+
+def of(operation: Operation[Any, Any]) -> About:
+    """What is no matter for the organization that it is about is, for one that is bound to it, as if it were about all."""
+    return About.ALL if operation.unbound else operation.about
 
 
 def bearer(text: str) -> dict[str, str]:

@@ -149,7 +149,7 @@ class World:
 
     async def invoices(self, name: str) -> list[Invoice]:
         """Oldest first."""
-        return list(reversed(await self.billing.invoices.all(org_ref=self.orgs[name])))
+        return list(reversed(await self.billing.invoices.page(org_id=self.orgs[name], limit=1000)))
 
     async def mails(self, name: str, kind: str) -> int:
         """How many of a kind were written to an organization."""
