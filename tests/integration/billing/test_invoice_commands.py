@@ -74,7 +74,8 @@ async def test_the_list_has_the_columns_of_the_guide(acme: Desk, command: Comman
     ]
     assert await command("invoice", "list", "--year=2025") == "No invoices.\n"
     assert "there are: draft, open" in await command("invoice", "list", "--status=owing", code=1)
-    assert [row["total"] for row in json.loads(await command("invoice", "list", "--status", "unpaid", "--format=json"))["invoices"]] == ["55.06"]
+    unpaid = json.loads(await command("invoice", "list", "--status", "unpaid", "--format=json"))
+    assert [row["total"] for row in unpaid["invoices"]] == ["55.06"]
 
 
 async def test_one_is_shown_as_in_the_guide(acme: Desk, command: Command) -> None:
