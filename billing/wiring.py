@@ -144,7 +144,9 @@ def open_billing(
             books, keys, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut, taxes=invoicing.taxes
         ),
         keys=keys,
-        plans=Plans(books, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut),
+        plans=Plans(
+            books, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut, default_plan=default_plan
+        ),
         overrides=Overrides(books, entitlements, clock, cut=cut),
         entitlements=entitlements,
         usage=Usage(books, gateways, entitlements, clock, meters=meters),

@@ -12,8 +12,11 @@ from decimal import Decimal
 from billing.model import outbox
 from billing.model.lifecycle import Step, move
 from billing.model.plan import PlanSpec, Rollout, same_terms
+from billing.model.plan_offer import Offer, Saving, check_discount, planned
+from billing.model.plan_words import Annual, Row, annual, cheapest_first, side_by_side
 from billing.model.subscription import PlanVersion, Subscription
 from billing.services.entitlements import Entitlements
+from billing.services.lifecycle import NoSuchPlan
 from billing.services.overrides import OverrideChange, OverrideTerms, apply_overrides
 from billing.services.ports import API, FILE, Books, ConfigSet, Cut, PlanRow, Unit, cut_nothing
 from metering.model.clock import Clock
@@ -60,8 +63,36 @@ class Applied:
         return all(c.what in ("unchanged", "kept") and not (c.orgs_now or c.orgs_at_renewal) for c in self.plans) and not self.overrides
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A plan that was asked for, as it is sold now. `taken_over`: it was plans.yaml's before. `copied` is the plan it copies."""
+
+    row: PlanRow
+    change: PlanChange
+    taken_over: bool
+    copied: PlanSpec | None
+    saving: Saving | None
+    published: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Plans in the order of their price, their properties as rows, and those that are sold by the year too."""
+
+    plans: tuple[PlanRow, ...]
+    rows: tuple[Row, ...]
+    annual: tuple[Annual, ...]
+
+
+class DefaultPlanNeeded(Conflict):
+    """Whoever has no other plan is on this one."""
+
+    code = "default_plan_needed"
+
+
 class Plans:
-    """`bills` False tells Stripe nothing (BILLING_ENABLED=false). `items`: what is due is written down, for invoices of ours."""
+    """`default_plan` is never archived. `bills` False tells Stripe nothing (BILLING_ENABLED=false). `items`: what is due is written
+    down, for invoices of ours."""
 
     def __init__(
         self,
@@ -74,8 +105,9 @@ class Plans:
         bills: bool,
         items: bool = False,
         cut: Cut = cut_nothing,
+        default_plan: str | None = None,
     ) -> None:
-        self._books, self._entitlements, self._clock = books, entitlements, clock
+        self._books, self._entitlements, self._clock, self._default_plan = books, entitlements, clock, default_plan
         self._meters, self._currency, self._bills, self._items, self._cut = meters, currency, bills, items, cut
 
     async def all(self) -> list[PlanRow]:
@@ -123,6 +155,70 @@ class Plans:
             return Applied(plans=(change,), overrides=(), unknown_orgs=(), orgs_affected=len(touched))
 
         return await self._done(work)
+
+    async def create(self, offer: Offer) -> Made:
+        """A plan by API or command line, or its next version, for which what is not said stays. One that comes from plans.yaml is taken
+        over: it is changed here from then on, and config diff says that the files' is kept out. Raises PlanFaulty, NoSuchPlan."""
+        made: list[Made] = []
+
+        async def work(unit: Unit, touched: set[str]) -> Applied:
+            rows = await unit.plans.all(lock=True)
+            row, copied = rows.get(offer.name), _named(rows, offer.copy_from) if offer.copy_from else None
+            spec = planned(offer, copied.spec if copied else row.spec if row else None, self._meters)
+            monthly = copied or _monthly(rows, spec.copy_from or offer.name.partition("-")[0], offer.name)
+            saves = check_discount(offer, spec, monthly.spec if monthly else None, self._currency)
+            self._check([spec])
+            taken_over = row is not None and row.managed_by == FILE and (row.archived or not same_terms(row.spec, spec))
+            if row is not None and taken_over:
+                await unit.plans.manage(spec.name, API, self._clock.now_ms())
+                row = replace(row, managed_by=API)
+            change = await self._put(unit, spec, row, API, touched)
+            now = PlanRow(spec=spec, version=change.version, managed_by=row.managed_by if row else API)
+            source = copied.spec if copied else None
+            made[:] = [Made(row=now, change=change, taken_over=taken_over, copied=source, saving=saves)]
+            return Applied(plans=(change,), overrides=(), unknown_orgs=(), orgs_affected=len(touched))
+
+        applied = await self._done(work)
+        return replace(made[0], published=applied.published)
+
+    async def show(self, name: str, version: int | None = None) -> PlanRow:
+        """The newest version, or that one. Raises NoSuchPlan."""
+        async with self._books.transaction() as unit:
+            row = _named(await unit.plans.all(), name)
+            if version is None or version == row.version:
+                return row
+            spec = await unit.plans.version(name, version)
+        if spec is None:
+            raise NoSuchPlan(f"plan {name} has versions 1 to {row.version}, and no {version}", plan=name)
+        return replace(row, spec=spec, version=version)
+
+    async def compare(self, names: Sequence[str] = ()) -> Comparison:
+        """Those that are named, or all on sale; what is another's by the year stands beside that. Raises NoSuchPlan."""
+        async with self._books.transaction() as unit:
+            rows = await unit.plans.all()
+        on_sale = [row.spec for row in rows.values() if not row.archived]
+        by_the_year = annual(on_sale, self._currency)
+        yearly = {each.plan for each in by_the_year}
+        specs = [_named(rows, name).spec for name in names] or [spec for spec in cheapest_first(on_sale) if spec.name not in yearly]
+        return Comparison(plans=tuple(rows[spec.name] for spec in specs), rows=side_by_side(specs, self._meters), annual=by_the_year)
+
+    async def archive(self, name: str) -> PlanRow:
+        """Nobody new gets it; who has it keeps it. Raises NoSuchPlan, ManagedElsewhere for one of plans.yaml, DefaultPlanNeeded."""
+        async with self._books.transaction() as unit:
+            row = _named(await unit.plans.all(lock=True), name)
+            if row.managed_by == FILE:
+                raise ManagedElsewhere(f"plan {name} comes from plans.yaml; take it out there, or release it from there first", plan=name)
+            if name == self._default_plan:
+                raise DefaultPlanNeeded(f"plan {name} is BILLING_DEFAULT_PLAN: name another one first", plan=name)
+            await unit.plans.archive(name, True, self._clock.now_ms())
+        return replace(row, archived=True)
+
+    async def release(self, name: str) -> PlanRow:
+        """plans.yaml manages it again: the next time the files are applied they decide what it is, or archive it. Raises NoSuchPlan."""
+        async with self._books.transaction() as unit:
+            row = _named(await unit.plans.all(lock=True), name)
+            await unit.plans.manage(name, FILE, self._clock.now_ms())
+        return replace(row, managed_by=FILE)
 
     async def _done(self, work: Work, *, dry_run: bool = False) -> Applied:
         """A rehearsal, undone, tells whose terms change: what they owe by the old ones is cut before the new ones stand."""
@@ -250,3 +346,14 @@ class Plans:
             await unit.subscriptions.end_usage_period(step.to.org_id, now_ms)
         if self._items:
             await unit.invoice_items.add([item for step in steps for item in step.items], now_ms)
+
+
+def _named(rows: Mapping[str, PlanRow], name: str) -> PlanRow:
+    if name not in rows:
+        raise NoSuchPlan(f"plan {name} does not exist; there are: {', '.join(sorted(rows)) or 'none'}", plan=name)
+    return rows[name]
+
+
+def _monthly(rows: Mapping[str, PlanRow], name: str, own: str) -> PlanRow | None:
+    """What a plan by the year is measured against: the plan that it copied, or that its name begins with."""
+    return rows.get(name) if name != own else None

@@ -221,6 +221,10 @@ class PlanRows(Protocol):
 
     async def archive(self, name: str, archived: bool, now_ms: int) -> None: ...
 
+    async def manage(self, name: str, by: str, now_ms: int) -> None:
+        """Who may change it from now on."""
+        ...
+
     async def version(self, name: str, version: int) -> PlanSpec | None: ...
 
     async def set_fallback(self, name: str | None) -> None:

@@ -12,6 +12,7 @@ from metering.store.postgres import Queries
 _SQL = Queries.load("billing.store", "plans.sql")
 _GET, _ALL, _LOCK_SHARED, _LOCK_ALL = _SQL["get"], _SQL["all"], _SQL["lock_shared"], _SQL["lock_all"]
 _SET_PLAN, _ADD_VERSION, _ARCHIVE, _VERSION = _SQL["set_plan"], _SQL["add_version"], _SQL["archive"], _SQL["version"]
+_MANAGE = _SQL["manage"]
 _ONE_AT_A_TIME, _SET_FALLBACK, _NO_FALLBACK = _SQL["one_at_a_time"], _SQL["set_fallback"], _SQL["no_fallback"]
 
 
@@ -41,6 +42,9 @@ class PlanTable:
 
     async def archive(self, name: str, archived: bool, now_ms: int) -> None:
         await self._connection.execute(_ARCHIVE, name, "archived" if archived else "active", to_datetime(now_ms))
+
+    async def manage(self, name: str, by: str, now_ms: int) -> None:
+        await self._connection.execute(_MANAGE, name, by, to_datetime(now_ms))
 
     async def set_fallback(self, name: str | None) -> None:
         await (self._connection.execute(_SET_FALLBACK, name) if name else self._connection.execute(_NO_FALLBACK))

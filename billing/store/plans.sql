@@ -42,6 +42,10 @@ DELETE FROM billing.fallback_plan
 -- $1 name, $2 status, $3 now
 UPDATE billing.plans SET status = $2, updated_at = $3 WHERE name = $1
 
+-- manage --
+-- $1 name, $2 managed by, $3 now
+UPDATE billing.plans SET managed_by = $2, updated_at = $3 WHERE name = $1 AND managed_by <> $2
+
 -- version --
 -- $1 name, $2 version
 SELECT spec FROM billing.plan_versions WHERE plan = $1 AND version = $2
