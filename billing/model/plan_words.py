@@ -122,7 +122,7 @@ def side_by_side(specs: Sequence[PlanSpec], meters: Mapping[str, Meter]) -> tupl
     named = {quota.meter for spec in specs for quota in spec.quotas} | {meter for spec in specs for meter in spec.prices}
     found = [
         Row(name=meter.title or short_name(name), cells=tuple(short_quota(spec, meter) for spec in specs), first=name in _FIRST)
-        for name, meter in _ordered(meters, _FIRST).items()
+        for name, meter in in_order(meters).items()
         if name in named
     ]
     features = {feature.key: feature for spec in reversed(specs) for feature in reversed(spec.features)}
@@ -132,6 +132,11 @@ def side_by_side(specs: Sequence[PlanSpec], meters: Mapping[str, Meter]) -> tupl
         found.append(Row(name=_row_name(key), cells=cells, first=key in _FIRST_FEATURES))
     charged = tuple("✓" if spec.prices else "-" if spec.price else "Negotiated" for spec in specs)
     return (*found, Row(name="Overage Billing", cells=charged, first=True))
+
+
+def in_order(meters: Mapping[str, Meter]) -> dict[str, Meter]:
+    """As people look at services: requests, storage, bandwidth, compute, and then as meters.yaml has them."""
+    return _ordered(meters, _FIRST)
 
 
 def per_word(meter: Meter) -> str:

@@ -18,8 +18,10 @@ from billing.operations import (
     orgs,
     outbox,
     payments,
+    plans,
     subscriptions,
     tokens,
+    trials,
     usage,
 )
 from billing.operations.operation import Operation
@@ -43,6 +45,8 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *coupons.OPERATIONS,
     *credits.OPERATIONS,
     *closing.OPERATIONS,
+    *plans.OPERATIONS,
+    *trials.OPERATIONS,
 )
 
 

@@ -7,11 +7,15 @@ from pydantic import Field
 
 from billing.model.charges import title_of
 from billing.model.cycle import said
+from billing.model.discount import CouponNotRedeemable
 from billing.model.plan import Interval, PlanSpec
 from billing.model.subscription import State, Subscription
 from billing.model.subscription_terms import Terms
 from billing.model.token import Scope
-from billing.operations.operation import Amount, Call, Model, Nothing, operation
+from billing.operations.instants import instant, instant_or_none
+from billing.operations.operation import About, Amount, Call, Model, Nothing, operation
+from billing.operations.plans import PlanList, plan_answer
+from billing.services.coupons import NoSuchCoupon, NothingToDiscount
 from billing.services.lifecycle import Changed, ChangeRefused, NoSubscription, NoSuchPlan
 from billing.services.subscriptions import SubscriptionView
 from metering.model.clock import to_ms
@@ -169,8 +173,33 @@ async def update(call: Call, ask: UpdateAsk) -> ChangeAnswer:
     return change_answer(await call.billing.subscriptions.set_auto_renewal(call.org, bool(ask.auto_renew)))
 
 
-def instant(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+class ApplyCoupon(Model):
+    code: str = Field(min_length=1, max_length=64)
+
+
+class AppliedCoupon(Model):
+    """`until` is null where it has no end."""
+
+    code: str
+    discount: str
+    until: datetime | None
+
+
+@operation("GET", "/subscription/plans", name="subscription.plans", about=About.ANYBODY)
+async def on_sale(call: Call, ask: Nothing) -> PlanList:
+    """What can be bought, the cheapest first."""
+    return PlanList(plans=tuple(plan_answer(row, call) for row in await call.billing.plans.by_price(archived=False)))
+
+
+@operation(
+    "POST", "/subscription/coupons", name="subscription.apply-coupon", need=Scope.BILLING,
+    errors=(NoSuchCoupon, NothingToDiscount, CouponNotRedeemable),
+)  # fmt: skip
+async def apply_coupon(call: Call, ask: ApplyCoupon) -> AppliedCoupon:
+    """Take a coupon off the next invoices."""
+    found = await call.billing.coupons.apply(call.org, ask.code)
+    currency = (await call.billing.subscriptions.show(call.org)).subscription.currency
+    return AppliedCoupon(code=found.coupon.code, discount=found.coupon.offer(currency), until=instant_or_none(found.end_ms))
 
 
 def plan_terms(spec: PlanSpec, version: int, s: Subscription | None, currency: str) -> PlanTerms:
@@ -208,4 +237,4 @@ def change_answer(changed: Changed, *, preview: bool = False) -> ChangeAnswer:
     )  # fmt: skip
 
 
-OPERATIONS = (show, upgrade, cancel, reactivate, pause, resume, align, update)
+OPERATIONS = (show, upgrade, cancel, reactivate, pause, resume, align, update, on_sale, apply_coupon)

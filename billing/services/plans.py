@@ -110,6 +110,15 @@ class Plans:
         self._books, self._entitlements, self._clock, self._default_plan = books, entitlements, clock, default_plan
         self._meters, self._currency, self._bills, self._items, self._cut = meters, currency, bills, items, cut
 
+    @property
+    def meters(self) -> Mapping[str, Meter]:
+        return self._meters
+
+    async def by_price(self, *, archived: bool = True) -> list[PlanRow]:
+        """The newest versions, the cheapest first and those by agreement last."""
+        rows = {row.spec.name: row for row in await self.all() if archived or not row.archived}
+        return [rows[spec.name] for spec in cheapest_first([row.spec for row in rows.values()])]
+
     async def all(self) -> list[PlanRow]:
         """Every plan's newest version, the archived too, by name."""
         async with self._books.transaction() as unit:

@@ -1,111 +1,204 @@
-"""`weighbridge plan`: what a plan would cost for what was used. Needs no database and nothing that runs."""
+"""`weighbridge plan`: what is sold. create, list, show, compare, archive, release; estimate needs no database."""
 
 import argparse
+import re
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import config
-from billing.model.estimate import Estimate, estimate_json, estimate_plan, shown
-from billing.model.invoice_item import ItemKind
-from billing.model.plan import PlanSpec
-from billing.model.pricing import Part
-from billing.model.rating import Line
-from billing.model.tax import percent
-from config.environment import rate
-from config.one_plan import meters_of, plan_of
-from config.usage_file import period_between, read_usage
+from billing.model.plan_offer import feature_of
+from billing.operations import plans as operations
+from billing.operations.dispatch import asked
+from billing.operations.operation import Nothing
 from metering.model.errors import BadInput
-from metering.model.meter import Meter
 
-from .context import Context, add_folders
-from .output import add_format, show, table
+from . import plan_estimate
+from .context import Context
+from .org import unpublished
+from .output import show_answer, show_list, table
+from .plan_text import comparison, made_lines, plan_lines, price_words
+from .verbs import verb
+from .words import read_amount
 
-_METERS = "meters.yaml"
-_COLUMNS = ("Line", "Quantity", "Unit", "Price", "Amount")
+_BY_NAME = re.compile(r"--(quota|overage|price)-(?!in(?:=|$))([a-z0-9-]+)(?:=(.*))?", re.DOTALL)
+_LIST = ("name", "price", "interval", "api_quota", "storage_quota", "status")
+
+
+class ByName(argparse.ArgumentParser):
+    """Meters and currencies are this installation's: --quota-api 10000 is --quota api=10000, --price-eur 45 is --price-in eur=45."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args(by_name(args or ()), namespace)
+
+
+def by_name(arguments: Sequence[str]) -> list[str]:
+    result: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        found = _BY_NAME.fullmatch(argument)
+        if found is None:
+            result.append(argument)
+            continue
+        option, name, value = found.groups()
+        value = next(rest, None) if value is None else value
+        if value is None:  # the parser says that its value is missing
+            return [*result, f"--{option}"]
+        result += ["--price-in" if option == "price" else f"--{option}", f"{name.replace('-', '_')}={value}"]
+    return result
 
 
 def add(nouns: Any) -> None:
-    verbs = nouns.add_parser("plan", help="plans: estimate what one would cost").add_subparsers(dest="verb", metavar="verb", required=True)
-    verb = verbs.add_parser("estimate", help="the priced lines of a plan for a usage, from files alone")
-    verb.add_argument("--file", type=Path, metavar="PLAN.YAML", required=True, help="a plans.yaml, or one plan's words")
-    verb.add_argument("--usage", type=Path, metavar="USAGE.JSON", required=True, help='{"api": 250000}, or lists of dated events')
-    verb.add_argument("--plan", metavar="NAME", help="which plan, where the file holds several")
-    verb.add_argument("--currency", metavar="CODE", help="default: BILLING_CURRENCY, or the only one that the plan has")
-    verb.add_argument("--tax-rate", metavar="SHARE", help="0.085 is 8.5 %% (default: BILLING_TAX_RATE)")
-    verb.add_argument("--start", metavar="DAY", help="first day of the period, UTC (default: the month of the first event)")
-    verb.add_argument("--end", metavar="DAY", help="its last day")
-    verb.add_argument("--meters", type=Path, metavar="METERS.YAML", help="default: that of --config, else the one that is shipped")
-    add_folders(verb)
-    add_format(verb)
-    verb.set_defaults(run=estimate)
+    text = "plans: create, list, show, compare, archive; estimate what one would cost"
+    verbs = nouns.add_parser("plan", help=text, description=text).add_subparsers(
+        dest="verb", metavar="verb", required=True, parser_class=ByName
+    )
+    _add_create(
+        verb(
+            verbs, "create", "a new plan, or a new version: what is not said stays as it was", create_plan, org=False,
+            example="weighbridge plan create pro --price 49 --quota-api 100000 --overage-api 0.001 --features 'Priority Support,SSO'",
+        )
+    )  # fmt: skip
+    verb(verbs, "list", "every plan, the archived too", list_plans, org=False, example="weighbridge plan list --format csv")
+    show = verb(verbs, "show", "one plan, with all that it says", show_plan, org=False, example="weighbridge plan show pro")
+    show.add_argument("plan")
+    show.add_argument("--version", type=int, metavar="N", help="default: the newest")
+    compare = verb(verbs, "compare", "plans side by side", compare_plans, org=False, example="weighbridge plan compare starter pro")
+    compare.add_argument("plans", nargs="*", metavar="plan", help="default: those on sale, in short")
+    for name, help_text, run in (
+        ("archive", "nobody new gets it; who has it keeps it", archive_plan),
+        ("release", "plans.yaml manages it again, from the next config apply on", release_plan),
+    ):
+        verb(verbs, name, help_text, run, org=False, example=f"weighbridge plan {name} premium").add_argument("plan")
+    plan_estimate.add(verbs)
 
 
-def estimate(options: argparse.Namespace, context: Context) -> int:
-    settings = context.own_settings
-    spec, meters = plan_of(_text(options.file), options.file.name, options.plan, _meters(options, settings.config_dir))
-    usage = read_usage(_text(options.usage), meters, period_between(options.start, options.end))
-    currency = _currency(spec, options.currency, settings.billing_currency)
-    tax_rate = settings.billing_tax_rate if options.tax_rate is None else _rate(options.tax_rate)
-    found = estimate_plan(spec, usage.used, meters, currency, tax_rate=tax_rate, hours=usage.hours)
-    for note in usage.notes:
-        sys.stderr.write(f"weighbridge: {note}\n")
-    show(estimate_json(found), options, lines=_lines(found))
+def _add_create(create: argparse.ArgumentParser) -> None:
+    create.add_argument("name")
+    create.add_argument("--title", help="what people read (default: the name)")
+    create.add_argument("--price", metavar="AMOUNT", help="an interval, in BILLING_CURRENCY; custom: sold by agreement")
+    create.add_argument("--price-in", metavar="CURRENCY=AMOUNT", action="append", default=[], help="also written --price-eur 45")
+    create.add_argument("--interval", choices=("day", "week", "month", "year"), help="default: month")
+    create.add_argument("--interval-count", type=int, metavar="N", help="every so many of them: 3 beside month is a quarter")
+    create.add_argument("--trial-days", type=int, metavar="N")
+    create.add_argument(
+        "--quota", metavar="SERVICE=LIMIT", action="append", default=[],
+        help="also written --quota-api 10000; in the unit that people see (50 is 50 GB), or unlimited",
+    )  # fmt: skip
+    create.add_argument(
+        "--overage",
+        metavar="SERVICE=PRICE",
+        action="append",
+        default=[],
+        help="of one beyond the quota; also written --overage-api 0.001",
+    )
+    create.add_argument(
+        "--mode", choices=("metered", "hard", "soft", "overage"), help="metered: nothing is included, every unit is charged"
+    )
+    create.add_argument("--features", metavar="A,B", help="what people read, by commas; organizations=10 says how many")
+    create.add_argument("--copy-from", metavar="PLAN", help="another plan: what is not said here is as there")
+    create.add_argument("--discount", "--discount-percentage", metavar="PERCENT", help="off the monthly plan; it must be that of the price")
+    create.add_argument("--rollout", choices=("new", "renewal", "now"), help="who gets a change (default: renewal)")
+
+
+async def create_plan(options: argparse.Namespace, context: Context) -> int:
+    made = await context.ask(operations.create, _asked(options))
+    show_answer(made, options, lines=made_lines(made, metered=options.mode == "metered"))
+    if made.taken_over:
+        sys.stderr.write(f"weighbridge: {made.plan.name} is no longer managed by plans.yaml; weighbridge plan release gives it back\n")
+    unpublished(made.told_gateways)
     return 0
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}") from error
+async def list_plans(options: argparse.Namespace, context: Context) -> int:
+    found = await context.ask(operations.list_all, Nothing())
+    rows = [
+        {
+            "name": plan.name, "price": price_words(plan.price, plan.currency), "interval": plan.every if plan.prices else "-",
+            "api_quota": _quota(plan, "api"), "storage_quota": _quota(plan, "storage"), "status": plan.status,
+        }
+        for plan in found.plans
+    ]  # fmt: skip
+    show_list(found, rows, _LIST, options, empty="No plans. weighbridge plan create NAME makes one.")
+    return 0
 
 
-def _meters(options: argparse.Namespace, config_dir: Path) -> dict[str, Meter]:
-    if options.meters is not None:
-        return meters_of(_text(options.meters), options.meters.name)
-    own = config_dir / _METERS
-    return meters_of(_text(own if own.is_file() else Path(config.__file__).parent / _METERS), _METERS)
+async def show_plan(options: argparse.Namespace, context: Context) -> int:
+    found = await context.ask(operations.show, operations.AskPlan(name=options.plan, version=options.version))
+    show_answer(found, options, lines=plan_lines(found))
+    return 0
 
 
-def _currency(spec: PlanSpec, wanted: str | None, usual: str) -> str:
-    currency = (wanted or usual).lower()
-    if not spec.price or currency in spec.price:
-        return currency
-    if wanted is None and len(spec.price) == 1:
-        return next(iter(spec.price))
-    raise BadInput(f"plan {spec.name} has no price in {currency}, only in {', '.join(sorted(spec.price))}; say --currency with one of them")
+async def compare_plans(options: argparse.Namespace, context: Context) -> int:
+    found = await context.ask(operations.compare, operations.AskComparison(plans=tuple(options.plans)))
+    columns, rows, after = comparison(found, short=not options.plans)
+    if options.format == "table":
+        show_answer(found, options, lines=["Plan Comparison", "", *table(rows, columns), *(["", after] if after else [])])
+    else:
+        named = ("property", *columns[1:])
+        show_list(found, [dict(zip(named, row, strict=True)) for row in rows], named, options, empty="No plans.")
+    return 0
 
 
-def _rate(text: str) -> Decimal:
-    try:
-        return rate(text)
-    except ValueError as error:
-        raise BadInput(f"--tax-rate {text} will not do: {error}") from error
+async def archive_plan(options: argparse.Namespace, context: Context) -> int:
+    found = await context.ask(operations.archive, operations.NamePlan(name=options.plan))
+    show_answer(found, options, lines=[f"✓ Plan archived: {found.name}. Who has it keeps it"])
+    return 0
 
 
-def _lines(found: Estimate) -> list[str]:
-    rows = [row for line in found.lines for row in _rows(line)]
-    taxed = [("Subtotal", found.subtotal), (f"Tax {percent(found.tax_rate)} %", found.tax)] if found.tax_rate else []
-    sums = [*taxed, ("Total", found.total)]
-    rows += [(word, "", "", "", f"{amount:,f}") for word, amount in sums]
-    return [f"{found.plan}, in {found.currency.upper()}", "", *table(rows, _COLUMNS)]
+async def release_plan(options: argparse.Namespace, context: Context) -> int:
+    found = await context.ask(operations.release, operations.NamePlan(name=options.plan))
+    show_answer(found, options, lines=[f"✓ plans.yaml manages {found.name} again: weighbridge config apply brings what it says"])
+    return 0
 
 
-def _rows(line: Line) -> list[tuple[str, str, str, str, str]]:
-    price = "" if line.unit_price is None else f"{line.unit_price:f}"
-    parts = line.parts if len(line.parts) > 1 or line.unit_price is None else ()
-    quantity = "" if line.kind is ItemKind.MINIMUM else f"{line.quantity:,f}"
-    return [(line.description, quantity, line.unit, price, f"{line.amount:,f}"), *(_part(part) for part in parts)]
+# --- what was typed -------------------------------------------------------------------------------------------------------
 
 
-def _part(part: Part) -> tuple[str, str, str, str, str]:
-    words = part.kind.value.replace("_", " ")
-    name = words if part.tier is None else f"tier {part.tier}" + ("" if words == "tier" else f", {words}")
-    price = "" if part.unit_price is None else shown(part.unit_price)
-    return (f"  {name}", _figure(part.quantity), "", price, _figure(part.amount))
+def _asked(options: argparse.Namespace) -> operations.CreatePlan:
+    on_request = options.price is not None and options.price.lower() in ("custom", "contact sales")
+    words = {
+        "name": options.name, "title": options.title, "interval": options.interval, "interval_count": options.interval_count,
+        "trial_days": options.trial_days, "mode": options.mode, "copy_from": options.copy_from, "rollout": options.rollout,
+        "price": None if options.price is None or on_request else read_amount(options.price),
+        "discount": None if options.discount is None else read_amount(options.discount.removesuffix("%")),
+    }  # fmt: skip
+    return asked(
+        operations.create,
+        {
+            **{name: word for name, word in words.items() if word is not None},
+            "on_request": on_request,
+            "prices": _pairs("--price-in", options.price_in),
+            "quotas": _pairs("--quota", options.quota),
+            "overage": _pairs("--overage", options.overage),
+            **({} if options.features is None else {"features": _features(options.features)}),
+        },
+    )
 
 
-def _figure(number: Decimal) -> str:
-    return f"{Decimal(shown(number)):,f}"
+def _pairs(option: str, typed: Sequence[str]) -> dict[str, Decimal | str]:
+    """Raises BadInput."""
+    found: dict[str, Decimal | str] = {}
+    for text in typed:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise BadInput(f"{option} {text}: write a name and a figure, as {option} api=10000")
+        if name in found:
+            raise BadInput(f"{name} stands twice in {option}; keep one")
+        found[name] = value if value == "unlimited" and option == "--quota" else read_amount(value)
+    return found
+
+
+def _features(text: str) -> tuple[dict[str, Any], ...]:
+    found = [feature_of(part) for part in text.split(",") if part.strip()]
+    return tuple({"key": feature.key, "label": feature.label, "number": feature.number} for feature in found)
+
+
+def _quota(plan: operations.PlanAnswer, service: str) -> str:
+    """As plan list has it: without the window; - where every unit is charged, or nothing is said of it."""
+    found = next((quota for quota in plan.quotas if quota.service == service and quota.per == "org"), None)
+    if found is None:
+        return "-"
+    if found.limit is None:
+        return "Unlimited"
+    return f"{found.limit:,f}{'' if found.unit == 'request' else f' {found.unit}'}"

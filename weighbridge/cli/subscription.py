@@ -5,47 +5,63 @@ import sys
 from decimal import Decimal
 from typing import Any
 
-from billing.model.cycle import said
 from billing.model.plan import Interval
 from billing.model.subscription import State
 from billing.operations import subscriptions as operations
+from billing.operations.dispatch import asked
 from billing.operations.operation import Nothing
-from metering.model.clock import isoformat
 from metering.model.errors import BadInput
 
 from .context import Context
 from .org import unpublished
-from .output import say, show, show_answer, show_rows
-from .payment import the_org
+from .output import say, show_answer, show_list
+from .plan_text import price_words
 from .verbs import nouns_verbs, verb
-from .words import money, read_amount, read_day, short_money
+from .words import day, money, read_amount, read_day, short_money
 
 _EVERY = {Interval.DAY: "daily", Interval.WEEK: "weekly", Interval.MONTH: "monthly", Interval.YEAR: "yearly"}
-_FEATURES_SHOWN = 4
 
 
 def add(nouns: Any) -> None:
     verbs = nouns_verbs(nouns, "subscription", "show, plans, upgrade, downgrade, cancel, pause, align …")
-    verb(verbs, "show", "plan, state, period, next invoice", show_subscription)
-    verb(verbs, "plans", "what can be bought", list_plans)
-    upgrade = verb(verbs, "upgrade", "to another plan now, prorated by the second", change_plan)
-    downgrade = verb(verbs, "downgrade", "to another plan when the period ends", change_plan)
+    verb(verbs, "show", "plan, state, period, next invoice", show_subscription, example="weighbridge subscription show")
+    verb(verbs, "plans", "what can be bought", list_plans, org=False, example="weighbridge subscription plans")
+    upgrade = verb(
+        verbs,
+        "upgrade",
+        "to another plan now, prorated by the second",
+        change_plan,
+        example="weighbridge subscription upgrade pro --preview",
+    )
+    downgrade = verb(
+        verbs, "downgrade", "to another plan when the period ends", change_plan, example="weighbridge subscription downgrade starter"
+    )
     downgrade.add_argument("--now", action="store_true", help="at once, prorated")
     for parser in (upgrade, downgrade):
         parser.add_argument("plan")
         parser.add_argument("--preview", action="store_true", help="say what it would cost, and change nothing")
         parser.add_argument("--price", metavar="AMOUNT", help="as negotiated with this customer, an interval")
-    cancel = verb(verbs, "cancel", "at the period's end, or now", cancel_subscription)
+    cancel = verb(verbs, "cancel", "at the period's end, or now", cancel_subscription, example="weighbridge subscription cancel --yes")
     cancel.add_argument("--now", action="store_true", help="at once; nothing is refunded")
     cancel.add_argument("--reason", help="why; it is kept")
     cancel.add_argument("--yes", action="store_true", help="do not ask")
-    verb(verbs, "reactivate", "take a cancellation back", reactivate)
-    verb(verbs, "pause", "not charged, on the default plan, until it resumes", pause)
-    verb(verbs, "resume", "go on; the rest of the period is charged", resume)
-    verb(verbs, "apply-coupon", "take a coupon off the next invoices", apply_coupon).add_argument("code")
-    aligning = verb(verbs, "align", "let the next period start on a day", align)
+    verb(verbs, "reactivate", "take a cancellation back", reactivate, example="weighbridge subscription reactivate")
+    verb(verbs, "pause", "not charged, on the default plan, until it resumes", pause, example="weighbridge subscription pause")
+    verb(verbs, "resume", "go on; the rest of the period is charged", resume, example="weighbridge subscription resume")
+    applying = verb(
+        verbs,
+        "apply-coupon",
+        "take a coupon off the next invoices",
+        apply_coupon,
+        example="weighbridge subscription apply-coupon LAUNCH2026",
+    )
+    applying.add_argument("code")
+    aligning = verb(verbs, "align", "let the next period start on a day", align, example="weighbridge subscription align --date 2026-02-01")
     aligning.add_argument("--date", metavar="YYYY-MM-DD", required=True)
-    updating = verb(verbs, "update", "the day of the month it is billed on, its renewal", update)
+    updating = verb(
+        verbs, "update", "the day of the month it is billed on, its renewal", update,
+        example="weighbridge subscription update --billing-cycle-anchor 15",
+    )  # fmt: skip
     updating.add_argument("--billing-cycle-anchor", metavar="DAY", type=int, help="1 to 31; 1 is calendar months")
     updating.add_argument("--auto-renew", choices=("on", "off"), help="off: it ends with its period")
     for parser in (aligning, updating):
@@ -75,21 +91,15 @@ async def show_subscription(options: argparse.Namespace, context: Context) -> in
 
 
 async def list_plans(options: argparse.Namespace, context: Context) -> int:
-    async with context.billing() as billing:
-        rows = await billing.subscriptions.on_sale()
-    currency = context.settings.billing_currency
-    found = [
+    found = await context.ask(operations.on_sale, Nothing())
+    rows = [
         {
-            "name": row.spec.name,
-            "price": short_money(row.spec.price[currency], currency) if currency in row.spec.price else "Custom",
-            "interval": said(row.spec.interval, row.spec.interval_count) if row.spec.price else "-",
-            "features": ", ".join(feature.label for feature in row.spec.features[:_FEATURES_SHOWN]) or "-",
+            "name": plan.name, "price": price_words(plan.price, plan.currency), "interval": plan.every if plan.prices else "-",
+            "features": ", ".join(plan.highlights) or "-",
         }
-        for row in rows
-    ]
-    show_rows(
-        found, ("name", "price", "interval", "features"), options, empty="No plans. weighbridge config apply brings those of plans.yaml."
-    )
+        for plan in found.plans
+    ]  # fmt: skip
+    show_list(found, rows, ("name", "price", "interval", "features"), options, empty="No plans. weighbridge plan create NAME makes one.")
     return 0
 
 
@@ -171,12 +181,9 @@ async def update(options: argparse.Namespace, context: Context) -> int:
 
 
 async def apply_coupon(options: argparse.Namespace, context: Context) -> int:
-    org = await the_org(options, context)
-    async with context.billing() as billing:
-        discount = await billing.coupons.apply(org, options.code)
-    until = None if discount.end_ms is None else isoformat(discount.end_ms)
-    lines = [f"✓ Coupon applied: {discount.coupon.code}", *([f"  Until: {until[:10]}"] if until else []), *context.not_at_stripe]
-    show({"coupon": discount.coupon.code, "until": until}, options, lines=lines)
+    found = await context.ask(operations.apply_coupon, asked(operations.apply_coupon, {"code": options.code}))
+    lines = [f"✓ Coupon applied: {found.code}", f"  Discount: {found.discount}", *([f"  Until: {day(found.until)}"] if found.until else [])]
+    show_answer(found, options, lines=lines)
     return 0
 
 
