@@ -13,6 +13,7 @@ import asyncpg
 
 from metering.model import keys
 from metering.model.clock import to_datetime, to_ms
+from metering.model.moves import level_periods
 from metering.model.period import window_at
 from metering.model.quota import Window
 from metering.store.postgres import Queries
@@ -38,6 +39,9 @@ async def from_ledger(connection: asyncpg.Connection, buckets: Sequence[int], no
         _set(found, row, _tenant_scope(row), window, *_bounds(window, row["start"]))
     for row in await connection.fetch(SQL["tenant_period_sums"], list(buckets), to_datetime(now_ms)):
         _set(found, row, _tenant_scope(row), Window.PERIOD, _ms(row["start"]), _ms(row["until"]))
+    for row in await connection.fetch(SQL["levels"], list(buckets)):  # no hour holds them: they stand in this period and in the next
+        for bounds in level_periods(_ms(row["anchor"]), now_ms):
+            _set(found, row, keys.ORGANIZATION, Window.PERIOD, *bounds)
     return found
 
 

@@ -137,16 +137,19 @@ class Recovery:
         stale: dict[int, list[str]],
         run_id: str,
     ) -> int:
-        marks = await snapshot.marks(buckets)
         seconds, micros = (await run(self._redis, [("TIME",)]))[0]
-        found = await snapshot.counters(buckets, int(seconds) * 1000 + int(micros) // 1000)
+        standing = await snapshot.standing(buckets, int(seconds) * 1000 + int(micros) // 1000)
+        marks, found = standing.marks, standing.counters
         done, commands, weight = 0, list[scripts.Command](), 0
         for b in buckets:
             forget = [key for key in stale.get(b, ()) if key not in found[b]]
             epoch, generation = raised[b]
             commands.append(
-                scripts.restore(b, epoch=epoch, run_id=run_id, generation=generation, marks=marks[b], forget=forget, counters=found[b])
-            )
+                scripts.restore(
+                    b, epoch=epoch, run_id=run_id, generation=generation, marks=marks[b], forget=forget, counters=found[b],
+                    moves=standing.moves.get(b, 0),
+                )
+            )  # fmt: skip
             weight += len(forget) + len(found[b])
             if weight > _TRIP or b == buckets[-1]:
                 done += sum(await run(self._redis, commands))

@@ -44,9 +44,10 @@ def restore(
     marks: dict[str, int],
     forget: Sequence[str],
     counters: dict[str, tuple[int, int]],
+    moves: int = 0,
 ) -> Command:
-    """`counters` maps a key to its value and the instant (ms) at which it expires."""
-    arguments: list[str | int] = [epoch, run_id, generation, len(marks)]
+    """`counters` maps a key to its value and the instant (ms) at which it expires; what Postgres moves itself is in them up to `moves`."""
+    arguments: list[str | int] = [epoch, run_id, generation, moves, len(marks)]
     arguments += [part for worker, seq in marks.items() for part in (worker, seq)]
     arguments += [len(forget), *(part for pair in counters.values() for part in pair)]
     return _eval(RESTORE, (*_state(bucket), *forget, *counters), *arguments)

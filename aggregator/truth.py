@@ -4,6 +4,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import asyncpg
@@ -11,10 +12,20 @@ import asyncpg
 from aggregator import counters
 from aggregator.counters import SQL, Counters
 
-__all__ = ["Counters", "Epochs", "PostgresTruth", "Snapshot", "Truth"]
+__all__ = ["Counters", "Epochs", "PostgresTruth", "Snapshot", "Standing", "Truth"]
 
 Epochs = dict[int, tuple[int, int]]  # bucket -> (epoch, generation)
 _LOCK = (0x77656967, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`marks`: bucket -> worker -> the last batch that is counted. `counters`: what every counter whose window has not ended must say.
+    `moves`: bucket -> the last move of Postgres's own that they contain (billing.counter_moves)."""
+
+    marks: dict[int, dict[str, int]]
+    counters: Counters
+    moves: dict[int, int] = field(default_factory=dict)
 
 
 class Snapshot(Protocol):
@@ -24,12 +35,8 @@ class Snapshot(Protocol):
         """Fence off what was drained before: beyond what stands, and beyond what the store `shown` for each bucket."""
         ...
 
-    async def marks(self, buckets: Sequence[int]) -> dict[int, dict[str, int]]:
-        """bucket -> worker -> the last batch that is counted."""
-        ...
-
-    async def counters(self, buckets: Sequence[int], now_ms: int) -> Counters:
-        """What every counter whose window has not ended must say."""
+    async def standing(self, buckets: Sequence[int], now_ms: int) -> Standing:
+        """What these buckets must hold, all of one instant."""
         ...
 
 
@@ -82,11 +89,12 @@ class _PostgresSnapshot:
         rows = await self._connection.fetch(SQL["raise_epochs"], list(shown), list(shown.values()))
         return {r["bucket"]: (r["epoch"], r["generation"]) for r in rows}
 
-    async def marks(self, buckets: Sequence[int]) -> dict[int, dict[str, int]]:
-        found: dict[int, dict[str, int]] = {bucket: {} for bucket in buckets}
-        for row in await self._connection.fetch(SQL["marks"], list(buckets)):
-            found[row["bucket"]][row["worker"]] = row["seq"]
-        return found
-
-    async def counters(self, buckets: Sequence[int], now_ms: int) -> Counters:
-        return await counters.from_ledger(self._connection, buckets, now_ms)
+    async def standing(self, buckets: Sequence[int], now_ms: int) -> Standing:
+        """Batches of before are fenced off by the epoch; what is recorded here goes on all the while, and is in the counters up to the
+        move that the same snapshot shows."""
+        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+            marks: dict[int, dict[str, int]] = {bucket: {} for bucket in buckets}
+            for row in await self._connection.fetch(SQL["marks"], list(buckets)):
+                marks[row["bucket"]][row["worker"]] = row["seq"]
+            moves = {row["bucket"]: row["moves"] for row in await self._connection.fetch(SQL["moves"], list(buckets))}
+            return Standing(marks, await counters.from_ledger(self._connection, buckets, now_ms), moves)

@@ -83,6 +83,7 @@ class Aggregator:
         table = [
             Job(name="recovery", interval_seconds=_LOOK_SECONDS, run=look, alone=False),
             Job(name="flush", interval_seconds=settings.flush_interval_seconds, run=self.flush),
+            Job(name="recorded", interval_seconds=_LOOK_SECONDS, run=self.catch_up, alone=False),
             Job(name="watch", interval_seconds=_WATCH_SECONDS, run=self.watch, alone=False),
             Job(name="routes", interval_seconds=settings.flush_interval_seconds, run=lambda: rollup.name_routes(self.pool, self.redis)),
             Job(name="rollovers", interval_seconds=settings.flush_interval_seconds, run=lambda: self.billing().rollovers.carry()),
@@ -119,8 +120,14 @@ class Aggregator:
         if report.quarantined:
             log.error("%d fields of usage cannot be read; they are kept in billing.usage_quarantine", report.quarantined)
         if report.complete:
+            await self.current_meters()
+            await self.billing().recording.look_after_levels()  # nobody bills a period before this has seen its end
             await self.pool.execute(SQL["flush_done"], to_datetime(began_ms))
             self.metrics.all_flushed_at(began_ms)
+
+    async def catch_up(self) -> None:
+        """Counters that have yet to hear of what was recorded: the store was away, or who recorded it died."""
+        await self.billing().recording.catch_up()
 
     async def republish(self) -> None:
         """Every entitlement, key and bypass again, for a store that forgot them."""

@@ -41,6 +41,7 @@ from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
 from billing.services.ports_outbox import OutboxCarer
 from billing.services.ports_stripe import PaymentDesk
 from billing.services.purse import OwnPurse
+from billing.services.recording import Recording
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
 from billing.services.spend_caps import SpendCaps
@@ -58,9 +59,10 @@ from metering.model.bypass import Bypass
 from metering.model.clock import Clock
 from metering.model.entitlement import Entitlement
 from metering.model.meter import Meter
+from metering.model.moves import CounterMove
 from metering.model.outward import Reach
 from metering.model.seeding import Seed
-from metering.store.redis import publish
+from metering.store.redis import moving, publish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,7 @@ def open_billing(
         books, clock, writer, meters=meters, currency=currency, delay_ms=invoicing.delay_seconds * 1000, charges=invoicing.charges,
         at_stripe=invoicing.issuer is Issuer.STRIPE,
     )  # fmt: skip
+    recording = Recording(books, gateways, entitlements, clock, meters=meters, bills=bills, at_stripe=invoicing.issuer is Issuer.STRIPE)
     items = bills and invoicing.issuer is Issuer.WEIGHBRIDGE  # what is due is written down here, or worked out by Stripe: never both
     if invoicing.issuer is Issuer.WEIGHBRIDGE:
         bills, cut = False, issuing.keep_terms  # Stripe hears of no subscription and no usage
@@ -150,6 +153,7 @@ def open_billing(
         overrides=Overrides(books, entitlements, clock, cut=cut),
         entitlements=entitlements,
         usage=Usage(books, gateways, entitlements, clock, meters=meters),
+        recording=recording,
         bypasses=Bypasses(books, gateways, clock, meters=meters),
         tokens=Tokens(books, clock, entropy=lambda: secrets.token_bytes(24)),
         access=Access(books, clock),
@@ -258,6 +262,10 @@ class RedisGateways:
             for name in names:
                 pipe.get(name)
             return [None if value is None else int(value) for value in await pipe.execute()]
+
+    async def move(self, bucket: int, moves: Sequence[tuple[int, Sequence[CounterMove]]]) -> int | None:
+        with _unreachable():
+            return await moving.move(self._store, bucket, moves)
 
 
 @contextmanager

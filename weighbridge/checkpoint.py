@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from aggregator.truth import Counters, Epochs
+from aggregator.truth import Counters, Epochs, Standing
 from gateway.recorder import records
 from gateway.tally import replay
 from metering.model import keys
@@ -126,6 +126,9 @@ class Checkpoint:
             if bucket in found and expires > now_ms:  # a counter that began in the middle of its window holds less than the window
                 found[bucket][key] = (max(value, found[bucket].get(key, (value, 0))[0]), expires)
         return found
+
+    async def standing(self, buckets: Sequence[int], now_ms: int) -> Standing:
+        return Standing(await self.marks(buckets), await self.counters(buckets, now_ms))
 
     async def knows_gateways(self) -> bool:
         return bool(self.folded)

@@ -21,7 +21,7 @@ DECLARE
     held text;
 BEGIN
     FOREACH held IN ARRAY ARRAY['customers', 'subscriptions', 'quotas', 'usage_events', 'usage_hourly', 'usage_daily', 'usage_period',
-        'invoices'] LOOP
+        'levels_current', 'invoices'] LOOP
         EXECUTE format('DROP POLICY IF EXISTS of_user ON billing.%I', held);
         EXECUTE format('CREATE POLICY of_user ON billing.%I FOR SELECT TO {role} USING (org_id = (SELECT billing.org_of_user()))', held);
         -- Whatever a session binds itself to.

@@ -17,6 +17,21 @@ SELECT EXISTS (SELECT FROM billing.worker_marks)
 -- $1 buckets
 SELECT bucket, worker, seq FROM billing.worker_marks WHERE bucket = ANY ($1::smallint[])
 
+-- moves --
+-- $1 buckets
+SELECT bucket, moves FROM billing.bucket_state WHERE bucket = ANY ($1::smallint[]) AND moves > 0
+
+-- levels --
+-- What is held now, of the organizations of these buckets, with the anchor of their periods. $1 buckets
+SELECT c.org_id, c.service, sum(c.quantity)::bigint AS quantity, coalesce(s.anchor, o.created_at) AS anchor
+FROM billing.levels_current c
+JOIN billing.organizations o ON o.id = c.org_id
+LEFT JOIN LATERAL (
+    SELECT b.anchor FROM billing.subscriptions b WHERE b.org_id = c.org_id ORDER BY b.ended_at DESC NULLS FIRST LIMIT 1
+) s ON true
+WHERE c.bucket = ANY ($1::smallint[])
+GROUP BY c.org_id, c.service, 4
+
 -- window_sums --
 -- What hour, day and calendar month counters must say: those whose window holds now or is yet to come (clocks differ).
 -- $1 buckets, $2 this hour, $3 today, $4 this month. A null route or key: over all of them.

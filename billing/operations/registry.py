@@ -9,6 +9,7 @@ from billing.operations import (
     coupons,
     credits,  # noqa: A004  the word of the trade
     customers,
+    events,
     hooks,
     inbox,
     invoice_acts,
@@ -37,6 +38,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *mails.OPERATIONS,
     *outbox.OPERATIONS,
     *usage.OPERATIONS,
+    *events.OPERATIONS,
     *subscriptions.OPERATIONS,
     *customers.OPERATIONS,
     *payments.OPERATIONS,

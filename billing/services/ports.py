@@ -13,6 +13,7 @@ from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.model.token import Token
 from billing.services.ports_dunning import DunningRows
+from billing.services.ports_events import EventRows
 from billing.services.ports_hooks import HookRows
 from billing.services.ports_invoice import (
     BalanceRows,
@@ -32,6 +33,7 @@ from metering.model.apikey import KeyRecord
 from metering.model.bypass import Bypass
 from metering.model.entitlement import Entitlement, Override
 from metering.model.errors import DependencyUnavailable
+from metering.model.moves import CounterMove
 from metering.model.quota import Concurrency, Quota, Rate, Window
 from metering.model.seeding import Begun, Seed
 
@@ -474,6 +476,8 @@ class Unit(Protocol):
     @property
     def usage(self) -> UsageRows: ...
     @property
+    def events(self) -> EventRows: ...
+    @property
     def config_sets(self) -> ConfigSetRows: ...
 
 
@@ -510,3 +514,7 @@ class Gateways(Protocol):
     async def announce(self, messages: Sequence[str]) -> None: ...
 
     async def counters(self, names: Sequence[str]) -> list[int | None]: ...
+
+    async def move(self, bucket: int, moves: Sequence[tuple[int, Sequence[CounterMove]]]) -> int | None:
+        """Have the store take moves, in order, each once; returns the last that it has, None while it is being restored."""
+        ...

@@ -40,6 +40,7 @@ class _Facts:
     account: Account
     entitlement: Entitlement
     stored: Mapping[str, Mapping[Window, int]]
+    means: Mapping[str, int]  # of levels: what they come to in the period so far
     now_ms: int
     start_ms: int
     end_ms: int
@@ -86,8 +87,10 @@ class Usage:
         period = await unit.usage.of_period(org.id, start_ms)
         hour, day, month = (window_at(w, entitlement.anchor_ms, now_ms)[0] for w in (Window.HOUR, Window.DAY, Window.MONTH))
         windows = await unit.usage.of_windows(org.id, hour, day, month)
-        stored = {m: {**windows.get(m, {}), Window.PERIOD: period.get(m, 0)} for m in {*period, *windows}}
-        return _Facts(account, entitlement, stored, now_ms, start_ms, end_ms)
+        held = await unit.events.levels(org.id)
+        stored = {m: {**windows.get(m, {}), Window.PERIOD: held.get(m, period.get(m, 0))} for m in {*period, *windows, *held}}
+        means = {m: period.get(m, 0) for m in held}
+        return _Facts(account, entitlement, stored, means, now_ms, start_ms, end_ms)
 
     async def _compose(self, facts: _Facts) -> UsageReport:
         quotas = facts.entitlement.quotas_at(facts.now_ms)
@@ -106,7 +109,7 @@ class Usage:
             end_ms=facts.end_ms,
             now_ms=facts.now_ms,
             meters=uses,
-            bill=self._bill(facts, quotas, {use.meter.name: use.used for use in uses}),
+            bill=self._bill(facts, quotas, {use.meter.name: facts.means.get(use.meter.name, use.used) for use in uses}),
         )
 
     def _shown(self, quotas: tuple[Quota, ...], stored: Iterable[str]) -> list[Meter]:

@@ -24,6 +24,7 @@ from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.payment_methods import PaymentMethods
 from billing.services.plans import Plans
+from billing.services.recording import Recording
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
 from billing.services.spend_caps import SpendCaps
@@ -46,6 +47,7 @@ class Billing:
     overrides: Overrides
     entitlements: Entitlements
     usage: Usage
+    recording: Recording
     bypasses: Bypasses
     tokens: Tokens
     access: Access

@@ -15,6 +15,7 @@ from billing.store.credits import CreditTable
 from billing.store.customers import CustomerTable
 from billing.store.cutover import CutoverTable
 from billing.store.dunning import DunningTable
+from billing.store.events import EventTable
 from billing.store.hooks import HookTable
 from billing.store.inbox import InboxTable
 from billing.store.invoice_items import InvoiceItemTable
@@ -77,6 +78,7 @@ class PostgresUnit:
         self.payment_methods = PaymentMethodTable(connection)
         self.payment_attempts = PaymentAttemptTable(connection)
         self.usage = UsageTable(connection)
+        self.events = EventTable(connection)
         self.config_sets = ConfigSetTable(connection)
 
 

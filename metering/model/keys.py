@@ -11,6 +11,7 @@ slot, and a flush is 256 drains, not one an organization. Keys outside a bucket 
   wb:{b}:c:<org>:<scope>    calls in flight: hash worker -> number; expires without anybody who says it again
   wb:{b}:alive              hash worker -> "<ms> <number>": who said last when how many calls are in flight
   wb:{b}:m                  marks: s:<worker> last settled seq · a:<worker> last admit n, what it charged · r:<worker> epoch replayed
+                            · p the last move of Postgres's own (move.lua)
   wb:{b}:u                  live usage hash: ledger field -> quantity, "!" says that something was settled
   wb:{b}:f                  the batch under way
   wb:{b}:g                  generation

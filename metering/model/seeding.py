@@ -48,16 +48,17 @@ class Seed:
 
 def begun(standing: Entitlement, new: Entitlement, now_ms: int) -> tuple[Begun, ...]:
     """The counters that the gateways count in under `new` and did not under `standing`."""
-    counted, found = set(_kinds(standing)), dict[tuple[str, Window], Begun]()
+    counted, found = set(kinds(standing)), dict[tuple[str, Window], Begun]()
     period_start, _ = period_at(standing.anchor_ms, now_ms)
-    for meter, window in _kinds(new):
+    for meter, window in kinds(new):
         if (meter, window) not in counted:
             start, end = window_at(window, new.anchor_ms, now_ms)
             found[meter, window] = Begun(new.org_id, meter, window, start, end, period_start)
     return tuple(found.values())
 
 
-def _kinds(entitlement: Entitlement) -> Iterable[tuple[str, Window]]:
+def kinds(entitlement: Entitlement) -> Iterable[tuple[str, Window]]:
+    """The meters and windows, beside the period, that all calls of the organization count in."""
     quotas: list[Quota] = [*entitlement.quotas, *(q for o in entitlement.overrides for q in o.quotas)]
     return ((q.meter, q.window) for q in quotas if q.per is Per.ORG and q.window is not Window.PERIOD and q.limit is not None)
 

@@ -53,6 +53,9 @@ WHERE o.kind = 'meter_event' AND ($3::uuid[] IS NULL OR o.org_id = ANY ($3))
     AND (o.payload ->> 'timestamp')::bigint >= $1 AND (o.payload ->> 'timestamp')::bigint < $2
 GROUP BY 1, 2, 3, 4
 
+-- on_the_way --
+SELECT DISTINCT org_id FROM billing.counter_moves
+
 -- quarantined --
 SELECT count(*) FROM billing.usage_quarantine
 
@@ -64,5 +67,5 @@ SELECT id, slug FROM billing.organizations WHERE id = ANY ($1::uuid[])
 -- What was admitted, by minute, route, method, meter and organization. $1 from, $2 until, $3 orgs (null: all)
 SELECT "timestamp" AS minute, route_id, method, service, org_id, sum(quantity + returned)::bigint AS units
 FROM billing.usage_events
-WHERE "timestamp" >= $1 AND "timestamp" < $2 AND ($3::uuid[] IS NULL OR org_id = ANY ($3))
+WHERE "timestamp" >= $1 AND "timestamp" < $2 AND ($3::uuid[] IS NULL OR org_id = ANY ($3)) AND source = 'gateway'
 GROUP BY 1, 2, 3, 4, 5

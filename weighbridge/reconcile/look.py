@@ -19,7 +19,7 @@ from aggregator.overage import STRIPE_HEARS_MS, rated_units
 from billing.model.conservation import Books, Difference, Key, Lane, Place, lost_batches
 from metering.model import keys
 from metering.model.clock import to_datetime, to_ms
-from metering.model.meter import Meter
+from metering.model.meter import Kind, Meter
 from metering.store.postgres import Queries
 from weighbridge.flushing import living
 
@@ -74,6 +74,7 @@ class _Ledger:
     handed_over: dict[Key, int]
     rated: dict[Key, int]
     quarantined: int
+    on_the_way: set[str]  # organizations whose counters have yet to hear of what was recorded
 
 
 async def look(pool: asyncpg.Pool, client: Redis, scope: Scope) -> Seen:
@@ -113,6 +114,7 @@ async def _read_ledger(pool: asyncpg.Pool, scope: Scope) -> _Ledger:
             handed_over={key: row["units"] for key, row in _by_key(await connection.fetch(SQL["handed_over"], since, scope.uuids)).items()},
             rated={_key(*names): units for names, units in rated.items()},
             quarantined=await connection.fetchval(SQL["quarantined"]),
+            on_the_way={str(row["org_id"]) for row in await connection.fetch(SQL["on_the_way"])},
         )
 
 
@@ -136,9 +138,15 @@ class _Look:
         self._take_ledger()
         for bucket in buckets:
             self._take_bucket(bucket)
-        if scope.org_ids is not None:
-            for key in [key for key in self.books if key.org_id not in scope.org_ids]:
-                del self.books[key]
+        for key in [key for key in self.books if self._outside(key)]:
+            del self.books[key]
+
+    def _outside(self, key: Key) -> bool:
+        """A level is not added up: it stands outside conservation."""
+        if self._scope.org_ids is not None and key.org_id not in self._scope.org_ids:
+            return True
+        meter = self._scope.meters.get(key.meter)
+        return meter is not None and meter.kind is Kind.LEVEL
 
     def seen(self, before: Mapping[Key, int], again: Mapping[Key, int]) -> Seen:
         """`before` and `again`: the journals' activity and the counters at the beginning and at the end."""
@@ -147,7 +155,7 @@ class _Look:
             for key, number in journal.activity().items():
                 after[key] = after.get(key, 0) + number
         for key, books in self.books.items():
-            books.moving |= before.get(key) != after.get(key) or again.get(key) != books.counter
+            books.moving |= before.get(key) != after.get(key) or again.get(key) != books.counter or key.org_id in self._ledger.on_the_way
         self._say()
         return self._seen
 

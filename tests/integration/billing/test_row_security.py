@@ -155,6 +155,13 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         "INSERT INTO billing.usage_period (org_id, service, period_start, period_end, bucket, cumulative)"
         " VALUES ($1, 'api', now() - interval '1 day', now() + interval '1 day', 1, 1)", org,
     )  # fmt: skip
+    await connection.execute("INSERT INTO billing.event_keys VALUES ($1, 'k', 1, '')", org)
+    await connection.execute(
+        "INSERT INTO billing.counter_moves VALUES (1, (SELECT count(*) FROM billing.counter_moves), $1, '{}', now())", org
+    )
+    await connection.execute("INSERT INTO billing.usage_levels VALUES ($1, 'storage', '', now(), 1, 1)", org)
+    await connection.execute("INSERT INTO billing.levels_current VALUES ($1, 'storage', '', now(), 1, 1)", org)
+    await connection.execute("INSERT INTO billing.import_pieces VALUES ($1, '', 1, '', 1, 0, now())", org)
 
 
 PLAN = """
