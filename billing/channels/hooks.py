@@ -20,15 +20,18 @@ _SHOWN = 200  # characters of an answer that says no
 class HttpHookChannel:
     """`reach` is how far an endpoint's URL may lead; `resolver` None is the machine's."""
 
-    def __init__(self, reach: Reach, clock: Clock, resolver: Callable[[], AbstractResolver] | None = None) -> None:
-        self._reach, self._clock, self._resolver = reach, clock, resolver
+    def __init__(
+        self, reach: Reach, clock: Clock, resolver: Callable[[], AbstractResolver] | None = None,
+        answer_within_seconds: float = _ANSWER_WITHIN_SECONDS,
+    ) -> None:  # fmt: skip
+        self._reach, self._clock, self._resolver, self._within = reach, clock, resolver, answer_within_seconds
 
     async def post(self, post: Post) -> Reply:
         try:
-            async with asyncio.timeout(_ANSWER_WITHIN_SECONDS):
+            async with asyncio.timeout(self._within):
                 return await self._post(post)
         except TimeoutError:
-            return Reply(status=None, reason=f"no answer within {_ANSWER_WITHIN_SECONDS:g} seconds")
+            return Reply(status=None, reason=f"no answer within {self._within:g} seconds")
         except Forbidden as forbidden:
             return Reply(status=None, reason=str(forbidden))
         except (aiohttp.ClientError, OSError, ValueError) as fault:
@@ -37,7 +40,9 @@ class HttpHookChannel:
     async def _post(self, post: Post) -> Reply:
         connector = guarded(post.url, self._reach, self._resolver() if self._resolver else None)
         async with (
-            aiohttp.ClientSession(connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            aiohttp.ClientSession(
+                connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            ) as session,
             session.post(post.url, data=post.body, headers=post.headers, allow_redirects=False) as answer,
         ):
             if 200 <= answer.status < 300:

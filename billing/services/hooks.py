@@ -3,6 +3,7 @@
 `org_id` None stands for the installation's own endpoints, which get the events of every organization.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,8 @@ KEPT_DAYS = 30  # events, and what became of them
 OVERLAP_SECONDS = 86_400  # how long a replaced secret still signs, unless told
 LONGEST_OVERLAP_SECONDS = 30 * 86_400
 _BY_HAND = "disabled by hand"
+_ID = re.compile(r"[a-z]+_[0-9a-z]{1,64}")
+_DAY_MS = 86_400_000
 
 
 class NoSuchHook(NotFound):
@@ -141,18 +144,20 @@ class Hooks:
         """One event again, whatever became of it. Raises NoSuchHook, NoSuchEvent, HookDisabled."""
         async with self._books.transaction() as unit:
             endpoint = _enabled(await _found(unit, org_id, endpoint_id))
-            if not await unit.hooks.replay(endpoint, message):
+            if not (_ID.fullmatch(message) and await unit.hooks.replay(endpoint, message)):
                 raise NoSuchEvent(f"there is no event {message!r} for this endpoint; events are kept for {KEPT_DAYS} days")
         return 1
 
     async def replay_since(self, org_id: str | None, endpoint_id: str, since_ms: int) -> int:
         """All that it wants since then and was not told of. Raises NoSuchHook, HookDisabled."""
+        since_ms = max(since_ms, self._clock.now_ms() - KEPT_DAYS * _DAY_MS)  # there are none from before
         async with self._books.transaction() as unit:
-            return await unit.hooks.replay_since(_enabled(await _found(unit, org_id, endpoint_id)), since_ms)
+            endpoint = _enabled(await _found(unit, org_id, endpoint_id))
+            return await unit.hooks.replay_since(endpoint, since_ms) if since_ms <= self._clock.now_ms() else 0
 
 
 async def _found(unit: Unit, org_id: str | None, endpoint_id: str, *, lock: bool = False) -> Endpoint:
-    endpoint = await unit.hooks.find(org_id, endpoint_id, lock=lock)
+    endpoint = await unit.hooks.find(org_id, endpoint_id, lock=lock) if _ID.fullmatch(endpoint_id) else None
     if endpoint is None:
         raise NoSuchHook(f"there is no endpoint {endpoint_id!r}; hook list has those there are", hook=endpoint_id)
     return endpoint

@@ -33,9 +33,12 @@ class Receiver:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     url: str = ""
+    slow: bool = False
 
     async def take(self, request: web.Request) -> web.Response:
         self.came.append(({name.lower(): value for name, value in request.headers.items()}, await request.read()))
+        while self.slow:
+            await asyncio.sleep(0.01)
         return web.Response(status=self.status, headers=self.headers, text="no\x00thing\nhere")
 
     def events(self) -> list[dict[str, Any]]:
@@ -233,6 +236,29 @@ async def test_nobody_at_the_other_end_is_a_failed_attempt(sold: Desk, receiver:
     await sold.billing.orgs.create("Acme", plan="free")
     report = await delivery_of(sold).send_due()
     assert (dict(report.states), receiver.types()) == ({"delivered": 1, "retried": 1}, ["subscription.created"])
+
+
+async def test_a_receiver_that_does_not_answer_in_time_is_left_alone_until_the_next_run(sold: Desk, receiver: Receiver) -> None:
+    await listening(sold, receiver)
+    receiver.slow = True
+    for name in ("Acme", "Bolt"):
+        await sold.billing.orgs.create(name, plan="free")
+    channel = HttpHookChannel(Reach.OPERATOR, sold.clock, answer_within_seconds=0.05)
+    report = await HookDelivery(sold.books, channel, sold.clock).send_due()
+    assert (dict(report.states), sorted(await state(sold))) == ({"retried": 1}, [("waiting", 0, None), ("waiting", 1, None)])
+    assert "no answer within 0.05 seconds" in [row["error"] for row in await sold.pool.fetch("SELECT error FROM billing.hook_deliveries")]
+
+
+async def test_names_that_cannot_be_are_not_there(sold: Desk, receiver: Receiver) -> None:
+    made = await listening(sold, receiver)
+    hooks = hooks_of(sold)
+    for odd in ("", "\0", "hook_\0", "x" * 100, "hook_ä", "\ud800"):
+        with pytest.raises(NoSuchHook):
+            await hooks.show(None, odd)
+        with pytest.raises(NoSuchEvent):
+            await hooks.replay(None, made.endpoint.id, odd)
+    for since_ms in (-(10**14), 10**15):
+        assert await hooks.replay_since(None, made.endpoint.id, since_ms) == 0
 
 
 async def test_two_at_work_deliver_each_event_once(sold: Desk, receiver: Receiver) -> None:

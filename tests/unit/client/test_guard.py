@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from fastapi import FastAPI, HTTPException
 
+from gateway.identity import signature
 from weighbridge_client import (
     AsyncGuard,
     AsyncRecorder,
@@ -32,6 +33,7 @@ from weighbridge_client import (
 from weighbridge_client import aiohttp as for_aiohttp
 from weighbridge_client import django as for_django
 from weighbridge_client import fastapi as for_fastapi
+from weighbridge_client.gateway import Signed
 
 from .server import Control, problem, quota
 
@@ -287,6 +289,33 @@ async def test_django_views_are_guarded_and_recorded_where_they_succeed(factory:
     assert (found[0].status_code, found[0]["Content-Type"]) == (403, "application/problem+json")
     assert (found[1].status_code, recorder.close()) == (200, 0)
     assert sorted(service for _, service, _ in control.told()) == ["awaited", "exports"]
+
+
+async def test_a_caller_that_the_gateway_did_not_sign_is_nobody(factory: RequestFactory) -> None:
+    signed, org = Signed("secret", now=lambda: 1_770_000_000), [(b"X-Org-Id", b"acme")]
+    target = b"/v1/x?a=1"
+    good = {
+        name.decode(): value.decode()
+        for name, value in (*org, (b"X-Request-Id", b"r"), signature(b"secret", 1_770_000_000, org, b"r", "GET", target))
+    }
+    aio = AsyncGuard(Control().async_client(), rules=rules())
+    seen: list[str | None] = []
+
+    async def view(request: web.Request) -> web.Response:
+        seen.append(for_aiohttp.org_signed(signed)(request))
+        return web.Response()
+
+    app, api = web.Application(), FastAPI()
+    app.router.add_get("/v1/x", view)
+    gate = for_fastapi.Gate(aio, org=for_fastapi.org_signed(signed))
+    api.add_middleware(for_fastapi.GateMiddleware, gate=gate, needs_of=lambda _scope: Needs(feature="exports"))
+    api.get("/v1/x")(lambda: None)
+    async with TestClient(TestServer(app)) as client, httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://a") as asgi:
+        for headers in (good, {**good, "X-Org-Id": "bolt"}):
+            await client.get(target.decode(), headers=headers)
+            seen.append(str((await asgi.get(target.decode(), headers=headers)).status_code))
+            seen.append(for_django.org_signed(signed)(factory.get(target.decode(), headers=headers)))
+    assert seen == ["acme", "200", "acme", None, "401", None]
 
 
 def test_work_that_records_needs_somebody_who_does() -> None:

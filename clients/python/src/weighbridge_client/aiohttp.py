@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from .gateway import Signed
 from .guard import AsyncGuard
 from .needs import Needs, Quantity, Refusal
 
@@ -24,6 +25,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def org_of(request: web.Request) -> str | None:
     """As the gateway names it; whoever reaches the service past the gateway names whom he likes."""
     return request.headers.get("X-Org-Id")
+
+
+def org_signed(signed: Signed) -> Callable[[web.Request], str | None]:
+    """The same, where the gateway has signed it."""
+    return lambda request: signed.org(request.method, request.raw_path, request.headers)
 
 
 class Gate:

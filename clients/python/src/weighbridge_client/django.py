@@ -18,6 +18,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
+from .gateway import Signed
 from .guard import Guard
 from .needs import Needs, Quantity, Refusal
 
@@ -28,6 +29,17 @@ def org_of(request: HttpRequest) -> str | None:
     """As the gateway names it; whoever reaches the service past the gateway names whom he likes."""
     found: str | None = request.headers.get("X-Org-Id")
     return found
+
+
+def org_signed(signed: Signed) -> Callable[[HttpRequest], str | None]:
+    """The same, where the gateway has signed it. The target as it came is RAW_URI (gunicorn) or REQUEST_URI (uWSGI); under another server
+    Django writes the path anew, which is the same for all but odd escapes."""
+
+    def org(request: HttpRequest) -> str | None:
+        target = request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or request.get_full_path()
+        return signed.org(request.method or "", target, request.headers)
+
+    return org
 
 
 class Gate:

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from fastapi import Depends, FastAPI
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .gateway import Signed
 from .guard import AsyncGuard
 from .needs import Needs, Quantity, Refusal
 
@@ -26,9 +26,20 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def org_of(headers: Headers) -> str | None:
+def org_of(request: Request) -> str | None:
     """As the gateway names it; whoever reaches the service past the gateway names whom he likes."""
-    return headers.get("x-org-id")
+    return request.headers.get("x-org-id")
+
+
+def org_signed(signed: Signed) -> Callable[[Request], str | None]:
+    """The same, where the gateway has signed it."""
+
+    def org(request: Request) -> str | None:
+        path, query = request.scope.get("raw_path") or request.scope["path"].encode(), request.scope["query_string"]
+        target = path.partition(b"?")[0] + (b"?" + query if query else b"")
+        return signed.org(request.method, target.decode("latin-1"), request.headers)
+
+    return org
 
 
 class NotAllowed(Exception):
@@ -40,7 +51,7 @@ class NotAllowed(Exception):
 
 
 class Gate:
-    def __init__(self, guard: AsyncGuard, org: Callable[[Headers], str | None] = org_of) -> None:
+    def __init__(self, guard: AsyncGuard, org: Callable[[Request], str | None] = org_of) -> None:
         self.guard, self.org = guard, org
 
     def install(self, app: FastAPI) -> None:
@@ -60,7 +71,7 @@ class Gate:
         needs = Needs(feature=feature, quota=quota, units=units, records=records, quantity=quantity)
 
         async def guarded(request: Request) -> AsyncIterator[None]:
-            org = self.org(request.headers)
+            org = self.org(request)
             refusal = await self.guard.check(needs, org, request.headers)
             if refusal is not None:
                 raise NotAllowed(refusal)
@@ -80,9 +91,9 @@ class GateMiddleware:
         needs = self._needs_of(scope) if scope["type"] == "http" else None
         if needs is None:
             return await self._app(scope, receive, send)
-        headers, status = Headers(scope=scope), 500
-        org = self._gate.org(headers)
-        refusal = await self._gate.guard.check(needs, org, headers)
+        request, status = Request(scope), 500
+        org = self._gate.org(request)
+        refusal = await self._gate.guard.check(needs, org, request.headers)
         if refusal is not None:
             return await answer(refusal)(scope, receive, send)
 
