@@ -51,6 +51,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "audit": lambda: importlib.import_module("weighbridge.cli.audit"),
     "restart": lambda: importlib.import_module("weighbridge.cli.restart"),
     "compile": lambda: importlib.import_module("weighbridge.cli.compile"),
+    "completion": lambda: importlib.import_module("weighbridge.cli.completion"),
 }
 
 
@@ -92,8 +93,12 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return _refuse(str(misasked(error)))
     except RedisError as error:
         return _refuse(f"the store cannot be used: {error}. Is REDIS_URL right?")
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         return _refuse(f"Postgres refused: {error}")
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a file that cannot be read or written
+        return _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
 
 
 def _refuse(sentence: str) -> int:

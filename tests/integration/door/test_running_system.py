@@ -130,7 +130,7 @@ def test_a_bypass_lets_calls_pass_counted_until_it_is_ended(system) -> None:
     system.until(lambda: _status(system, "/hello", key) == 200, "the workers to hear of it")
     assert [_status(system, "/hello", key) for _ in range(6)] == [200] * 6
     (limit,) = [one for one in system.cli_json("explain", "--key", key, "GET", "/hello")["limits"] if one["quota"] == "api-hourly"]
-    assert (limit["bypassed_until"], limit["used"] > 3) == (made["until"], True)
+    assert (limit["bypassed_until"][:19], limit["used"] > 3) == (made["until"][:19], True)
     system.until(lambda: system.metric("weighbridge_bypass_active") == 1, "the metric")
     assert [(row["id"], row["state"]) for row in system.cli_json("bypass", "list")["bypasses"]] == [(made["id"], "in force")]
     system.cli_json("bypass", "end", str(made["id"]))
