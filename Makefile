@@ -11,6 +11,7 @@
 # make chaos  a house under load, broken in many ways; CHAOS='--only store --rounds 3 --seed 7' passes options (docs/reliability.md)
 # make profile     where a worker under load spends its time
 # make lock     the pinned dependencies in requirements/ anew, from pyproject.toml and what the index has now
+# make reference  docs/cli.md anew, from the command line itself
 # make audit    known vulnerabilities of the pinned dependencies, as the advisory service of the package index has them
 # Needs Python >= 3.11 and a package index; PYTHON=… names another interpreter.
 
@@ -23,7 +24,7 @@ LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-e
 NATIVE_TESTS := tests/integration/gateway tests/integration/rules tests/e2e tests/fuzz
 export UPSTREAM FUZZ_SECONDS
 
-.PHONY: up test test-long test-native lint native bench bench-gate fuzz exact chaos profile lock audit clean-venv
+.PHONY: up test test-long test-native lint native bench bench-gate fuzz exact chaos profile lock reference audit clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -71,6 +72,9 @@ lock: $(VENV)/installed-dev
 	@$(BIN)/uv pip compile pyproject.toml $(LOCK) --upgrade --output-file requirements/core.lock
 	@$(BIN)/uv pip compile pyproject.toml --extra embedded $(LOCK) --upgrade --output-file requirements/embedded.lock
 	@$(BIN)/python -m pytest -q tests/unit/test_lock.py
+
+reference: $(VENV)/installed-dev
+	@$(BIN)/python -m weighbridge.cli.reference > docs/cli.md
 
 audit: $(VENV)/installed-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit

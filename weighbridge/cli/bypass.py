@@ -13,7 +13,7 @@ from weighbridge.operator import who
 from .context import Context, add_folders
 from .output import add_format, row_of, show_answer, show_list
 from .pages import ask_pages
-from .verbs import verb
+from .verbs import typed, verb
 from .words import moment, seconds
 
 _COLUMNS = ("id", "state", "covers", "until", "reason", "by", "since", "ended_by")
@@ -24,7 +24,6 @@ def add(nouns: Any) -> None:
         "bypass",
         help="break-glass: let calls pass beyond hard limits for a while, counted and billed",
         description="For its time quotas, rates and concurrency refuse nobody. Everything is still counted, and billed as used.",
-        epilog='example: weighbridge bypass --org acme-corp --for 30m --reason "their launch"',
     )
     parser.add_argument("--org", metavar="ORG", help="id or slug: one organization; with --meter, its limits on that meter")
     parser.add_argument("--meter", help="limits on one meter")
@@ -33,6 +32,7 @@ def add(nouns: Any) -> None:
     parser.add_argument("--reason", help="why; it stays on record")
     add_folders(parser)
     add_format(parser, "csv")
+    typed(parser, 'weighbridge bypass --org acme-corp --for 30m --reason "their launch"')
     parser.set_defaults(run=begin)
     verbs = parser.add_subparsers(dest="verb", metavar="verb")
     verb(verbs, "list", "those in force and those that are over", list_all, org=False, example="weighbridge bypass list")

@@ -5,10 +5,12 @@ from typing import Any
 
 from .context import Context
 from .output import say
+from .verbs import typed
 
 
 def add(nouns: Any) -> None:
     parser = nouns.add_parser("compile", help="compile the gateway's hot path; needs weighbridge[native] and a C compiler")
+    typed(parser, "weighbridge compile")
     parser.set_defaults(run=run)
 
 

@@ -8,6 +8,7 @@ import shtab
 
 from .output import say
 from .tree import commands
+from .verbs import typed
 
 _FILES, _FOLDERS = ("FILE", "CERT.PEM"), ("DIR", "FOLDER")
 
@@ -15,11 +16,12 @@ _FILES, _FOLDERS = ("FILE", "CERT.PEM"), ("DIR", "FOLDER")
 def add(nouns: Any) -> None:
     text = "a script that completes commands and options: bash, zsh, fish"
     parser = nouns.add_parser(
-        "completion", help=text, epilog='example: weighbridge completion bash',
+        "completion", help=text,
         description='A script for a shell to read when it starts: eval "$(weighbridge completion bash)" in ~/.bashrc; for zsh a file '
         "_weighbridge in a folder of $fpath; for fish ~/.config/fish/completions/weighbridge.fish.",
     )  # fmt: skip
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+    typed(parser, "weighbridge completion bash")
     parser.set_defaults(run=run)
 
 

@@ -16,6 +16,7 @@ from weighbridge.configuration import Configurations
 from .context import Context, add_folders
 from .org import unpublished
 from .output import add_format, say, show
+from .verbs import typed
 
 
 def add(nouns: Any) -> None:
@@ -35,6 +36,7 @@ def add(nouns: Any) -> None:
         else:
             verb.add_argument("dir", nargs="?", type=Path, help="the folder to read (default: --config)")
             add_format(verb)
+        typed(verb, f"weighbridge config {name}{' --output config.now' if name == 'export' else ' ./config'}")
         verb.set_defaults(run=run)
 
 

@@ -14,12 +14,14 @@ from metering.store.postgres import redacted
 
 from .context import Context, add_folders
 from .output import add_format, show
+from .verbs import typed
 
 
 def add(nouns: Any) -> None:
     parser = nouns.add_parser("flush", help="bring every count to Postgres and every overage to Stripe, now")
     add_folders(parser)
     add_format(parser)
+    typed(parser, "weighbridge flush")
     parser.set_defaults(run=run)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .context import Context, add_folders
 from .output import add_format, show
+from .verbs import typed
 
 
 def add(nouns: Any) -> None:
@@ -19,6 +20,7 @@ def add(nouns: Any) -> None:
     verb.add_argument("folder", metavar="DIR", type=Path, help="the folder that holds w….000001.log and its like")
     add_folders(verb)
     add_format(verb)
+    typed(verb, "weighbridge journal replay /mnt/dead-host/journal")
     verb.set_defaults(run=run)
 
 

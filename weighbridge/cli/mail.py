@@ -16,7 +16,7 @@ from metering.model.errors import BadInput, DependencyUnavailable
 from .context import Context, add_folders
 from .output import row_of, say, show, show_list
 from .pages import ask_pages
-from .verbs import nouns_verbs, verb
+from .verbs import nouns_verbs, typed, verb
 
 _COLUMNS = ("id", "kind", "org", "state", "due", "attempts", "closed", "error")
 
@@ -28,8 +28,9 @@ def add(nouns: Any) -> None:
     listed.add_argument("--org", metavar="ORG", help="of one organization")
     listed.add_argument("--state", choices=[state.value for state in MailState])
     listed.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)")
-    about, line = "how a mail reads, with facts made up for it", "weighbridge mail preview payment_failed --language de"
-    preview = verbs.add_parser("preview", help=about, description=about, epilog=f"example: {line}")
+    about = "how a mail reads, with facts made up for it"
+    preview = verbs.add_parser("preview", help=about, description=about)
+    typed(preview, "weighbridge mail preview payment_failed --language de")
     preview.add_argument("kind", choices=[kind.value for kind in MailKind], metavar="KIND", help=", ".join(kind.value for kind in MailKind))
     preview.add_argument("--language", choices=sorted(LANGUAGES), default="en", help="default: en")
     preview.add_argument("--format", choices=("text", "html", "json"), default="text", help="default: text")

@@ -18,8 +18,9 @@ from .words import moment
 
 
 def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
-    """--format; `more` are those that a command has beside the two that all have."""
-    parser.add_argument("--format", choices=("table", "json", *more), default="table", help="how to print the result (default: table)")
+    """--format; `more` are those that a command has beside the three that all have."""
+    choices = tuple(dict.fromkeys(("table", "json", "csv", *more)))
+    parser.add_argument("--format", choices=choices, default="table", help="how to print the result (default: table)")
 
 
 def say(*lines: str) -> None:
@@ -29,20 +30,18 @@ def say(*lines: str) -> None:
 
 
 def show(value: Any, options: argparse.Namespace, *, lines: Sequence[str] = ()) -> None:
-    """`value` as JSON, or `lines` as they are."""
+    """`value` as JSON, as one row of CSV where it is an object, or `lines` as they are."""
     if options.format == "json":
         say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    elif options.format == "csv" and isinstance(value, Mapping):
+        say(csvtext.line(value), csvtext.line(_plain(each) for each in value.values()))
     else:
         say(*map(printable, lines))
 
 
 def show_answer(answer: BaseModel, options: argparse.Namespace, *, lines: Sequence[str] = ()) -> None:
     """An operation's answer: the JSON that REST has too, one row of CSV, or `lines`."""
-    value = answer.model_dump(mode="json")
-    if options.format == "csv":
-        say(csvtext.line(value), csvtext.line(_plain(each) for each in value.values()))
-    else:
-        show(value, options, lines=lines)
+    show(answer.model_dump(mode="json"), options, lines=lines)
 
 
 def show_list(

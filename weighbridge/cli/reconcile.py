@@ -16,6 +16,7 @@ from metering.model.clock import isoformat
 from .context import Context, add_folders
 from .flush import stripe_of
 from .output import add_format, show, table
+from .verbs import typed
 
 DIFFERS, UNSEEN = 3, 4
 _COLUMNS = (
@@ -37,6 +38,7 @@ def add(nouns: Any) -> None:
     )
     add_folders(parser)
     add_format(parser)
+    typed(parser, "weighbridge reconcile --org acme-corp")
     parser.set_defaults(run=run)
 
 

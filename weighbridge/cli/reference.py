@@ -26,10 +26,12 @@ server only.
 | option | |
 |---|---|
 | `--format table\\|json\\|csv` | a table for people, the answer of the REST API for programs, rows for spreadsheets |
-| `--org ORG` | the organization, by id or slug. Without it `WEIGHBRIDGE_ORG`, or the only one there is. Where a command is about all of them unless one is named (audit, token, mail), only the option narrows it |
+| `--org ORG` | the organization, by id or slug; without it `WEIGHBRIDGE_ORG`, or the only one there is |
 | `--yes` | do not ask before what cannot be undone; where nobody is there to ask, nothing is asked |
 | `--data-dir DIR` | where a running system keeps its data (default: ./.weighbridge) |
 | `--config DIR` | where the YAML files are (default: ./config) |
+
+A command that is about all organizations unless one is named (audit, token, mail) is narrowed by `--org` alone.
 
 ## Exit codes
 

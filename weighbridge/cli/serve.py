@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from .context import Context, add_folders
+from .verbs import typed
 
 _MODULES = {"aggregator": "aggregator", "control": "billing.api"}
 
@@ -17,6 +18,7 @@ def add(nouns: Any) -> None:
     parser.add_argument("--workers", type=int, help="gateway: how many worker processes (default: 2, or WEIGHBRIDGE_WORKERS)")
     parser.add_argument("--upstream", metavar="URL", help="gateway: where the default upstream is, in place of gateway.yaml's")
     add_folders(parser)
+    typed(parser, "weighbridge serve gateway --port 8080")
     parser.set_defaults(run=run)
 
 

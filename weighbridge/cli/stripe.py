@@ -18,6 +18,7 @@ from metering.store.postgres import redacted
 
 from .context import Context, add_folders
 from .output import add_format, show
+from .verbs import typed
 
 
 def add(nouns: Any) -> None:
@@ -35,6 +36,7 @@ def _verb(verbs: Any, name: str, text: str, run: Any) -> None:
     parser.add_argument("--yes", action="store_true", help="do it; without, it is only said")
     add_folders(parser)
     add_format(parser)
+    typed(parser, f"weighbridge stripe {name}")
     parser.set_defaults(run=run)
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_EXAMPLE = "example: "
+from .verbs import EXAMPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Command:
     def examples(self) -> list[str]:
         """Lines as they are typed."""
         text = self.parser.epilog or ""
-        return [line.removeprefix(_EXAMPLE) for line in text.splitlines() if line.startswith(_EXAMPLE)]
+        return [line.removeprefix(EXAMPLE) for line in text.splitlines() if line.startswith(EXAMPLE)]
 
 
 def commands(parser: argparse.ArgumentParser, words: tuple[str, ...] = (), about: str = "") -> Iterator[Command]:

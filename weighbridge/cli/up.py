@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .context import Context, add_folders
+from .verbs import typed
 
 
 def add(nouns: Any) -> None:
@@ -16,6 +17,7 @@ def add(nouns: Any) -> None:
     parser.add_argument("--upstream", metavar="URL", help="your service, in place of the sample")
     parser.add_argument("--ready-file", metavar="FILE", type=Path, help="write JSON here once all is ready: URLs, orgs, pids")
     add_folders(parser)
+    typed(parser, "weighbridge up --port 8080 --upstream http://127.0.0.1:3000")
     parser.set_defaults(run=run)
 
 

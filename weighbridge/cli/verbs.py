@@ -7,6 +7,8 @@ from typing import Any
 from .context import add_folders
 from .output import add_format
 
+EXAMPLE = "example: "
+
 
 def nouns_verbs(nouns: Any, noun: str, text: str) -> Any:
     """A noun whose verbs are to be added."""
@@ -15,8 +17,9 @@ def nouns_verbs(nouns: Any, noun: str, text: str) -> Any:
 
 def verb(verbs: Any, name: str, text: str, run: Any, *, org: bool = True, example: str | None = None) -> argparse.ArgumentParser:
     """One verb. `org`: it is about one organization. `example` is a line as it is typed; help shows it."""
-    epilog = f"example: {example}" if example else None
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=epilog)
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    if example:
+        typed(parser, example)
     if org:
         parser.add_argument("--org", metavar="ORG", help="id or slug (default: WEIGHBRIDGE_ORG, or the only one there is)")
     add_folders(parser)
@@ -46,3 +49,9 @@ def confirmed(question: str, options: argparse.Namespace) -> bool:
     sys.stderr.write(f"{question} (y/N) ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def typed(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """Examples, as they are typed; help shows them, and what there is of an epilog before them."""
+    parser.epilog = "\n".join([*([parser.epilog] if parser.epilog else []), *(f"{EXAMPLE}{line}" for line in lines)])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # a line that is typed is not broken
