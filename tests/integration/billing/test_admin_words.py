@@ -203,6 +203,7 @@ async def test_a_bypass_is_for_who_runs_the_system(sold: Desk, line: Callable[..
     assert await all_("bypass", "end", "1") == "Bypass 1 is over: limits hold again\n"
     assert "no bypass 1 is in force" in await all_.refused("bypass", "end", "1")
     assert [(b["id"], b["state"]) for b in (await all_.json("bypass", "list"))["bypasses"]] == [(2, "in force"), (1, "ended")]
+    assert "at most 7 days" in await all_.refused("bypass", "--all", "--for", "30d", "--reason", "x")
     assert "say what to bypass" in await all_.refused("bypass", "--for", "1h", "--reason", "x")
     assert "yours is bound to one" in await (await line("acme")).refused("bypass", "--org", "acme", "--for", "1h", "--reason", "x")
 

@@ -15,7 +15,8 @@ from weighbridge.cli.tree import Command, commands
 COMMANDS = list(commands(parser()))
 WHOLE = parser()
 WITHOUT_EXAMPLES = {  # what these nouns do is being written anew
-    "init", "plan", "usage", "subscription", "trial", "payment", "customer", "coupon", "credit", "cap", "explain", "invoice", "close", "restart",
+    "init", "plan", "usage", "subscription", "trial", "payment", "customer", "coupon", "credit", "cap", "explain", "invoice", "close",
+    "restart",
 }  # fmt: skip
 
 
