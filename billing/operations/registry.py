@@ -10,6 +10,7 @@ from billing.operations import (
     credits,  # noqa: A004  the word of the trade
     customers,
     events,
+    features,
     hooks,
     inbox,
     invoice_acts,
@@ -28,6 +29,7 @@ from billing.operations import (
 from billing.operations.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    *features.OPERATIONS,
     *hooks.OPERATIONS,
     *orgs.OPERATIONS,
     *keys.OPERATIONS,
