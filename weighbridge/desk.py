@@ -1,5 +1,6 @@
 """Operations for the command line: straight to the database on the server, or by a token through control. The answers are the same."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -81,7 +82,7 @@ class RemoteDesk:
                 answer: R = operation.answer.model_validate_json(await response.read())
                 return answer
         except (aiohttp.ClientError, TimeoutError) as exc:
-            raise DependencyUnavailable(f"control at {self._url} cannot be used: {exc or type(exc).__name__}") from exc
+            raise DependencyUnavailable(f"control at {self._url} cannot be used: {_why(exc)}. Is WEIGHBRIDGE_CONTROL_URL right?") from exc
 
 
 def _spread(operation: Operation[A, Any], ask: A) -> tuple[str, dict[str, Any], Mapping[str, Any] | None]:
@@ -94,6 +95,12 @@ def _spread(operation: Operation[A, Any], ask: A) -> tuple[str, dict[str, Any], 
     if operation.method in ("GET", "DELETE") or operation.upload:
         return path, {name: _plain(value) for name, value in words.items() if value is not None}, None
     return path, {}, words
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and (number := error.os_error.errno):
+        return os.strerror(number) if number > 0 else error.os_error.strerror  # below 0 the resolver speaks
+    return str(error) or type(error).__name__
 
 
 def _quoted(text: str) -> str:

@@ -19,13 +19,16 @@ from billing.api.server import Parts, application
 from billing.model.invoice import Issuer
 from billing.operations.dispatch import Dispatch
 from billing.operations.operation import Facts
+from billing.services.logs import OutboxLog
 from billing.services.plans import Applied
 from billing.services.ports import ConfigSet
+from billing.services.ports_outbox import OutboxCarer
 from billing.services.ports_stripe import PaymentDesk
 from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
 from billing.stripe import installation
 from billing.stripe.client import StripeApi
+from billing.stripe.outbox_care import OutboxCare
 from billing.stripe.payments import StripePayments
 from billing.wiring import hooks_reach, invoicing_of, open_billing, trial_rules
 from config.load import FileSet, contradictions, load_last_good, parse, read_set, save_last_good
@@ -102,9 +105,11 @@ class Control:
     """One control server. `serve` runs it; `url` is where it listens."""
 
     def __init__(
-        self, settings: Settings, pool: asyncpg.Pool, redis: Redis, clock: Clock, payments: PaymentDesk | None = None
+        self, settings: Settings, pool: asyncpg.Pool, redis: Redis, clock: Clock, payments: PaymentDesk | None = None,
+        carer: OutboxCarer | None = None,
     ) -> None:  # fmt: skip
-        self._settings, self._pool, self._redis, self._clock, self._payments = settings, pool, redis, clock, payments
+        self._settings, self._pool, self._redis, self._clock = settings, pool, redis, clock
+        self._payments, self._carer = payments, carer
         self.metrics = ControlMetrics()
         self._offer: tuple[Mapping[str, Meter], str] = ({}, Issuer.STRIPE)
         self.billing = self._bound(*self._offer)
@@ -137,6 +142,7 @@ class Control:
             org=org,
             actor=actor,
             payments=self._payments,
+            carer=self._carer,
         )
 
     async def _apply(self, offer: Offer) -> Applied:
@@ -240,11 +246,13 @@ async def open_control(settings: Settings, clock: Clock) -> AsyncIterator[Contro
         stack.push_async_callback(pool.close)
         redis = Redis.from_url(settings.redis_url, socket_connect_timeout=2, socket_timeout=_LISTEN_SECONDS + 5)
         stack.push_async_callback(redis.aclose)
-        yield Control(settings, pool, redis, clock, await stack.enter_async_context(_payments(settings, pool, clock)))
+        stripe, books = await stack.enter_async_context(_stripe(settings, pool, clock)), PostgresBooks(pool)
+        payments = None if stripe is None else StripePayments(books, stripe, clock, currency=settings.billing_currency)
+        yield Control(settings, pool, redis, clock, payments, OutboxCare(pool, OutboxLog(books), stripe, clock))
 
 
 @asynccontextmanager
-async def _payments(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> AsyncIterator[PaymentDesk | None]:
+async def _stripe(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> AsyncIterator[StripeApi | None]:
     """Stripe, or the sandbox; None where there is neither. Raises OtherSideOfStripe."""
     if settings.stripe_api_key is None or not settings.billing_enabled:
         yield None
@@ -252,6 +260,6 @@ async def _payments(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> Asy
     await installation.stamp(pool, settings.stripe_mode, clock, where=redacted(settings.database_url or ""))
     stripe = StripeApi(api_key=settings.stripe_api_key, api_base=settings.stripe_api_base)
     try:
-        yield StripePayments(PostgresBooks(pool), stripe, clock, currency=settings.billing_currency)
+        yield stripe
     finally:
         await stripe.close()
