@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from billing.api import rest
+from billing.api import rest, site
 from billing.api.doors import Doors, Endpoint
 from billing.api.errors import as_json
 from billing.api.webhooks import StripeWebhook
@@ -36,6 +36,7 @@ def endpoints(parts: Parts) -> list[Endpoint]:
         Endpoint(method="GET", path="/metrics", handler=handlers.metrics, need=None),
         *(rest.endpoint(operation, parts.dispatch) for operation in OPERATIONS),
         rest.endpoint(usage.quota, parts.dispatch, "/api/quota/{service}"),  # the guide's short form
+        *site.endpoints(),
         # Open to everybody: its signature is the credential, over the bytes of the body.
         Endpoint(method="POST", path="/webhooks/stripe", handler=StripeWebhook(parts.inbox, parts.webhook_came).take, need=None),
     ]

@@ -70,7 +70,16 @@ async def test_every_route_that_answers_is_in_the_table_with_what_it_needs(sold:
     table = {(e.method, e.path) for e in endpoints(parts)}
     routes = {(r.method, r.resource.canonical) for r in application(parts).router.routes() if r.resource is not None}
     assert {("GET" if method == "HEAD" else method, path) for method, path in routes} == table
-    assert {e.path for e in endpoints(parts) if e.need is None} == {"/healthz", "/readyz", "/metrics", "/webhooks/stripe"}
+    assert {e.path for e in endpoints(parts) if e.need is None} == {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/webhooks/stripe",
+        "/api/v1/openapi.json",
+        "/api/v1/docs",
+        "/api/v1/docs.css",
+        "/api/v1/docs.js",
+    }
 
 
 async def test_a_route_that_declares_nothing_lets_nobody_in(sold: Desk) -> None:
