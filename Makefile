@@ -7,6 +7,7 @@
 # make bench  the gateway against its goals and beside other proxies; BENCH='--rounds 3 --seconds 2' passes options
 # make bench-gate  instructions a request against the accepted number; GATE=--accept accepts the new one
 # make fuzz   hostile clients and odd services, for FUZZ_SECONDS (120); FUZZ='--seed 7' or '--replay build/fuzz/….json'
+# make contract  the API against its own description, by schemathesis; CONTRACT_EXAMPLES (50) questions an operation
 # make exact  limits held to the last unit by real workers under load, killed ones too: EXACT_ROUNDS (12) rounds, half a minute each
 # make chaos  a house under load, broken in many ways; CHAOS='--only store --rounds 3 --seed 7' passes options (docs/reliability.md)
 # make profile     where a worker under load spends its time
@@ -22,9 +23,10 @@ EXACT_ROUNDS ?= 12
 LOCK := --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" --quiet
 # Those that put stand-ins into the place of compiled classes or their methods are not among them: machine code takes the real ones.
 NATIVE_TESTS := tests/integration/gateway tests/integration/rules tests/e2e tests/fuzz
+CONTRACT_EXAMPLES ?= 50
 export UPSTREAM FUZZ_SECONDS
 
-.PHONY: up test test-long test-native lint native bench bench-gate fuzz exact chaos profile lock reference audit clean-venv
+.PHONY: up test test-long test-native lint native bench bench-gate fuzz contract exact chaos profile lock reference audit clean-venv
 .DEFAULT_GOAL := up
 
 up: $(VENV)/installed
@@ -57,6 +59,9 @@ bench-gate: $(VENV)/installed-dev
 
 fuzz: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.fuzz.run $(FUZZ)
+
+contract: $(VENV)/installed-dev
+	@CONTRACT_EXAMPLES=$(CONTRACT_EXAMPLES) $(BIN)/python -m pytest -m long tests/contract
 
 exact: $(VENV)/installed-dev
 	@EXACT_ROUNDS=$(EXACT_ROUNDS) $(BIN)/python -m pytest tests/e2e/test_exactly.py

@@ -67,6 +67,7 @@ WORKS_BY_BEING_INSTALLED = {
     "mypy": "make lint",
     "py-spy": "make profile",
     "ruff": "make lint",
+    "schemathesis": "make contract",
     "pytest-aiohttp": "brings asyncio_mode, which pyproject.toml sets",
     "pytest-timeout": "brings timeout, which pyproject.toml sets",
     "pytest-xdist": "brings --numprocesses, which the Makefile passes",
