@@ -99,7 +99,7 @@ def _spread(operation: Operation[A, Any], ask: A) -> tuple[str, dict[str, Any], 
 
 def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError) and (number := error.os_error.errno):
-        return os.strerror(number) if number > 0 else error.os_error.strerror  # below 0 the resolver speaks
+        return os.strerror(number) if number > 0 else str(error.os_error.strerror)  # below 0 the resolver speaks
     return str(error) or type(error).__name__
 
 

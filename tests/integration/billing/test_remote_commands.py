@@ -91,10 +91,8 @@ async def test_the_answer_is_the_model_that_the_operation_gave(sold: Desk, serve
 
 
 async def test_a_control_that_is_not_there_is_a_sentence_with_what_to_look_at(unused_tcp_port: int) -> None:
-    err = io.StringIO()
-    environ = {"WEIGHBRIDGE_CONTROL_URL": f"http://127.0.0.1:{unused_tcp_port}", "WEIGHBRIDGE_TOKEN": "wbt_any"}
+    err, url = io.StringIO(), f"http://127.0.0.1:{unused_tcp_port}"
     with contextlib.redirect_stderr(err):
-        assert await asyncio.to_thread(run, ("org", "show"), environ) == 1
-    assert err.getvalue() == (
-        f"weighbridge: control at http://127.0.0.1:{unused_tcp_port} cannot be used: Connection refused. Is WEIGHBRIDGE_CONTROL_URL right?\n"
-    )
+        assert await asyncio.to_thread(run, ("org", "show"), {"WEIGHBRIDGE_CONTROL_URL": url, "WEIGHBRIDGE_TOKEN": "wbt_any"}) == 1
+    said = f"weighbridge: control at {url} cannot be used: Connection refused. Is WEIGHBRIDGE_CONTROL_URL right?\n"
+    assert err.getvalue() == said
