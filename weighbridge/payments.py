@@ -36,6 +36,9 @@ class PaymentsAtNeed:
     async def charge(self, org_id: str, invoice_id: str, amount_minor: int, currency: str, attempt: int) -> PaymentOutcome:
         return await (await self._open()).charge(org_id, invoice_id, amount_minor, currency, attempt)
 
+    async def pay_there(self, stripe_id: str) -> PaymentOutcome:
+        return await (await self._open()).pay_there(stripe_id)
+
     async def refund(self, invoice_id: str, amount_minor: int, identifier: str) -> PaymentOutcome:
         return await (await self._open()).refund(invoice_id, amount_minor, identifier)
 

@@ -208,8 +208,8 @@ class Invoice:
 
     @property
     def chargeable(self) -> bool:
-        """Whether it can be charged here: written here, open, and something is due."""
-        return self.issuer is Issuer.WEIGHBRIDGE and self.state is State.OPEN and self.remaining > 0
+        """Whether it can be charged: it is open, and something is due."""
+        return self.state is State.OPEN and self.remaining > 0
 
     @property
     def dated_ms(self) -> int:

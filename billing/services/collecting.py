@@ -1,14 +1,14 @@
 """Charge an invoice, or give money back, because somebody asks for it; the schedule is that of billing/services/dunning.py."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from billing.model.credit_note import CreditNote
 from billing.model.invoice import Invoice, Issuer
 from billing.model.money import to_minor
-from billing.model.payment import PaymentOutcome, PaymentState
+from billing.model.payment import PaymentMethod, PaymentOutcome, PaymentState
 from billing.services import lookup
 from billing.services.invoices import Invoices
-from billing.services.lookup import WrittenByStripe
 from billing.services.ports import Books
 from billing.services.ports_stripe import NoStripe, Payments
 from metering.model.clock import Clock
@@ -38,22 +38,33 @@ class Collecting:
     async def charge(self, ref: str, *, org_id: str | None = None) -> Collected:
         """What is due of it, now. A try that is under way, or was paid, is not made again.
 
-        Raises NoSuchInvoice, also where it is another organization's than `org_id`, WrittenByStripe, InvoiceTransitionRefused, NotPayable,
+        Raises NoSuchInvoice, also where it is another organization's than `org_id`, InvoiceTransitionRefused, NotPayable,
         PaymentRefused, NoStripe.
         """
         async with self._books.transaction() as unit:
             invoice = await lookup.invoice(unit, ref, org_id=org_id)
-            if invoice.issuer is Issuer.STRIPE:
-                raise WrittenByStripe(f"invoice {invoice.number or invoice.id} was written by Stripe, and is paid there")
             tries = await unit.payment_attempts.of_invoice(invoice.id)
         if self._payments is None:
             raise NoStripe
         if not invoice.remaining:
             raise PaymentRefused(f"invoice {invoice.number or invoice.id} is {invoice.state}: nothing is due")
+        if invoice.issuer is Issuer.STRIPE:
+            return await self._paid_there(invoice, self._payments)
         amount = to_minor(invoice.remaining, invoice.currency)
         attempt = max((each.attempt for each in tries), default=0) + 1
         outcome = await self._payments.charge(invoice.org_id, invoice.id, amount, invoice.currency, attempt)
         return await self._kept(invoice.id, outcome)
+
+    async def _paid_there(self, before: Invoice, payments: Payments) -> Collected:
+        assert before.stripe_id is not None  # Stripe wrote it
+        outcome = await payments.pay_there(before.stripe_id)
+        async with self._books.transaction() as unit:
+            invoice = await lookup.invoice(unit, before.id)
+            methods = await unit.payment_methods.of_org(invoice.org_id)
+        if outcome.state is PaymentState.PAID:
+            shown = replace(invoice, payment_method=invoice.payment_method or _default(methods))
+            return Collected(invoice=shown, payment_id=outcome.payment_id or before.stripe_id)
+        raise _refusal(outcome, invoice)
 
     async def refund(self, note: CreditNote) -> PaymentOutcome | None:
         """The money of a credit note that refunds, where it came from; None where it came by hand, and so goes back by hand. Asking
@@ -71,12 +82,20 @@ class Collecting:
             assert invoice is not None
             if outcome.state is PaymentState.PAID:
                 reference = outcome.payment_id or f"charge:{invoice_id}"
-                methods = await unit.payment_methods.of_org(invoice.org_id)
-                method = next((each.title for each in methods if each.default), "Stripe")
+                method = _default(await unit.payment_methods.of_org(invoice.org_id))
                 return Collected(invoice=await self._invoices.paid(unit, invoice, method, reference, None, now_ms), payment_id=reference)
             if outcome.state is PaymentState.DECLINED:
                 await self._invoices.attempted(unit, invoice, invoice.next_attempt_ms)
-        raise PaymentRefused(_WHY[outcome.state].format(number=invoice.number, reason=outcome.reason or "no reason was given"))
+        raise _refusal(outcome, invoice)
+
+
+def _refusal(outcome: PaymentOutcome, invoice: Invoice) -> PaymentRefused:
+    number = invoice.number or invoice.id
+    return PaymentRefused(_WHY[outcome.state].format(number=number, reason=outcome.reason or "no reason was given"))
+
+
+def _default(methods: Sequence[PaymentMethod]) -> str:
+    return next((each.title for each in methods if each.default), "Stripe")
 
 
 _WHY = {

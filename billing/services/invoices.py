@@ -91,11 +91,13 @@ class Invoices:
             return await lookup.invoice(unit, ref)
 
     async def view(self, ref: str, *, org_id: str | None = None) -> InvoiceView:
-        """With its credit notes. Raises NoSuchInvoice, also where it is another organization's than `org_id`."""
+        """With its credit notes, and what it was paid with. Raises NoSuchInvoice, also where it is another organization's than `org_id`."""
         async with self._books.transaction() as unit:
             invoice = await lookup.invoice(unit, ref, org_id=org_id)
             notes, customer = await unit.credit_notes.of_invoice(invoice.id), await unit.customers.get(invoice.org_id)
-        return InvoiceView(invoice=invoice, notes=tuple(notes), customer_id=customer.stripe_id if customer else None)
+            methods = [receipt.method for receipt in await unit.receipts.of_invoice(invoice.id) if receipt.kind == PAYMENT]
+        shown = replace(invoice, payment_method=invoice.payment_method or (methods[-1] or None if methods else None))
+        return InvoiceView(invoice=shown, notes=tuple(notes), customer_id=customer.stripe_id if customer else None)
 
     async def explain(self, ref: str, *, org_id: str | None = None) -> tuple[Invoice, list[Explained]]:
         """Each line down to the hours of its usage. Raises NoSuchInvoice."""

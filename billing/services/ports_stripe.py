@@ -187,6 +187,10 @@ class Payments(Protocol):
         is unknown, another is not begun and that one's outcome is told. Raises NotPayable; what Stripe or a bank says is an outcome."""
         ...
 
+    async def pay_there(self, stripe_id: str) -> PaymentOutcome:
+        """An invoice that Stripe wrote is paid there, with the customer's default payment method; its mirror here follows at once."""
+        ...
+
     async def refund(self, invoice_id: str, amount_minor: int, identifier: str) -> PaymentOutcome:
         """Part of what was paid, or all of it; equal identifiers are the same refund. Raises NotPayable."""
         ...

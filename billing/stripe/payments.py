@@ -15,6 +15,7 @@ from billing.services.ports import Books, Unit
 from billing.services.ports_stripe import NoSuchPaymentMethod, PaymentMethodRefused
 from billing.stripe.client import Resource, StripeApi, StripeCallFailed
 from billing.stripe.mirror.customers import payment_method
+from billing.stripe.mirror.invoices import mirrored, with_lines
 from billing.stripe.mirror.payments import ATTEMPT_KEY, INVOICE_KEY, outcome_of
 from billing.stripe.objects import ORG_KEY
 from metering.model.clock import Clock
@@ -129,6 +130,25 @@ class StripePayments:
         async with self._books.transaction() as unit:
             lost = await unit.payment_attempts.unknown(self._clock.now_ms() - older_than_ms, limit)
         return [(payment, await self.resolve(payment)) for payment in lost]
+
+    async def pay_there(self, stripe_id: str) -> PaymentOutcome:
+        """See `Payments`."""
+        try:
+            await self._stripe.act(Resource.INVOICE, stripe_id, "pay", {}, key=f"wb:pay-there:{stripe_id}:{self._clock.now_ms()}")
+            outcome = PaymentOutcome(state=PaymentState.PAID)
+        except StripeCallFailed as failure:
+            outcome = _told_by(failure)
+        try:
+            found = await self._stripe.retrieve(Resource.INVOICE, stripe_id, expand=("payments",))
+            if found is not None:
+                whole = await with_lines(self._stripe, found)
+                async with self._books.transaction() as unit:
+                    await mirrored(unit, whole, self._clock.now_ms())
+                if found["status"] == "paid":
+                    return PaymentOutcome(state=PaymentState.PAID, payment_id=_payment_of(found))
+        except StripeCallFailed as failure:
+            log.warning("invoice %s stays as it was: %s", stripe_id, failure)
+        return outcome
 
     # --- refund -----------------------------------------------------------------------------------------------------
 
@@ -263,6 +283,15 @@ def _standing(tries: list[Payment], attempt: int) -> Payment | None:
     for payment in tries:
         if payment.attempt == attempt or payment.state in (PaymentState.PAID, PaymentState.UNKNOWN):
             return payment
+    return None
+
+
+def _payment_of(invoice: dict[str, Any]) -> str | None:
+    """The PaymentIntent that paid it."""
+    for payment in (invoice.get("payments") or {}).get("data", ()):
+        if payment["status"] == "paid":
+            intent = payment["payment"].get("payment_intent")
+            return str(intent["id"] if isinstance(intent, dict) else intent) if intent else None
     return None
 
 

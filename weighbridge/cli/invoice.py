@@ -94,7 +94,7 @@ async def download_invoices(options: argparse.Namespace, context: Context) -> in
         folder = options.output or Path()
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         if not quiet:
-            say(f"Downloading {len(final)} invoices...")
+            say(f"Downloading {len(final)} invoice{'' if len(final) == 1 else 's'}...")
         paths = await _download_all(options, context, final, folder)
     _show_files(options, paths, lines=[f"✓ Downloaded to: {folder}/", *(f"  - {path.name}" for path in paths)])
     return 0

@@ -15,6 +15,10 @@ STRANGER = Done(ignored="an invoice of no organization here")
 
 
 async def whole(stripe: StripeApi, _row: InboxRow, found: Found) -> Found:
+    return await with_lines(stripe, found)
+
+
+async def with_lines(stripe: StripeApi, found: Found) -> Found:
     """With every line: an invoice itself carries the first few."""
     if not found["lines"].get("has_more"):
         return found
@@ -23,8 +27,11 @@ async def whole(stripe: StripeApi, _row: InboxRow, found: Found) -> Found:
 
 async def write_invoice(unit: Unit, row: InboxRow, found: Found | None, now_ms: int) -> Done:
     """As Stripe has it now; a draft that is gone there goes here."""
-    if found is None:
-        return await _gone(unit, row.object_id)
+    return await _gone(unit, row.object_id) if found is None else await mirrored(unit, found, now_ms)
+
+
+async def mirrored(unit: Unit, found: Found, now_ms: int) -> Done:
+    """Ours is as it is at Stripe."""
     org_id = await org_of(unit, found.get("customer"), now_ms)
     if org_id is None:
         return STRANGER

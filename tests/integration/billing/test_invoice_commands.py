@@ -110,7 +110,7 @@ async def test_invoices_are_downloaded_one_or_all_of_a_year(acme: Desk, command:
     assert await command("invoice", "download", "INV-000001") == f"Downloading invoice INV-000001...\n✓ Invoice downloaded: {name}\n"
     assert (tmp_path / name).read_bytes().startswith(b"%PDF-")
     told = await command("invoice", "download", "--year=2026", "--output=all/", "--language=de")
-    assert told == f"Downloading 1 invoices...\n✓ Downloaded to: all/\n  - {name}\n"
+    assert told == f"Downloading 1 invoice...\n✓ Downloaded to: all/\n  - {name}\n"
     assert (tmp_path / "all" / name).is_file()
     assert "say which" in await command("invoice", "download", code=1)
 
