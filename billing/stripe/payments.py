@@ -5,6 +5,7 @@ is the same charge for as long as Stripe remembers it (24 hours); afterwards it 
 """
 
 import logging
+import uuid
 from typing import Any
 
 from billing.model.delivery import FORGOTTEN_AFTER_MS, Outcome
@@ -132,9 +133,9 @@ class StripePayments:
         return [(payment, await self.resolve(payment)) for payment in lost]
 
     async def pay_there(self, stripe_id: str) -> PaymentOutcome:
-        """See `Payments`."""
+        """See `Payments`. Each asking is a new one: Stripe itself pays an invoice once."""
         try:
-            await self._stripe.act(Resource.INVOICE, stripe_id, "pay", {}, key=f"wb:pay-there:{stripe_id}:{self._clock.now_ms()}")
+            await self._stripe.act(Resource.INVOICE, stripe_id, "pay", {}, key=f"wb:pay-there:{uuid.uuid4()}")
             outcome = PaymentOutcome(state=PaymentState.PAID)
         except StripeCallFailed as failure:
             outcome = _told_by(failure)
@@ -204,9 +205,9 @@ class StripePayments:
 
     async def attach(self, ref: str, token: str) -> PaymentMethod:
         """A method that was made at Stripe. Raises PaymentMethodRefused, NoSuchOrganization, StripeCallFailed."""
-        org, customer = await self._known_customer(ref)
+        _, customer = await self._known_customer(ref)
         had = await self.methods(ref)
-        key = f"wb:attach:{org.id}:{token}:{self._clock.now_ms()}"
+        key = f"wb:attach:{uuid.uuid4()}"  # asked again, a card that was refused may be taken
         try:
             made = await self._stripe.act(Resource.PAYMENT_METHOD, token, "attach", {"customer": customer}, key=key)
         except StripeCallFailed as failure:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from billing.model.payment import NotPayable, PaymentOutcome, PaymentState
-from billing.services.ports_stripe import NoSuchPaymentMethod
+from billing.services.ports_stripe import NoSuchPaymentMethod, PaymentMethodRefused
 from billing.store.books import PostgresBooks
 from billing.stripe.payments import StripePayments
 from metering.model.clock import to_datetime
@@ -185,3 +185,31 @@ async def test_another_organizations_payment_method_is_not_found(till: Till, poo
     )
     with pytest.raises(NoSuchPaymentMethod):
         await till.payments.remove("bolt", visa)
+
+
+async def test_a_method_made_at_stripe_is_the_customers_and_the_first_is_the_default(till: Till) -> None:
+    first = await till.payments.attach(till.org_id, "pm_card_visa")
+    second = await till.payments.attach(till.org_id, "pm_card_mastercard")
+    assert (first.title, first.default, second.title, second.default) == ("Visa ending in 4242", True, "MC ending in 4444", False)
+    assert [method.id for method in await till.payments.methods(till.org_id)] == [first.id, second.id]
+    with pytest.raises(PaymentMethodRefused):
+        await till.payments.attach(till.org_id, "pm_nobody")
+
+
+async def test_an_invoice_that_stripe_wrote_is_paid_there_and_its_mirror_follows(till: Till) -> None:
+    about = {"customer": till.customer}
+    await till.running.call("POST", "/v1/invoiceitems", {**about, "amount": "4900", "currency": "usd"})
+    _, made = await till.running.call(
+        "POST", "/v1/invoices", {**about, "auto_advance": "false", "pending_invoice_items_behavior": "include"}
+    )
+    await till.running.call("POST", f"/v1/invoices/{made['id']}/finalize", {"auto_advance": "false"})
+    assert (await till.payments.pay_there(made["id"])).state is PaymentState.DECLINED  # there is no card yet
+    await till.payments.attach(till.org_id, "pm_card_visa")
+    outcome = await till.payments.pay_there(made["id"])
+    assert (outcome.state, str(outcome.payment_id).startswith("pi_")) == (PaymentState.PAID, True)
+    async with till.books.transaction() as unit:
+        mirror = await unit.invoices.get(made["id"])
+        receipts = await unit.receipts.of_invoice(mirror.id)
+    assert (mirror.state, [(str(r.amount), r.method) for r in receipts]) == ("paid", [("49.00", "Visa ending in 4242")])
+    assert (await till.payments.pay_there(made["id"])).payment_id == outcome.payment_id  # once
+    assert len(await till.taken()) == 1
