@@ -68,5 +68,6 @@ class Documents:
         return {"logo": await self._press.fetch_logo(said, reach=reach), "logo_url": said}
 
     async def _drawn(self, invoice: Invoice, name: str, language: str | None) -> Paper:
-        logo = (await self._invoices.settings()).logo
+        async with self._books.transaction() as unit:
+            logo = await unit.invoice_settings.logo()
         return Paper(name=name, content=await self._press.draw(page(invoice, language), logo))

@@ -187,6 +187,10 @@ class BalanceRows(Protocol):
 class InvoiceSettingsRow(Protocol):
     async def get(self) -> InvoiceSettings: ...
 
+    async def logo(self) -> bytes | None:
+        """What of them an organization may read that is bound to itself."""
+        ...
+
     async def put(self, settings: InvoiceSettings, now_ms: int) -> None: ...
 
 

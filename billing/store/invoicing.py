@@ -12,7 +12,7 @@ from metering.model.clock import to_datetime, to_ms
 from metering.store.postgres import Queries
 
 _SQL = Queries.load("billing.store", "invoicing.sql")
-_SETTINGS, _PUT_SETTINGS, _PUT_PREFIX = _SQL["settings"], _SQL["put_settings"], _SQL["put_prefix"]
+_SETTINGS, _LOGO, _PUT_SETTINGS, _PUT_PREFIX = (_SQL[name] for name in ("settings", "logo", "put_settings", "put_prefix"))
 _DUE, _CURSOR, _PUT_CURSOR, _SUBSCRIBED, _FLUSHED = (_SQL[name] for name in ("due", "cursor", "put_cursor", "subscribed_at", "flushed_at"))
 _PERIODS, _RATED, _LOCK_RATED, _KEEP_RATED = (_SQL[name] for name in ("periods", "rated", "lock_rated", "keep_rated"))
 _TERMS_WITHIN = _SQL["terms_within"]
@@ -30,6 +30,10 @@ class InvoiceSettingsTable:
             company_tax_id=row["company_tax_id"], footer=row["footer"], due_days=row["due_days"], prefix=row["prefix"],
             logo=row["logo"], logo_url=row["logo_url"],
         )  # fmt: skip
+
+    async def logo(self) -> bytes | None:
+        found: bytes | None = await self._connection.fetchval(_LOGO)
+        return found
 
     async def put(self, settings: InvoiceSettings, now_ms: int) -> None:
         await self._connection.execute(

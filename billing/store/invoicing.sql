@@ -3,6 +3,9 @@
 -- settings --
 SELECT s.*, c.prefix FROM billing.invoice_settings s, billing.invoice_counters c WHERE c.name = 'invoice'
 
+-- logo --
+SELECT logo FROM billing.invoice_settings
+
 -- put_settings --
 -- $1 company_name, $2 company_address, $3 company_email, $4 company_tax_id, $5 footer, $6 due_days, $7 logo, $8 logo_url, $9 now
 UPDATE billing.invoice_settings SET

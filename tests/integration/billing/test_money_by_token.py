@@ -17,7 +17,7 @@ from billing.api.server import Parts, application
 from billing.model.invoice import Invoice, Issuer
 from billing.model.payment import PaymentMethod, PaymentOutcome, PaymentState
 from billing.model.token import Scope
-from billing.operations import invoice_acts, invoices
+from billing.operations import credits, customers, invoice_acts, invoices, payments  # noqa: A004  the word of the trade
 from billing.operations.dispatch import Dispatch
 from billing.operations.operation import Facts
 from billing.services.ports_stripe import NoSuchPaymentMethod
@@ -148,6 +148,17 @@ async def test_no_route_of_an_invoice_shows_or_changes_that_of_another(world: Wo
                     assert answer.status in (403, 404), (operation.name, await answer.text())
                     assert (await answer.json())["code"] in ("bound_token", "no_such_invoice"), operation.name
     assert (await world.desk.billing.invoices.show(theirs.id), world.cards.charged) == (theirs, [])
+
+
+async def test_every_question_about_its_own_invoice_is_answered_under_row_level_security(world: World) -> None:
+    mine = await world.invoice("acme")
+    text = await world.token(Scope.READ, org="acme")
+    async with TestClient(world.server) as client:
+        for operation in (*invoices.OPERATIONS, *customers.OPERATIONS, *payments.OPERATIONS, *credits.OPERATIONS):
+            if operation.need is Scope.READ:
+                path = PREFIX + operation.path.replace("{invoice}", mine.id)
+                answer = await client.request(operation.method, path, headers={"Authorization": f"Bearer {text}"})
+                assert answer.status == 200, (operation.name, await answer.text())
 
 
 async def test_a_token_of_one_organization_lists_its_own_invoices_and_one_for_all_lists_all(world: World) -> None:
