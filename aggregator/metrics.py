@@ -50,6 +50,8 @@ class AggregatorMetrics:
         self._mails_age = gauge("mails_oldest_age_seconds", "Since when the oldest of them is due")
         self._hooks = counter("hooks_total", "Attempts to deliver an event, by what became of them", ("state",))
         self._hooks_disabled = counter("hooks_disabled_total", "Endpoints for events that were disabled: nothing could be delivered")
+        self._hooks_waiting = gauge("hooks_waiting", "Deliveries of events to enabled endpoints that are not over")
+        self._hooks_age = gauge("hooks_oldest_age_seconds", "Since when the oldest of them waits")
         self._webhooks = counter("stripe_events_total", "Stripe's events worked through, by what became of them", ("type", "outcome"))
         self._dunning = counter("dunning_total", "What was done about invoices that are not paid", ("step",))
         self._runs = counter("job_runs_total", "Runs of the aggregator's jobs", ("task", "outcome"))
@@ -115,6 +117,10 @@ class AggregatorMetrics:
         for state, count in states.items():
             self._hooks.labels(state).inc(count)
         self._hooks_disabled.inc(disabled)
+
+    def hooks(self, waiting: int, oldest_age_seconds: float) -> None:
+        self._hooks_waiting.set(waiting)
+        self._hooks_age.set(oldest_age_seconds)
 
     def dunned(self, steps: Mapping[str, int]) -> None:
         """`steps`: paid | declined | needs_action | unknown (charges), warned, downgraded, returned."""

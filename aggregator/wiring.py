@@ -253,6 +253,8 @@ class Aggregator:
         age = (self.clock.now_ms() - to_ms(oldest)) / 1000 if oldest else 0.0
         self.metrics.outbox({state: r["rows"] for state, r in rows.items()}, max(0.0, age))
         now_ms = self.clock.now_ms()
+        hooks = await self.pool.fetchrow(SQL["hooks"])
+        self.metrics.hooks(hooks["rows"], max(0, now_ms - to_ms(hooks["oldest"])) / 1000 if hooks["oldest"] else 0.0)
         mails = await self.pool.fetchrow(SQL["mails"], to_datetime(now_ms))
         self.metrics.mails(mails["rows"], max(0, now_ms - to_ms(mails["oldest"])) / 1000 if mails["oldest"] else 0.0)
 

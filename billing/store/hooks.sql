@@ -102,11 +102,12 @@ RETURNING d.id
 
 -- endpoints_due --
 -- $1 now
-SELECT e.id FROM billing.hook_endpoints e
-WHERE e.disabled_at IS NULL AND EXISTS (
-    SELECT FROM billing.hook_deliveries d
-    WHERE d.endpoint_id = e.id AND d.state = 'waiting' AND (d.next_attempt_at IS NULL OR d.next_attempt_at <= $1)
-)
+SELECT e.id
+FROM (
+    SELECT DISTINCT endpoint_id FROM billing.hook_deliveries
+    WHERE state = 'waiting' AND (next_attempt_at IS NULL OR next_attempt_at <= $1)
+) d
+JOIN billing.hook_endpoints e ON e.id = d.endpoint_id AND e.disabled_at IS NULL
 ORDER BY e.id
 
 -- claim --

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,13 @@ def test_a_secret_is_written_as_libraries_read_it() -> None:
     assert base64.b64decode(written(secret).removeprefix("whsec_")) == bytes(range(32))
     with pytest.raises(ValueError, match="random"):
         secret_from(b"short")
+
+
+def test_every_event_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    told = {word for row in rows for word in re.findall(r"`([a-z_]*\.[a-z_]+)`", row.split("|")[1])}
+    assert {f"payment_method{word}" if word.startswith(".") else word for word in told} == {*TYPES}
 
 
 @pytest.mark.parametrize("words", [[], ["invoice"], ["invoice.*", "nothing.happened"], ["quota.*x"], ["INVOICE.PAID"]])
