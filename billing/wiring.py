@@ -23,8 +23,10 @@ from billing.services.credits import Credits
 from billing.services.customers import Customers
 from billing.services.documents import Documents
 from billing.services.entitlements import Entitlements
+from billing.services.exporting import Exporting
 from billing.services.features import Features
 from billing.services.hooks import Hooks
+from billing.services.importing import Importing
 from billing.services.inbox import Inbox
 from billing.services.invoice_writer import InvoiceWriter
 from billing.services.invoices import Invoices
@@ -154,6 +156,8 @@ def open_billing(
         entitlements=entitlements,
         usage=Usage(books, gateways, entitlements, clock, meters=meters),
         recording=recording,
+        importing=Importing(books, recording, clock),
+        exporting=Exporting(books, meters=meters),
         bypasses=Bypasses(books, gateways, clock, meters=meters),
         tokens=Tokens(books, clock, entropy=lambda: secrets.token_bytes(24)),
         access=Access(books, clock),

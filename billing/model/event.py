@@ -89,6 +89,16 @@ def checked_units(units: int, meter: Meter, *, below_zero: bool = False) -> int:
     return units
 
 
+def shown(units: int, meter: Meter) -> Decimal:
+    """In the unit the meter is shown in, exactly, without trailing zeros."""
+    found = Decimal(units) / meter.show_size
+    return found.quantize(Decimal(1)) if found == found.to_integral_value() else found.normalize()
+
+
+def shown_text(units: int, meter: Meter) -> str:
+    return str(units) if meter.show_size == 1 else format(shown(units, meter), "f")
+
+
 def checked_at(at_ms: int, now_ms: int) -> int:
     """Raises BadEvent."""
     if at_ms > now_ms + CLOCKS_DIFFER_MS:

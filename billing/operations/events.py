@@ -1,6 +1,5 @@
 """Usage that is stated: one use, up to a thousand at once, and what was stated wrongly."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -9,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError, WithJsonSchema
 
-from billing.model.event import BadEvent, Event, base_units, checked_at, checked_key, checked_metadata, checked_units, meter_of
+from billing.model.event import BadEvent, Event, base_units, checked_at, checked_key, checked_metadata, checked_units, meter_of, shown
 from billing.model.token import Scope
 from billing.operations.operation import Call, Model, operation
+from billing.services.exporting import said_with
 from billing.services.ports_events import EventRow, Filter
 from billing.services.recording import EventVoided, NoSuchEvent, Recorded
 from metering.model.clock import to_datetime, to_ms
@@ -221,30 +221,13 @@ def _result(index: int, found: Recorded) -> EventResult:
     return EventResult(index=index, status=EventStatus(found.status), id=found.id, billable=found.billable, reason=found.reason)
 
 
-def shown(units: int, meter: Meter) -> Decimal:
-    """In the unit the meter is shown in, exactly, without trailing zeros."""
-    found = Decimal(units) / meter.show_size
-    return found.quantize(Decimal(1)) if found == found.to_integral_value() else found.normalize()
-
-
 def event_answer(row: EventRow, meters: Mapping[str, Meter]) -> EventAnswer:
     meter = meters.get(row.meter) or Meter(name=row.meter, unit=row.meter)
     return EventAnswer(
         id=row.id, timestamp=to_datetime(row.at_ms), service=row.meter, quantity=shown(row.units, meter), unit=meter.show or meter.unit,
-        base_quantity=row.units, level=row.level, source=row.source, metadata=metadata_of(row) or None,
+        base_quantity=row.units, level=row.level, source=row.source, metadata=said_with(row) or None,
         corrects=row.corrects, recorded_at=to_datetime(row.recorded_ms) if row.recorded_ms else None,
     )  # fmt: skip
-
-
-def metadata_of(row: EventRow) -> dict[str, Any]:
-    """What was said with an event; of a row that a gateway counted, by what and how."""
-    found: dict[str, Any] = json.loads(row.metadata) if row.metadata else {}
-    found |= json.loads(row.dimensions)
-    if row.template:
-        found["route"] = row.template
-    if row.method:
-        found["method"] = row.method
-    return found
 
 
 def _ms(instant: datetime | None) -> int | None:

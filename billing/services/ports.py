@@ -13,7 +13,7 @@ from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.model.token import Token
 from billing.services.ports_dunning import DunningRows
-from billing.services.ports_events import EventRows
+from billing.services.ports_events import EventRows, ImportRows
 from billing.services.ports_hooks import HookRows
 from billing.services.ports_invoice import (
     BalanceRows,
@@ -477,6 +477,8 @@ class Unit(Protocol):
     def usage(self) -> UsageRows: ...
     @property
     def events(self) -> EventRows: ...
+    @property
+    def imports(self) -> ImportRows: ...
     @property
     def config_sets(self) -> ConfigSetRows: ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from metering.model.moves import Held, Moves
 
@@ -48,6 +48,36 @@ class PendingMove:
 
     seq: int
     moves: Moves
+
+
+class StagedSum(NamedTuple):
+    """What the rows of an import come to: base units, and how many rows, of an organization's meter in an hour of a period."""
+
+    org_id: str
+    meter: str
+    hour_ms: int
+    start_ms: int
+    end_ms: int
+    units: int
+    events: int
+
+
+class ImportRows(Protocol):
+    async def pieces(self, org_id: str, before: bytes) -> list[tuple[int, bytes]]:
+        """Pieces of files that begin there: (lines, where they end), the longest first."""
+        ...
+
+    async def begin(self, org_id: str, before: bytes, lines: int, after: bytes, rejected: int) -> bool:
+        """False where the piece was read before. Whoever reads the same waits here."""
+        ...
+
+    async def stage(self, text: bytes) -> None:
+        """Rows as COPY reads them become events: ms, ms of the period's start, organization, meter, units, metadata."""
+        ...
+
+    async def add_up(self, sums: Sequence[StagedSum]) -> None:
+        """Into hours and periods. The buckets are locked."""
+        ...
 
 
 class EventRows(Protocol):

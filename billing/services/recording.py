@@ -133,7 +133,7 @@ class Recording:
             difference = self._against(row, new_id, "correction", units if row.level else units - net, reason)
             if row.level or difference.units:
                 await unit.events.insert([difference])
-                await (self._hold(unit, book, [difference]) if row.level else self._add(unit, book, [difference]))
+                await (self.hold(unit, book, [difference]) if row.level else self._add(unit, book, [difference]))
         await self.tell([row.org_id])
         return difference
 
@@ -188,7 +188,7 @@ class Recording:
         if counted:
             await self._add(unit, book, counted)
         if len(counted) < len(rows):
-            await self._hold(unit, book, [row for row in rows if row.level])
+            await self.hold(unit, book, [row for row in rows if row.level])
 
     async def _add(self, unit: Unit, book: Book, rows: Sequence[EventRow]) -> None:
         await unit.events.add_up(rows)
@@ -197,7 +197,8 @@ class Recording:
             sums[row.meter, window_at(Window.HOUR, 0, row.at_ms)[0], row.start_ms, row.end_ms] += row.units
         await unit.events.leave_move(Moves(book.account.org.id, tuple(Sum(*key, units) for key, units in sums.items() if units)))
 
-    async def _hold(self, unit: Unit, book: Book, rows: Sequence[EventRow]) -> None:
+    async def hold(self, unit: Unit, book: Book, rows: Sequence[EventRow]) -> None:
+        """Levels that are written, of one organization, into their history; its bucket is locked."""
         held = await unit.events.hold(book.account.org.id, rows, book.anchor_ms, self._clock.now_ms())
         await self._held(unit, book, held, {row.meter: min(r.at_ms for r in rows if r.meter == row.meter) for row in rows})
 

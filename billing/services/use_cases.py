@@ -12,8 +12,10 @@ from billing.services.credits import Credits
 from billing.services.customers import Customers
 from billing.services.documents import Documents
 from billing.services.entitlements import Entitlements
+from billing.services.exporting import Exporting
 from billing.services.features import Features
 from billing.services.hooks import Hooks
+from billing.services.importing import Importing
 from billing.services.inbox import Inbox
 from billing.services.invoices import Invoices
 from billing.services.issuing import Issuing
@@ -48,6 +50,8 @@ class Billing:
     entitlements: Entitlements
     usage: Usage
     recording: Recording
+    importing: Importing
+    exporting: Exporting
     bypasses: Bypasses
     tokens: Tokens
     access: Access

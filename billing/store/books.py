@@ -17,6 +17,7 @@ from billing.store.cutover import CutoverTable
 from billing.store.dunning import DunningTable
 from billing.store.events import EventTable
 from billing.store.hooks import HookTable
+from billing.store.imports import ImportTable
 from billing.store.inbox import InboxTable
 from billing.store.invoice_items import InvoiceItemTable
 from billing.store.invoices import InvoiceTable
@@ -79,6 +80,7 @@ class PostgresUnit:
         self.payment_attempts = PaymentAttemptTable(connection)
         self.usage = UsageTable(connection)
         self.events = EventTable(connection)
+        self.imports = ImportTable(connection)
         self.config_sets = ConfigSetTable(connection)
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from billing.services.ports_events import Bounds, EventRow, Filter, PendingMove
+from billing.services.ports_events import Bounds, EventRow, Filter, PendingMove, StagedSum
 from metering.model import keys
 from metering.model.clock import to_datetime, to_ms
 from metering.model.moves import Held, Moves, from_json, level_periods
@@ -57,18 +57,9 @@ class EventTable:
             sums = hours[row.org_id, row.meter, window_at(Window.HOUR, 0, row.at_ms)[0], row.start_ms]
             sums[0], sums[1] = sums[0] + row.units, sums[1] + 1
             periods[row.org_id, row.meter, row.start_ms, row.end_ms] += row.units
-        await self._connection.execute(
-            _SQL["add_hours"],
-            [UUID(org) for org, _, _, _ in hours], [meter for _, meter, _, _ in hours], [to_datetime(hour) for _, _, hour, _ in hours],
-            [to_datetime(start) for _, _, _, start in hours], [keys.bucket_of(org) for org, _, _, _ in hours],
-            [units for units, _ in hours.values()], [events for _, events in hours.values()],
-        )  # fmt: skip
-        await self._connection.execute(
-            _SQL["add_periods"],
-            [UUID(org) for org, _, _, _ in periods], [meter for _, meter, _, _ in periods],
-            [to_datetime(start) for _, _, start, _ in periods], [to_datetime(end) for _, _, _, end in periods],
-            [keys.bucket_of(org) for org, _, _, _ in periods], list(periods.values()),
-        )  # fmt: skip
+        found = [StagedSum(org, meter, hour, start, 0, *sums) for (org, meter, hour, start), sums in hours.items()]
+        await add_hours(self._connection, found)
+        await add_periods(self._connection, periods)
 
     # --- levels ----------------------------------------------------------------------------------------------------------
 
@@ -142,6 +133,24 @@ class EventTable:
         )
         async for row in cursor:
             yield _event(row)
+
+
+async def add_hours(connection: asyncpg.Connection, sums: Sequence[StagedSum]) -> None:
+    await connection.execute(
+        _SQL["add_hours"],
+        [UUID(s.org_id) for s in sums], [s.meter for s in sums], [to_datetime(s.hour_ms) for s in sums],
+        [to_datetime(s.start_ms) for s in sums], [keys.bucket_of(s.org_id) for s in sums],
+        [s.units for s in sums], [s.events for s in sums],
+    )  # fmt: skip
+
+
+async def add_periods(connection: asyncpg.Connection, units: Mapping[tuple[str, str, int, int], int]) -> None:
+    """(organization, meter, start, end of the period) -> base units."""
+    await connection.execute(
+        _SQL["add_periods"],
+        [UUID(org) for org, _, _, _ in units], [meter for _, meter, _, _ in units], [to_datetime(start) for _, _, start, _ in units],
+        [to_datetime(end) for _, _, _, end in units], [keys.bucket_of(org) for org, _, _, _ in units], list(units.values()),
+    )  # fmt: skip
 
 
 def _at(instant_ms: int | None) -> object:
