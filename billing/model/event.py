@@ -114,7 +114,12 @@ def checked_metadata(value: Any) -> str | None:
         return None
     if not isinstance(value, dict):
         raise BadEvent("metadata is not a JSON object")
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        raise BadEvent("metadata holds what is no number") from None
+    except RecursionError:
+        raise BadEvent("metadata is nested too deeply") from None
     if len(text) > LONGEST_METADATA:
         raise BadEvent(f"metadata is longer than {LONGEST_METADATA:,} characters")
     if "\\u0000" in text or "\0" in text or (not text.isascii() and _lone_surrogate(text)):

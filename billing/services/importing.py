@@ -87,7 +87,7 @@ class Importing:
                     total, lines=total.lines + len(piece.lines), accepted=total.accepted + accepted, size=file.size,
                     skipped=total.skipped + piece.skipped + again, rejected=total.rejected + len(piece.rejects),
                 )  # fmt: skip
-                for reject in piece.rejects:
+                for reject in sorted(piece.rejects, key=lambda each: each.line):
                     yield reject
                 yield total
         finally:

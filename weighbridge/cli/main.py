@@ -29,6 +29,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "key": lambda: importlib.import_module("weighbridge.cli.key"),
     "token": lambda: importlib.import_module("weighbridge.cli.token"),
     "usage": lambda: importlib.import_module("weighbridge.cli.usage"),
+    "export": lambda: importlib.import_module("weighbridge.cli.export"),
     "subscription": lambda: importlib.import_module("weighbridge.cli.subscription"),
     "trial": lambda: importlib.import_module("weighbridge.cli.trial"),
     "payment": lambda: importlib.import_module("weighbridge.cli.payment"),

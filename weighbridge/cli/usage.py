@@ -10,6 +10,7 @@ from metering.model.clock import isoformat
 from metering.model.errors import BadInput
 from metering.model.meter import Meter
 
+from . import usage_record
 from .context import Context, add_folders
 from .output import add_format, show, table
 
@@ -25,6 +26,7 @@ def add(nouns: Any) -> None:
     add_folders(parser)
     add_format(parser)
     parser.set_defaults(run=run)
+    usage_record.add(parser.add_subparsers(dest="verb", metavar="verb"))
 
 
 async def run(options: argparse.Namespace, context: Context) -> int:
