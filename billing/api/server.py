@@ -15,6 +15,8 @@ from billing.operations.dispatch import Dispatch
 from billing.operations.registry import OPERATIONS
 from billing.services.inbox import Inbox
 
+_LARGEST_BODY = 4 << 20  # a thousand events with what was said to them; files are read as they come, and have no end
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -44,7 +46,7 @@ def endpoints(parts: Parts) -> list[Endpoint]:
 
 def application(parts: Parts) -> web.Application:
     doors = Doors(lambda: parts.dispatch.access)
-    app = web.Application(middlewares=[as_json, doors.middleware], client_max_size=64 * 1024)
+    app = web.Application(middlewares=[as_json, doors.middleware], client_max_size=_LARGEST_BODY)
     for endpoint in endpoints(parts):
         doors.add(app, endpoint)
     return app

@@ -166,14 +166,20 @@ async def show(call: Call, ask: OneAsk) -> EventAnswer:
     return event_answer(await call.billing.recording.show(call.org, ask.id), call.billing.recording.meters)
 
 
-@operation("POST", "/events/{id}/void", name="usage.void", need=Scope.BILLING, status=201, errors=(NoSuchEvent, EventVoided))
+@operation("POST", "/events/{id}/void", name="usage.void", need=Scope.BILLING, unbound=True, status=201, errors=(NoSuchEvent, EventVoided))
 async def void(call: Call, ask: VoidAsk) -> EventAnswer:
     """Take an event back: a row that says it never was."""
     return event_answer(await call.billing.recording.void(call.org, ask.id, ask.reason), call.billing.recording.meters)
 
 
 @operation(
-    "POST", "/events/{id}/correct", name="usage.correct", need=Scope.BILLING, status=201, errors=(NoSuchEvent, EventVoided, BadEvent)
+    "POST",
+    "/events/{id}/correct",
+    name="usage.correct",
+    need=Scope.BILLING,
+    unbound=True,
+    status=201,
+    errors=(NoSuchEvent, EventVoided, BadEvent),
 )
 async def correct(call: Call, ask: CorrectAsk) -> EventAnswer:
     """Say what it should have been: the difference is a row."""
@@ -202,6 +208,8 @@ def _tried(value: dict[str, Any], call: Call) -> Event | BadEvent:
 def _event(said: EventIn, call: Call) -> Event:
     """Raises BadEvent."""
     meter = meter_of(said.service, call.billing.recording.meters)
+    if meter.kind is Kind.LEVEL and call.caller.org_id is not None:
+        raise BadEvent(f"what is held of {meter.name} is stated with a token for every organization; yours is bound to one")
     return Event(
         meter=meter.name, units=_units(said.quantity, said.base_quantity, meter),
         at_ms=call.now_ms if said.timestamp is None else checked_at(to_ms(said.timestamp), call.now_ms), dated=said.timestamp is not None,

@@ -29,7 +29,7 @@ class ImportLine(Model):
     failed: str | None = None
 
 
-@operation("POST", "/usage/import", name="usage.import", need=Scope.BILLING, upload=True, errors=(NoHeader,))
+@operation("POST", "/usage/import", name="usage.import", need=Scope.BILLING, unbound=True, upload=True, errors=(NoHeader,))
 async def import_usage(call: Call, ask: ImportAsk) -> Download:
     """A file of usage: CSV (timestamp,service,quantity,metadata) or JSON Lines, each row once."""
     return _told(call, call.org, ask)
