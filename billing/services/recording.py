@@ -268,6 +268,7 @@ class Recording:
                     at_ms = min(ms for ms in (last_end_ms, since_ms, now_ms) if ms is not None)
                     await self._held(unit, book, held, {meter: at_ms})
                     after = org_id
+            await self.tell([org_id for org_id, _, _, _ in page])
             done += len(page)
             if len(page) < _PAGE:
                 return done

@@ -48,7 +48,7 @@ async def record(options: argparse.Namespace, context: Context) -> int:
         timestamp=_instant(options.timestamp), idempotency_key=options.idempotency_key,
     )  # fmt: skip
     found = await context.ask(operations.record, ask)
-    lines = [f"✓ {'Recorded before' if found.duplicate else 'Usage recorded'}: {_said(found.quantity, found.unit)} of {found.service}"]
+    lines = [f"✓ {'Recorded before' if found.duplicate else 'Usage recorded'}: {_said(found.quantity, found.unit)}{found.service}"]
     lines.append(f"  Event: {found.id}")
     if found.billable is False:
         lines.append(f"  It counts and is not charged for: {found.reason}")
@@ -65,8 +65,8 @@ async def void(options: argparse.Namespace, context: Context) -> int:
 async def correct(options: argparse.Namespace, context: Context) -> int:
     ask = CorrectAsk(id=options.id, quantity=read_amount(options.quantity), reason=options.reason)
     found = await context.ask(operations.correct, ask)
-    by = "stated anew" if found.level else f"by {_said(found.quantity, found.unit)}"
-    show_answer(found, options, lines=[f"✓ Event {options.id} corrected {by}", f"  Event: {found.id}"])
+    by = f"to {_said(found.quantity, found.unit)}" if found.level else f"by {_said(found.quantity, found.unit)}"
+    show_answer(found, options, lines=[f"✓ Event {options.id} corrected {by}{found.service}", f"  Event: {found.id}"])
     return 0
 
 
@@ -86,8 +86,11 @@ async def list_events(options: argparse.Namespace, context: Context) -> int:
     return 0
 
 
+_PLAIN = ("request", "query", "invocation")  # what the service's name says already
+
+
 def _said(quantity: Decimal, unit: str) -> str:
-    return f"{quantity:,f} {unit}"
+    return f"{quantity:,f} " if unit in _PLAIN else f"{quantity:,f} {unit} of "
 
 
 def _metadata(text: str | None) -> dict[str, Any] | None:
