@@ -50,6 +50,8 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "bypass": lambda: importlib.import_module("weighbridge.cli.bypass"),
     "mail": lambda: importlib.import_module("weighbridge.cli.mail"),
     "audit": lambda: importlib.import_module("weighbridge.cli.audit"),
+    "report": lambda: importlib.import_module("weighbridge.cli.report"),
+    "monitoring": lambda: importlib.import_module("weighbridge.cli.monitoring"),
     "restart": lambda: importlib.import_module("weighbridge.cli.restart"),
     "compile": lambda: importlib.import_module("weighbridge.cli.compile"),
     "completion": lambda: importlib.import_module("weighbridge.cli.completion"),

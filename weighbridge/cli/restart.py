@@ -10,15 +10,20 @@ from metering.model.errors import DependencyUnavailable
 from weighbridge import ready
 
 from .context import Context, add_folders
-from .output import say
+from .output import add_format, show
+from .verbs import typed
 
 _WAIT_SECONDS = 180.0
 _POLL_SECONDS = 0.1
+_REPLACED = ("gateway workers", "aggregator", "control")
 
 
 def add(nouns: Any) -> None:
-    parser = nouns.add_parser("restart", help="replace the running processes without dropping a request")
+    parser = nouns.add_parser(
+        "restart", help="replace the running processes without dropping a request", epilog="example: weighbridge restart"
+    )
     add_folders(parser)
+    add_format(parser)
     parser.set_defaults(run=run)
 
 
@@ -35,7 +40,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         if now["restarts"] > before:
             if now.get("restart_error"):
                 raise DependencyUnavailable(f"the restart stopped half-way, the old processes go on: {now['restart_error']}")
-            say("Restarted: gateway workers, aggregator, control")
+            show({"restarted": list(_REPLACED)}, options, lines=[f"Restarted: {', '.join(_REPLACED)}"])
             return 0
         await asyncio.sleep(_POLL_SECONDS)
     raise DependencyUnavailable(f"the restart did not end within {_WAIT_SECONDS:.0f} s")

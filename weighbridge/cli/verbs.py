@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from .context import add_folders
@@ -15,15 +16,17 @@ def nouns_verbs(nouns: Any, noun: str, text: str) -> Any:
     return nouns.add_parser(noun, help=text, description=text).add_subparsers(dest="verb", metavar="verb", required=True)
 
 
-def verb(verbs: Any, name: str, text: str, run: Any, *, org: bool = True, example: str | None = None) -> argparse.ArgumentParser:
-    """One verb. `org`: it is about one organization. `example` is a line as it is typed; help shows it."""
+def verb(
+    verbs: Any, name: str, text: str, run: Any, *, org: bool = True, example: str | None = None, formats: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """One verb. `org`: it is about one organization. `example` is a line as it is typed, for help. `formats`: beside those of all."""
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
     if example:
         typed(parser, example)
     if org:
         parser.add_argument("--org", metavar="ORG", help="id or slug (default: WEIGHBRIDGE_ORG, or the only one there is)")
     add_folders(parser)
-    add_format(parser, "csv")
+    add_format(parser, *formats)
     parser.set_defaults(run=run)
     return parser
 
