@@ -17,7 +17,6 @@ import aiohttp
 import asyncpg
 from redis.asyncio import Redis
 
-from billing.model.invoice import Issuer
 from billing.operations.operation import About, Model, Operation
 from billing.services.ports_stripe import PaymentDesk
 from billing.services.use_cases import Billing
@@ -116,13 +115,6 @@ class Context:
     def configuration(self) -> Configuration:
         """The files as they stand; where they are faulty, the last good set, as the running processes have it."""
         return Configurations(self.settings.config_dir, self.settings.data_dir).standing()
-
-    @property
-    def not_at_stripe(self) -> list[str]:
-        """A line to print behind what Stripe is not told of, where it writes the invoices."""
-        if self.configuration.plans.issuer != Issuer.STRIPE:
-            return []
-        return ["  Note: Stripe writes the invoices (issuer: stripe) and is not told of this: it takes nothing off them"]
 
     @contextlib.asynccontextmanager
     async def billing(self) -> AsyncIterator[Billing]:

@@ -55,7 +55,7 @@ def test_a_coupon_is_created_applied_and_removed(line: Line) -> None:
     assert created.splitlines() == [
         "✓ Coupon created: LAUNCH2026", "  Discount: 50% off", "  Duration: 3 months", "  Max uses: 100", "  Expires: 2999-03-31",
     ]  # fmt: skip
-    assert "takes nothing off" in line("subscription", "apply-coupon", "LAUNCH2026")
+    assert "✓ Coupon applied: LAUNCH2026" in line("subscription", "apply-coupon", "LAUNCH2026")
     assert line.json("coupon", "show", "LAUNCH2026")["redeemed"] == 1
     assert "removed from acme-corp" in line("coupon", "remove", "LAUNCH2026")
     line("coupon", "withdraw", "LAUNCH2026")
