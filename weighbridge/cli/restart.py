@@ -11,7 +11,6 @@ from weighbridge import ready
 
 from .context import Context, add_folders
 from .output import add_format, show
-from .verbs import typed
 
 _WAIT_SECONDS = 180.0
 _POLL_SECONDS = 0.1
