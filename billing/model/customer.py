@@ -96,7 +96,7 @@ class Customer:
             ("state", address.state), ("postal_code", address.postal_code), ("marketplace_customer_id", self.marketplace_customer_id),
         ):  # fmt: skip
             _check_text(field, value)
-        _check("email", self.email, _EMAIL, "an e-mail address, like billing@example.com")
+        check_email(self.email)
         _check("language", self.language, _LANGUAGE, "a language, like en or de-CH")
         _check("currency", self.currency, _CURRENCY, "a currency, like usd")
         _check("user_id", self.user_id, _UUID, "a user's UUID")
@@ -131,6 +131,11 @@ def tax_ids_from(value: Any) -> tuple[TaxId, ...]:
 def tax_ids_to(tax_ids: tuple[TaxId, ...]) -> list[Mapping[str, str]]:
     """The inverse of `tax_ids_from`."""
     return [{"type": each.kind, "value": each.value} for each in tax_ids]
+
+
+def check_email(email: str | None) -> None:
+    """Raises CustomerFaulty."""
+    _check("email", email, _EMAIL, "an e-mail address, like billing@example.com")
 
 
 def _check_text(field: str, value: str | None) -> None:

@@ -11,6 +11,7 @@ from metering.model.quota import Quota, Rate
 
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST = 63
+LONGEST_LABEL = 200
 
 
 class SlugFaulty(BadInput):
@@ -83,6 +84,13 @@ class ApiKey:
         if self.expires_at_ms is None:
             return "active"
         return "expiring" if now_ms < self.expires_at_ms else "expired"
+
+
+def check_label(label: str) -> str:
+    """`label` itself, of a key or a token. Raises BadInput."""
+    if len(label) > LONGEST_LABEL or not (label.isprintable() or not label):
+        raise BadInput(f"a label is at most {LONGEST_LABEL} printable characters")
+    return label
 
 
 def is_uuid(text: str) -> bool:

@@ -9,12 +9,11 @@ from pydantic import AwareDatetime, Field
 
 from billing.model.organization import is_uuid
 from billing.model.token import Scope
-from billing.operations.instants import instant, number_before
+from billing.operations.instants import given_ms, instant, number_before
 from billing.operations.operation import About, Call, Model, operation
 from billing.operations.pages import AskPage, Page, page
 from billing.services.lookup import NoSuchOrganization
 from billing.services.ports import AuditEntry
-from metering.model.clock import to_ms
 
 
 def _exact(facts: Any) -> Any:
@@ -63,7 +62,7 @@ async def entries(call: Call, ask: AskAudit) -> AuditAnswer:
         if not is_uuid(ask.org_id) or (org is not None and ask.org_id.lower() != org):
             raise NoSuchOrganization(f"there is no organization {ask.org_id!r}", org=ask.org_id)
         org = ask.org_id
-    since_ms = 0 if ask.since is None else max(0, to_ms(ask.since))
+    since_ms = 0 if ask.since is None else given_ms(ask.since)
     found = await call.billing.audit.entries(org_ref=org, since_ms=since_ms, limit=ask.limit + 1, before_id=number_before(ask))
     rows, further = page(found[::-1], ask, lambda entry: (entry.id,))
     return AuditAnswer(entries=tuple(map(_entry, rows)), next=further)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from billing.operations.operation import About, Call, Facts, Model, Operation
+from billing.operations.text import unstorable_field
 from billing.services.access import Access, Caller
 from billing.services.use_cases import Billing
 from metering.model.clock import Clock
@@ -58,6 +59,9 @@ def _about_one(operation: Operation[Any, Any], caller: Caller, org: str | None) 
 
 def asked(operation: Operation[A, Any], values: Mapping[str, Any]) -> A:
     """The question, from what a door has read. Raises BadInput that names every field that will not do."""
+    if (field := unstorable_field(values)) is not None:
+        problem = "text has neither NUL nor lone surrogates"
+        raise BadInput(f"{field}: {problem}", faults=[{"field": field, "problem": problem}])
     try:
         return operation.ask.model_validate(values)
     except ValidationError as exc:

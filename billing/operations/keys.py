@@ -7,12 +7,11 @@ from pydantic import AwareDatetime, Field
 from billing.model.organization import ApiKey, limit_words
 from billing.model.token import Scope
 from billing.operations.dispatch import ForEverybody
-from billing.operations.instants import instant, instant_or_none
+from billing.operations.instants import given_ms, instant, instant_or_none
 from billing.operations.operation import About, Call, Model, Nothing, operation
 from billing.services.keys import KeyFaulty, KeyOver, KeyTaken, NewKey
 from billing.services.lookup import NoSuchKey
 from metering.model.apikey import Kind
-from metering.model.clock import to_ms
 
 REFERENCE = r"^([0-9]{1,18}|sha256:[0-9a-f]{64})$"
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -131,7 +130,7 @@ async def add_certificate(call: Call, ask: AddCertificate) -> CertificateAnswer:
     _theirs_to_give(call, test=ask.test, scopes=ask.scopes)
     grants = call.billing.keys.grants(ask.scopes, ask.limits)
     key, told = await call.billing.keys.add_certificate(
-        call.org, ask.sha256, expires_at_ms=to_ms(ask.expires), label=ask.label, test=ask.test, grants=grants
+        call.org, ask.sha256, expires_at_ms=given_ms(ask.expires), label=ask.label, test=ask.test, grants=grants
     )
     return CertificateAnswer(**dict(key_row(key, call.now_ms)), told_gateways=told, org_id=key.org_id, sha256=key.sha256)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from billing.model.customer import CustomerFaulty
 from billing.model.limits import concurrency_to_json, rate_to_json, terms_to_json
 from billing.model.organization import Organization, SlugFaulty
 from billing.model.subscription import State, Subscription
@@ -90,7 +91,8 @@ async def list_all(call: Call, ask: AskPage) -> OrgList:
 
 
 @operation(
-    "POST", "/orgs", name="org.create", need=Scope.ADMIN, about=About.ALL, status=201, errors=(SlugFaulty, SlugTaken, NoSuchPlan)
+    "POST", "/orgs", name="org.create", need=Scope.ADMIN, about=About.ALL, status=201,
+    errors=(SlugFaulty, SlugTaken, NoSuchPlan, CustomerFaulty),
 )  # fmt: skip
 async def create(call: Call, ask: CreateOrg) -> NewOrg:
     """A new organization with a subscription and a first key."""

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import Field
 
 from billing.operations.operation import Model
+from billing.operations.text import storable
 from metering.model.errors import BadInput
 
 LARGEST_PAGE = 200
@@ -72,4 +73,4 @@ def _storable(value: int | str) -> bool:
     """PostgreSQL takes it: a bigint, or text without NUL and lone surrogates."""
     if isinstance(value, int):
         return -_LARGEST_NUMBER <= value < _LARGEST_NUMBER
-    return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+    return storable(value)

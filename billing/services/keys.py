@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from billing.model.organization import ApiKey, Grants
+from billing.model.organization import ApiKey, Grants, check_label
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
 from billing.services.ports import Books, Unit
@@ -122,7 +122,8 @@ class Keys:
         async with self._books.transaction() as unit:
             org = await lookup.organization(unit, org_ref, lock=True)
             fresh = ApiKey(
-                id=0, org_id=org.id, sha256=sha256, hint="…" + sha256[-8:], label=label, test=test, imported=True, created_at_ms=now_ms,
+                id=0, org_id=org.id, sha256=sha256, hint="…" + sha256[-8:], label=check_label(label), test=test, imported=True,
+                created_at_ms=now_ms,
                 expires_at_ms=expires_at_ms, kind=Kind.CERTIFICATE, grants=grants.checked(),
             )  # fmt: skip
             added = await unit.keys.insert(fresh)
@@ -213,7 +214,7 @@ class Keys:
             org_id=org_id,
             sha256=sha256_hex(text),
             hint=hint(text) if len(text) >= 12 else "…",  # four characters of a short key are too much of it
-            label=label,
+            label=check_label(label),
             test=test,
             imported=imported,
             created_at_ms=self._clock.now_ms(),

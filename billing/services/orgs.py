@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from billing.model import outbox
+from billing.model.customer import check_email
 from billing.model.lifecycle import Step, begin
 from billing.model.organization import ApiKey, Organization, check_slug, numbered, slugify
 from billing.model.plan import PlanSpec
@@ -85,10 +86,11 @@ class Orgs:
         in the same transaction. `anchor_ms` starts its periods (now, to the second, unless given);
         billing periods follow the time of day of `zone`.
 
-        Raises NoSuchPlan, SlugFaulty, SlugTaken (only for a slug that was asked for), BadInput.
+        Raises NoSuchPlan, CustomerFaulty, SlugFaulty, SlugTaken (only for a slug that was asked for), BadInput.
         """
         if not name.strip():
             raise BadInput("an organization needs a name")
+        check_email(email)
         now_ms = self._clock.now_ms()
         async with self._books.transaction() as unit:
             row = await self._plan(unit, plan)

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from billing.model.organization import check_label
 from billing.model.token import Scope, Token, mint_token
 from billing.services import lookup
 from billing.services.ports import Books, Unit
 from metering.model.apikey import hint, sha256_hex
 from metering.model.clock import Clock
 from metering.model.errors import BadInput, Conflict, NotFound
-
-LONGEST_LABEL = 200
 
 
 class NoSuchToken(NotFound):
@@ -48,13 +47,12 @@ class Tokens:
             raise BadInput("a token needs a scope")
         if seconds is not None and seconds <= 0:
             raise BadInput("a token is good for at least a second")
-        if len(label) > LONGEST_LABEL or not (label.isprintable() or not label):
-            raise BadInput(f"a label is at most {LONGEST_LABEL} printable characters")
         now_ms, text = self._clock.now_ms(), mint_token(self._entropy())
         async with self._books.transaction() as unit:
             org = await lookup.organization(unit, org_ref, lock=True) if org_ref is not None else None
             fresh = Token(
-                id=0, sha256=sha256_hex(text), hint=hint(text), scopes=tuple(scopes), label=label, created_by=by, created_at_ms=now_ms,
+                id=0, sha256=sha256_hex(text), hint=hint(text), scopes=tuple(scopes), label=check_label(label), created_by=by,
+                created_at_ms=now_ms,
                 org_id=org.id if org else None, slug=org.slug if org else None,
                 expires_at_ms=None if seconds is None else now_ms + seconds * 1000,
             )  # fmt: skip

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from billing.model.organization import LONGEST_LABEL
 from billing.operations import keys as operations
 from billing.operations.operation import Nothing
 from metering.model.apikey import sha256_hex
@@ -89,7 +90,8 @@ async def add_certificate(options: argparse.Namespace, context: Context) -> int:
     except OSError as exc:
         raise BadInput(f"{options.file} cannot be read: {exc}") from exc
     ask = operations.AddCertificate(
-        sha256=found.sha256_hex, expires=to_datetime(found.expires_at_ms), label=options.label or found.name, test=options.test,
+        sha256=found.sha256_hex, expires=to_datetime(found.expires_at_ms), label=options.label or found.name[:LONGEST_LABEL],
+        test=options.test,
         scopes=tuple(options.scope or ()), limits=tuple(options.limit or ()),
     )  # fmt: skip
     added = await context.ask(operations.add_certificate, ask)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from billing.operations.dispatch import misasked
+from billing.operations.text import storable
 from metering.model.errors import WeighbridgeError
 
 from .context import Context
@@ -85,6 +86,8 @@ def normalized(arguments: Sequence[str]) -> list[str]:
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; returns its exit code."""
+    if not all(map(storable, arguments)):
+        return _refuse("an argument is no text in UTF-8")
     options = parser(next(iter(arguments), None)).parse_args(normalized(arguments))
     try:
         context = Context(environ=environ, options=options)

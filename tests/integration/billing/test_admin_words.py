@@ -88,6 +88,8 @@ async def test_an_organization_from_its_making_to_its_end(line: Callable[..., An
     assert "there is no organization 'bolt'" in await all_.refused("org", "show", "bolt")
     assert "cannot be a slug" in await all_.refused("org", "create", "Acme", "--slug", "A B")
     assert "name: String should have at least 1 character" in await all_.refused("org", "create", "")
+    assert "is not an e-mail address" in await all_.refused("org", "create", "Acme", "--email", "nobody")
+    assert "no text in UTF-8" in await all_.refused("org", "create", "Acme \udcff")
 
 
 async def test_a_key_from_its_making_to_its_end(sold: Desk, line: Callable[..., Any], tmp_path: Path) -> None:
@@ -101,6 +103,7 @@ async def test_a_key_from_its_making_to_its_end(sold: Desk, line: Callable[..., 
     assert "is refused from now on" in await all_("key", "revoke", fresh["api_key"])
     assert "was revoked before" in await all_.refused("key", "revoke", str(fresh["id"]))
     assert "is no limit" in await all_.refused("key", "create", "acme", "--limit", "api=5")
+    assert "200 printable characters" in await all_.refused("key", "create", "acme", "--label", "x" * 201)
     file = tmp_path / "keys.txt"
     file.write_text("legacy-key-0001\n\nlegacy-key-0002\n")
     assert (await all_("key", "import", "acme", "--file", str(file))).startswith("Imported 2, known before 0;")
