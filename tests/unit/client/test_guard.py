@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import django
@@ -136,6 +140,21 @@ def test_what_is_recorded_is_told_in_batches_for_each_organization_and_the_rest_
     assert len(control.asked) == 3
     with pytest.raises(RuntimeError):
         recorder.record(Event(service="a"))
+
+
+def test_a_program_that_ends_without_closing_tells_the_rest() -> None:
+    program = (
+        "from tests.unit.client.server import Control; from weighbridge_client import Event, Recorder\n"
+        "class Loud(Control):\n"
+        "    def handle(self, request): print('told', flush=True); return super().handle(request)\n"
+        "Recorder(Loud().client(), every_seconds=3600).record(Event(service='a'))\n"
+    )
+    root = Path(__file__).parents[3]
+    path = os.pathsep.join([str(root), str(root / "clients" / "python" / "src")])
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("told\n", "")
 
 
 def test_a_full_batch_is_told_before_its_time() -> None:

@@ -1,5 +1,6 @@
 """Usage as it is told. Each event gets an idempotency key where it is made, so that telling it again counts it once."""
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 MOST_IN_A_BATCH = 1_000
+LARGEST_BATCH_BYTES = 3_000_000  # of what a server takes in one request, with room for how it is written
 
 
 def _now() -> datetime:
@@ -38,3 +40,7 @@ class Event:
             "timestamp": self.timestamp.isoformat(), "idempotency_key": self.idempotency_key,
         }  # fmt: skip
         return said if self.metadata is None else {**said, "metadata": dict(self.metadata)}
+
+    def size_bytes(self) -> int:
+        """About what it takes in a request. Raises TypeError or ValueError for metadata that is no JSON."""
+        return len(json.dumps(self.body())) if self.metadata is not None else 200

@@ -5,6 +5,7 @@ What waits is in memory: a process that is killed takes it along. What must surv
 """
 
 import asyncio
+import atexit
 import logging
 import threading
 from collections import deque
@@ -16,7 +17,7 @@ from typing import Self
 from .aio import AsyncWeighbridge
 from .answers import Batch
 from .errors import BufferFull, ClientError, Refused
-from .events import MOST_IN_A_BATCH, Event
+from .events import LARGEST_BATCH_BYTES, MOST_IN_A_BATCH, Event
 from .sync import Weighbridge
 
 log = logging.getLogger(__name__)
@@ -33,38 +34,43 @@ class Buffer:
 
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
-        self._waiting: deque[tuple[str | None, Event]] = deque()
+        self._waiting: deque[tuple[str | None, Event, int]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, org: str | None, event: Event) -> None:
-        """Raises BufferFull."""
+        """Raises BufferFull; TypeError or ValueError for metadata that is no JSON."""
+        size = event.size_bytes()
         with self._lock:
             if len(self._waiting) >= self._most:
                 raise BufferFull(f"{self._most:,} events wait to be told already; this one was not taken")
-            self._waiting.append((org, event))
+            self._waiting.append((org, event, size))
 
     def take(self) -> tuple[str | None, list[Event]]:
         """A batch of the organization whose event waits longest."""
         with self._lock:
             if not self._waiting:
                 return None, []
-            org = self._waiting[0][0]
+            org, room = self._waiting[0][0], LARGEST_BATCH_BYTES
             events: list[Event] = []
-            others: deque[tuple[str | None, Event]] = deque()
+            others: deque[tuple[str | None, Event, int]] = deque()
             while self._waiting and len(events) < MOST_IN_A_BATCH:
-                whose, event = self._waiting.popleft()
-                if whose == org:
-                    events.append(event)
+                whose, event, size = self._waiting.popleft()
+                if whose != org:
+                    others.append((whose, event, size))
+                elif events and size > room:
+                    self._waiting.appendleft((whose, event, size))
+                    break
                 else:
-                    others.append((whose, event))
+                    events.append(event)
+                    room -= size
             self._waiting.extendleft(reversed(others))
             return org, events
 
     def put_back(self, org: str | None, events: list[Event]) -> None:
         with self._lock:
-            self._waiting.extendleft((org, event) for event in reversed(events))
+            self._waiting.extendleft((org, event, event.size_bytes()) for event in reversed(events))
 
 
 def _tell_rejected(told: Rejected, org: str | None, events: list[Event], batch: Batch) -> None:
@@ -79,7 +85,8 @@ def _hopeless(fault: ClientError) -> bool:
 
 
 class Recorder:
-    """Tells what was recorded each `every_seconds`, or as soon as a batch is full, in a thread of its own; `close` tells the rest.
+    """Tells what was recorded each `every_seconds`, or as soon as a batch is full, in a thread of its own; `close`, and the end of the
+    program, tell the rest.
 
     `on_rejected` hears of what will never be taken. At most `most` events wait.
     """
@@ -92,13 +99,14 @@ class Recorder:
         self._wake, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="weighbridge-recorder", daemon=True)
         self._thread.start()
+        atexit.register(self.close)
 
     @property
     def waiting(self) -> int:
         return len(self._buffer)
 
     def record(self, event: Event, *, org: str | None = None) -> None:
-        """Raises BufferFull; RuntimeError once it was closed."""
+        """Raises BufferFull, TypeError or ValueError for metadata that is no JSON, RuntimeError once it was closed."""
         if self._closed.is_set():
             raise RuntimeError("this recorder was closed")
         self._buffer.add(org, event)
@@ -116,6 +124,7 @@ class Recorder:
 
     def close(self, timeout: float = 10.0) -> int:
         """Tell the rest, and end. How many events could not be told."""
+        atexit.unregister(self.close)
         self._closed.set()
         self._wake.set()
         self._thread.join(timeout)
@@ -168,7 +177,7 @@ class AsyncRecorder:
         return len(self._buffer)
 
     def record(self, event: Event, *, org: str | None = None) -> None:
-        """Raises BufferFull."""
+        """Raises BufferFull, TypeError or ValueError for metadata that is no JSON."""
         self._buffer.add(org, event)
         if len(self._buffer) >= MOST_IN_A_BATCH:
             self._wake.set()
