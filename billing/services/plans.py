@@ -320,7 +320,8 @@ class Plans:
         rows: list[outbox.OutboxRow] = []
         for s in waiting:
             stands = await unit.plans.version(s.plan, s.plan_version)
-            if stands is not None and stands.is_paid:
+            same = stands is not None and s.awaited is None and stands.price.get(s.currency) == spec.price.get(s.currency)
+            if stands is not None and stands.is_paid and not same:
                 awaits = replace(s, awaited=PlanVersion(plan=spec.name, version=version), revision=s.revision + 1)
                 rows += outbox.next_price_rows(awaits, spec, version, self._meters, stands=stands)
         await unit.outbox.add(rows, self._clock.now_ms())
