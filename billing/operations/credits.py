@@ -78,7 +78,7 @@ async def add(call: Call, ask: NewGrant) -> NewGrantAnswer:
     )  # fmt: skip
 
 
-@operation("GET", "/credits", name="credit.list")
+@operation("GET", "/credits", name="credit.list", by_token=True)
 async def list_all(call: Call, ask: AskPage) -> CreditList:
     """What was granted, the oldest first, and what is left."""
     place = read_cursor(ask.after, int)

@@ -102,7 +102,7 @@ class PageAtStripe(Model):
     url: str
 
 
-@operation("GET", "/customer", name="customer.show", errors=(NoSuchCustomer,))
+@operation("GET", "/customer", name="customer.show", by_token=True, errors=(NoSuchCustomer,))
 async def show(call: Call, ask: Nothing) -> CustomerAnswer:
     """Who is billed, and what came in."""
     return customer_answer(await call.billing.customers.view(call.org))

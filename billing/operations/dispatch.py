@@ -23,6 +23,12 @@ class ForEverybody(WeighbridgeError):
     code, http_status = "bound_token", 403
 
 
+class TokenWanted(WeighbridgeError):
+    """This takes a token: an API key reads usage, quotas and the subscription."""
+
+    code, http_status = "token_wanted", 403
+
+
 class Dispatch:
     """`billing` makes the use cases of one call: bound to an organization they only read what is its own."""
 
@@ -39,6 +45,8 @@ class Dispatch:
         """Whoever gets a call may carry the operation out. `org` names an organization, by id or slug. Raises ScopeMissing, ForEverybody,
         NoSuchOrganization, and BadInput where none is named and the caller is bound to none."""
         caller.must(operation.need)
+        if operation.by_token and caller.by_key:
+            raise TokenWanted()
         if caller.org_id is not None and (operation.about is About.ALL or operation.unbound):
             raise ForEverybody()
         org_id = await self.access.organization(caller, org) if _about_one(operation, caller, org) else None

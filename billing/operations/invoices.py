@@ -142,7 +142,7 @@ class AskPreviewPaper(Model):
     language: str | None = _LANGUAGE
 
 
-@operation("GET", "/invoices", name="invoice.list", about=About.EITHER)
+@operation("GET", "/invoices", name="invoice.list", by_token=True, about=About.EITHER)
 async def list_all(call: Call, ask: AskInvoices) -> InvoiceList:
     """Newest first."""
     place = read_cursor(ask.after, int, str, str)
@@ -154,7 +154,7 @@ async def list_all(call: Call, ask: AskInvoices) -> InvoiceList:
     return InvoiceList(invoices=tuple(invoice_answer(each, call.now_ms) for each in rows), next=following)
 
 
-@operation("GET", "/invoices/{invoice}", name="invoice.show", about=About.EITHER, errors=(NoSuchInvoice,))
+@operation("GET", "/invoices/{invoice}", name="invoice.show", by_token=True, about=About.EITHER, errors=(NoSuchInvoice,))
 async def show(call: Call, ask: AskInvoice) -> InvoiceShown:
     """One invoice with its lines and credit notes."""
     view = await call.billing.invoices.view(ask.invoice, org_id=call.org_id)
@@ -164,26 +164,26 @@ async def show(call: Call, ask: AskInvoice) -> InvoiceShown:
     )  # fmt: skip
 
 
-@operation("GET", "/invoices/{invoice}/explanation", name="invoice.explain", about=About.EITHER, errors=(NoSuchInvoice,))
+@operation("GET", "/invoices/{invoice}/explanation", name="invoice.explain", by_token=True, about=About.EITHER, errors=(NoSuchInvoice,))
 async def explain(call: Call, ask: AskInvoice) -> Explanation:
     """Each line down to the hours of its usage."""
     invoice, found = await call.billing.invoices.explain(ask.invoice, org_id=call.org_id)
     return Explanation(id=invoice.id, number=invoice.number, currency=invoice.currency, lines=tuple(map(_explained, found)))
 
 
-@operation("GET", "/invoices/{invoice}/pdf", name="invoice.download", about=About.EITHER, errors=(NoSuchInvoice,))
+@operation("GET", "/invoices/{invoice}/pdf", name="invoice.download", by_token=True, about=About.EITHER, errors=(NoSuchInvoice,))
 async def download(call: Call, ask: AskPaper) -> Download:
     """As PDF."""
     return pdf(await call.billing.documents.invoice(ask.invoice, language=ask.language, org_id=call.org_id))
 
 
-@operation("POST", "/invoices/preview", name="invoice.preview")
+@operation("POST", "/invoices/preview", name="invoice.preview", by_token=True)
 async def preview(call: Call, ask: Nothing) -> InvoiceAnswer:
     """What would be due if the period under way ended now, and the price of the next where one follows."""
     return invoice_answer(await call.billing.invoices.preview(call.org), call.now_ms)
 
 
-@operation("POST", "/invoices/preview/pdf", name="invoice.preview-pdf")
+@operation("POST", "/invoices/preview/pdf", name="invoice.preview-pdf", by_token=True)
 async def preview_paper(call: Call, ask: AskPreviewPaper) -> Download:
     """The same as PDF."""
     return pdf(await call.billing.documents.preview(call.org, language=ask.language))

@@ -95,7 +95,7 @@ class Operation(Generic[A, R]):
     """`name` is noun.verb, as on the command line; `path` is under /api/v1/billing, its {names} are fields of `ask`. `errors` are those
     that it may raise beside what every one may. `upload`: the request's body is a file (`Call.body`), and `ask` is in the query.
     `unbound`: it is about one organization, and no matter for that one itself, as granting it credit is: only callers that are bound to
-    none may."""
+    none may. `by_token`: an API key, which programs carry, does not do for it."""
 
     name: str
     method: str
@@ -110,6 +110,7 @@ class Operation(Generic[A, R]):
     errors: tuple[type[WeighbridgeError], ...] = ()
     upload: bool = False
     unbound: bool = False
+    by_token: bool = False
 
     @property
     def reads(self) -> bool:
@@ -128,6 +129,7 @@ def operation(
     errors: tuple[type[WeighbridgeError], ...] = (),
     upload: bool = False,
     unbound: bool = False,
+    by_token: bool = False,
 ) -> Callable[[Run[A, R]], Operation[A, R]]:
     """Makes an operation of an async function (call, ask) -> answer: models from its annotations, summary from its docstring."""
 
@@ -135,7 +137,7 @@ def operation(
         hints = get_type_hints(run)
         return Operation(
             name=name, method=method, path=path, need=need, about=about, ask=hints["ask"], answer=hints["return"], run=run,
-            summary=(run.__doc__ or "").strip(), status=status, errors=errors, upload=upload, unbound=unbound,
+            summary=(run.__doc__ or "").strip(), status=status, errors=errors, upload=upload, unbound=unbound, by_token=by_token,
         )  # fmt: skip
 
     return made

@@ -36,7 +36,7 @@ class AttachMethod(Model):
     token: str = Field(pattern=r"^pm_[A-Za-z0-9_]{1,100}$", description="a payment method that was made at Stripe, as Stripe.js does")
 
 
-@operation("GET", "/payment-methods", name="payment.list", errors=(StripeFailed,))
+@operation("GET", "/payment-methods", name="payment.list", by_token=True, errors=(StripeFailed,))
 async def list_all(call: Call, ask: Nothing) -> MethodList:
     """Those on file, the default first: as Stripe has them now; without Stripe, as it told last."""
     return MethodList(payment_methods=tuple(method_answer(each) for each in await call.billing.payment_methods.all(call.org)))

@@ -27,11 +27,12 @@ class ScopeMissing(WeighbridgeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Somebody known. `org_id` None: every organization. `name` is what the audit log calls it."""
+    """Somebody known. `org_id` None: every organization. `name` is what the audit log calls it. `by_key`: presents an API key."""
 
     name: str
     org_id: str | None
     scopes: tuple[Scope, ...]
+    by_key: bool = False
 
     def must(self, need: Scope) -> None:
         """Raises ScopeMissing."""
@@ -69,7 +70,7 @@ class Access:
             owner = (await unit.keys.owners([sha], self._clock.now_ms())).get(sha)
         if owner is None:
             raise Unauthorized("this API key is unknown, revoked or expired")
-        return Caller(name="API key", org_id=owner, scopes=(Scope.READ,))
+        return Caller(name="API key", org_id=owner, scopes=(Scope.READ,), by_key=True)
 
     async def organization(self, caller: Caller, ref: str | None) -> str:
         """The id of the organization that the request is about: the one it names, else the caller's own.

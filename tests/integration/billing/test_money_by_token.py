@@ -271,19 +271,25 @@ async def test_a_refund_by_stripe_is_told_with_its_credit_note(world: World) -> 
     ]  # fmt: skip
 
 
-async def test_an_organizations_own_key_sees_which_customer_it_is_at_stripe_and_no_other(world: World) -> None:
+async def test_an_api_key_which_programs_carry_shows_no_address_and_no_invoice(world: World) -> None:
+    key = (await world.desk.billing.keys.create("acme")).api_key
+    async with TestClient(world.server) as client:
+        for path in ("/customer", "/payment-methods", "/invoices", "/credits"):
+            answer = await client.get(PREFIX + path, headers={"X-API-Key": key})
+            assert (answer.status, (await answer.json())["code"]) == (403, "token_wanted")
+
+
+async def test_an_organizations_own_token_sees_which_customer_it_is_at_stripe_and_no_other(world: World) -> None:
     desk = world.desk
-    keys = {}
     async with desk.books.transaction() as unit:
         for slug in ("acme", "bolt"):
             org = await unit.orgs.find(slug)
             assert org is not None
             await unit.stripe_ids.keep("customer", org.id, f"cus_{slug}", desk.clock.now_ms())
-    for slug in ("acme", "bolt"):
-        keys[slug] = (await desk.billing.keys.create(slug)).api_key
+    texts = {slug: await world.token(Scope.READ, org=slug) for slug in ("acme", "bolt")}
     async with TestClient(world.server) as client:
-        for slug, key in keys.items():
-            mine = await (await client.get(PREFIX + "/customer", headers={"X-API-Key": key})).json()
+        for slug, text in texts.items():
+            mine = await (await client.get(PREFIX + "/customer", headers={"X-API-Key": text})).json()
             assert mine["stripe_id"] == f"cus_{slug}"
             for ref, status in (("cus_acme", 200 if slug == "acme" else 404), ("cus_nobody", 404)):
-                assert (await client.get(PREFIX + "/customer", params={"org": ref}, headers={"X-API-Key": key})).status == status
+                assert (await client.get(PREFIX + "/customer", params={"org": ref}, headers={"X-API-Key": text})).status == status

@@ -52,8 +52,9 @@ async def token(desk: Desk, org: str | None, *scopes: Scope, seconds: int | None
 
 
 def paths(*about: About) -> list[tuple[str, str, Scope]]:
-    """Every operation about that, as a request: its path with a word for each {name}, and what it needs."""
-    return [(o.method, PREFIX + re.sub(r"{\w+}", "api", o.path), o.need) for o in OPERATIONS if of(o) in about]
+    """Every operation about that, as a request: its path with a word for each {name}, and what it needs; what an API key lacks, more
+    than reading."""
+    return [(o.method, PREFIX + re.sub(r"{\w+}", "api", o.path), BILLING if o.by_token else o.need) for o in OPERATIONS if of(o) in about]
 
 
 def of(operation: Operation[Any, Any]) -> About:
