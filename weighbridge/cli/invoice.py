@@ -15,7 +15,7 @@ from metering.model.errors import BadInput
 from . import invoice_acts as acts
 from .context import Context
 from .invoice_text import called, explained, lines_of, row
-from .output import say, show, show_answer, show_list
+from .output import say, show, show_answer, show_list, show_rows
 from .pages import ask_pages
 from .progress import Progress
 from .verbs import nouns_verbs, verb
@@ -73,7 +73,7 @@ async def preview_invoice(options: argparse.Namespace, context: Context) -> int:
         if context.named_org is None:
             path = options.output or _SAMPLE
             await _write(path, await context.ask(invoice_acts.sample, paper))
-            show({"file": str(path)}, options, lines=[f"✓ Sample invoice written: {path}"])
+            _show_files(options, [path], lines=[f"✓ Sample invoice written: {path}"])
             return 0
         found = await context.ask(operations.preview, Nothing())
         show_answer(found, options, lines=lines_of(found))
@@ -125,7 +125,10 @@ async def _download_all(
 
 
 def _show_files(options: argparse.Namespace, paths: Sequence[Path], *, lines: Sequence[str]) -> None:
-    show({"files": [str(path) for path in paths]}, options, lines=lines)
+    if options.format == "csv":
+        show_rows([{"file": str(path)} for path in paths], ("file",), options, empty="")
+    else:
+        show({"files": [str(path) for path in paths]}, options, lines=lines)
 
 
 async def _write(path: Path, file: Download) -> None:

@@ -17,7 +17,7 @@ from weighbridge.desk import Refused
 
 from .context import Context
 from .invoice_text import added_up, called, day_or_none, utc
-from .output import say, show_answer
+from .output import say, show_answer, show_rows
 from .output import show as show_value
 from .pages import ask_pages
 from .verbs import verb
@@ -124,8 +124,7 @@ async def _pay_all(options: argparse.Namespace, context: Context) -> int:
     unpaid = await ask_pages(context, list_all, AskInvoices(status="unpaid"), "invoices")
     found = [each for each in reversed(unpaid.invoices) if each.chargeable]
     if not found:
-        show_value({"paid": [], "failed": []}, options, lines=["No invoice is open."])
-        return 0
+        return _show_paid([], [], options, lines=["No invoice is open."])
     if options.format == "table":
         sums = added_up([(each.amount_remaining, each.currency) for each in found])
         say(f"You have {len(found)} unpaid invoice{'s' if len(found) > 1 else ''} totaling {sums}:")
@@ -136,7 +135,8 @@ async def _pay_all(options: argparse.Namespace, context: Context) -> int:
 
 
 async def _pay_each(found: list[InvoiceAnswer], options: argparse.Namespace, context: Context) -> int:
-    paid, failed = [], []
+    paid: list[InvoiceAnswer] = []
+    failed: list[dict[str, str]] = []
     for invoice in found:
         try:
             await context.ask(operations.pay, AskInvoice(invoice=invoice.id))
@@ -146,7 +146,15 @@ async def _pay_each(found: list[InvoiceAnswer], options: argparse.Namespace, con
     lines = [f"✓ {called(each)} paid ({money(each.amount_remaining, each.currency)})" for each in paid]
     lines += [f"✗ {each['reason']}" for each in failed]
     lines.append(f"Total paid: {added_up([(each.amount_remaining, each.currency) for each in paid]) or '0'}")
-    show_value({"paid": [called(each) for each in paid], "failed": failed}, options, lines=lines)
+    return _show_paid(paid, failed, options, lines=lines)
+
+
+def _show_paid(paid: list[InvoiceAnswer], failed: list[dict[str, str]], options: argparse.Namespace, *, lines: list[str]) -> int:
+    if options.format == "csv":
+        rows = [{"number": called(each), "paid": "yes"} for each in paid] + [{**each, "paid": "no"} for each in failed]
+        show_rows(rows, ("number", "paid", "reason"), options, empty="")
+    else:
+        show_value({"paid": [called(each) for each in paid], "failed": failed}, options, lines=lines)
     return 1 if failed else 0
 
 

@@ -219,7 +219,8 @@ async def test_the_same_words_by_a_token_as_beside_the_database(
     ]  # fmt: skip
     for words in (
         ("invoice", "list"), ("invoice", "list", "--format=csv"), ("invoice", "show", "INV-000001"),
-        ("invoice", "explain", "INV-000001"), ("invoice", "download", "INV-000001"), ("invoice", "download", "--year=2026", "--output=all"),
+        ("invoice", "explain", "INV-000001"), ("invoice", "download", "INV-000001"),
+        ("invoice", "download", "--year=2026", "--output=all", "--format=csv"),
         ("invoice", "config"), ("customer", "show", "--org=acme"), ("credit", "list", "--org=acme"), ("coupon", "list"), ("close",),
         ("invoice", "list", "--format=json"), ("customer", "show", "--org=acme", "--format=json"),
     ):  # fmt: skip

@@ -25,6 +25,7 @@ from billing.model.invoice import (
     creditable,
     is_called,
     month_of,
+    states_called,
     word,
 )
 from billing.model.invoice_item import InvoiceItem, ItemKind
@@ -93,6 +94,7 @@ def test_unpaid_is_open_and_past_due_is_open_with_a_failed_attempt_or_overdue(
     found = replace(invoice([item("1.00")], state=state), attempts=attempts, due_ms=due_ms)
     every = {*(s.value for s in State), "unpaid", "past_due"}
     assert {each for each in every if is_called(found, each, now_ms)} == words
+    assert all(found.state in states_called(each) for each in words)  # what is looked for holds what is found
     assert word(found, now_ms) in words
 
 
