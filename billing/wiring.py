@@ -46,6 +46,7 @@ from billing.services.purse import OwnPurse
 from billing.services.recording import Recording
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
+from billing.services.rows import Rows
 from billing.services.spend_caps import SpendCaps
 from billing.services.subscriptions import Subscriptions
 from billing.services.tokens import Tokens
@@ -161,6 +162,7 @@ def open_billing(
         bypasses=Bypasses(books, gateways, clock, meters=meters),
         tokens=Tokens(books, clock, entropy=lambda: secrets.token_bytes(24)),
         access=Access(books, clock),
+        rows=Rows(books),
         audit=Audit(books),
         inbox=Inbox(books, clock, secrets=webhook_secrets, mode=stripe_mode),
         coupons=Coupons(books, clock, bills=bills),

@@ -9,6 +9,7 @@ from aiohttp import web
 from billing.api import rest, site
 from billing.api.doors import Doors, Endpoint
 from billing.api.errors import as_json
+from billing.api.graphql import endpoint as graphql
 from billing.api.webhooks import StripeWebhook
 from billing.operations import usage
 from billing.operations.dispatch import Dispatch
@@ -39,6 +40,7 @@ def endpoints(parts: Parts) -> list[Endpoint]:
         *(rest.endpoint(operation, parts.dispatch) for operation in OPERATIONS),
         rest.endpoint(usage.quota, parts.dispatch, "/api/quota/{service}"),  # the guide's short form
         *site.endpoints(),
+        *graphql.endpoints(parts.dispatch),
         # Open to everybody: its signature is the credential, over the bytes of the body.
         Endpoint(method="POST", path="/webhooks/stripe", handler=StripeWebhook(parts.inbox, parts.webhook_came).take, need=None),
     ]

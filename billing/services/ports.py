@@ -27,6 +27,7 @@ from billing.services.ports_invoice import (
 )
 from billing.services.ports_mail import MailRows
 from billing.services.ports_outbox import Kept
+from billing.services.ports_rows import RowReads
 from billing.services.ports_stripe import CutoverRows, InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
 from billing.services.ports_wallet import CouponRows, CreditRows, CustomerRows, DiscountRows, PeriodRows, SpendCapRows
 from metering.model.apikey import KeyRecord
@@ -425,6 +426,8 @@ class Unit(Protocol):
     def tokens(self) -> TokenRows: ...
     @property
     def audit(self) -> AuditRows: ...
+    @property
+    def rows(self) -> RowReads: ...
     @property
     def customers(self) -> CustomerRows: ...
     @property

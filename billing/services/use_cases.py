@@ -29,6 +29,7 @@ from billing.services.plans import Plans
 from billing.services.recording import Recording
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
+from billing.services.rows import Rows
 from billing.services.spend_caps import SpendCaps
 from billing.services.subscriptions import Subscriptions
 from billing.services.tokens import Tokens
@@ -55,6 +56,7 @@ class Billing:
     bypasses: Bypasses
     tokens: Tokens
     access: Access
+    rows: Rows
     audit: Audit
     inbox: Inbox
     hooks: Hooks

@@ -30,6 +30,7 @@ from billing.store.outbox import OutboxTable
 from billing.store.payments import PaymentAttemptTable, PaymentMethodTable
 from billing.store.plans import PlanTable
 from billing.store.quotas import LimitTable, QuotaTable
+from billing.store.row_reads import RowTable
 from billing.store.spend_caps import PeriodTable, SpendCapTable
 from billing.store.stripe_ids import StripeIdTable
 from billing.store.subscriptions import SubscriptionTable
@@ -79,6 +80,7 @@ class PostgresUnit:
         self.payment_methods = PaymentMethodTable(connection)
         self.payment_attempts = PaymentAttemptTable(connection)
         self.usage = UsageTable(connection)
+        self.rows = RowTable(connection)
         self.events = EventTable(connection)
         self.imports = ImportTable(connection)
         self.config_sets = ConfigSetTable(connection)

@@ -1,0 +1,1 @@
+"""GraphQL on control: the guide's schema, and a few tables in Hasura's words."""
