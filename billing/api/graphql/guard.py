@@ -19,7 +19,7 @@ from graphql import (
 )
 
 from billing.api.graphql.schema import PREFIX
-from billing.model.rowquery import DEFAULT_LIMIT
+from billing.model.rowquery import DEFAULT_LIMIT, MOST_ROWS
 from metering.model.errors import WeighbridgeError
 
 LONGEST, MOST_TOKENS = 20_000, 3_000
@@ -79,13 +79,21 @@ class _Scales:
             raise TooCostly(f"this asks for more than {MOST_FIELDS} fields, fragments counted wherever they stand")
 
     def _rows(self, field: FieldNode) -> int:
-        name = field.name.value
-        usual = DEFAULT_LIMIT if name.startswith(PREFIX) and not name.endswith("_aggregate") else _ROWS.get(name, 1)
-        usual = DEFAULT_LIMIT if name == "nodes" else usual
+        """The rows that what is inside may come in. Of an aggregate they are counted at its `nodes`, in hundreds here."""
+        name, limit = field.name.value, self._limit(field)
+        if name.endswith("_aggregate"):
+            return max(1, -(-(limit or 0) // DEFAULT_LIMIT))
+        if limit is not None:
+            return max(1, limit)
+        return DEFAULT_LIMIT if name.startswith(PREFIX) or name == "nodes" else _ROWS.get(name, 1)
+
+    def _limit(self, field: FieldNode) -> int | None:
+        """As it is said; a variable whose default decides counts as the highest there is."""
         for argument in field.arguments or ():
             if argument.name.value == "limit":
                 said = argument.value
-                value = self._variables.get(said.name.value) if isinstance(said, VariableNode) else None
-                value = int(said.value) if isinstance(said, IntValueNode) else value
-                return max(1, value) if isinstance(value, int) else usual
-        return usual
+                if isinstance(said, VariableNode):
+                    value = self._variables.get(said.name.value, MOST_ROWS)
+                    return value if isinstance(value, int) else None
+                return int(said.value) if isinstance(said, IntValueNode) else None
+        return None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import isfinite
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -18,6 +19,8 @@ _LARGEST = 2**63
 GUIDE = """
 scalar uuid
 scalar timestamptz
+"A number as JSON has it; whole ones stay whole."
+scalar float8
 scalar date
 "A whole number of up to 64 bits."
 scalar bigint
@@ -79,7 +82,7 @@ type Query {
 """
 
 _NAMES: Mapping[Kind, str] = {
-    Kind.UUID: "uuid", Kind.TEXT: "String", Kind.INTEGER: "Int", Kind.BIGINT: "bigint", Kind.NUMERIC: "numeric", Kind.FLOAT: "Float",
+    Kind.UUID: "uuid", Kind.TEXT: "String", Kind.INTEGER: "Int", Kind.BIGINT: "bigint", Kind.NUMERIC: "numeric", Kind.FLOAT: "float8",
     Kind.BOOLEAN: "Boolean", Kind.INSTANT: "timestamptz", Kind.DATE: "date",
 }  # fmt: skip
 
@@ -182,6 +185,14 @@ def _read_numeric(value: Any) -> Decimal:
     _refuse("numeric", value)
 
 
+def _read_float(value: Any) -> float:
+    with _refusing("float8", value):
+        read = float(_figures(value, 40))
+        if isfinite(read):
+            return read
+    _refuse("float8", value)
+
+
 def _figures(value: Any, longest: int) -> str:
     """A number, or its text. Raises TypeError, ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -214,6 +225,7 @@ _SCALARS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "uuid": (_read_uuid, str),
     "timestamptz": (_read_instant, _write_instant),
     "date": (_read_date, lambda value: value.isoformat()),
+    "float8": (_read_float, lambda value: int(value) if float(value).is_integer() else float(value)),
     "bigint": (_read_bigint, int),
     "numeric": (_read_numeric, lambda value: format(value, "f")),
 }
