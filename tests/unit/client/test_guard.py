@@ -168,6 +168,23 @@ def test_a_full_batch_is_told_before_its_time() -> None:
     assert len(control.told()) == 1_000
 
 
+def test_a_batch_is_no_larger_than_a_request_may_be() -> None:
+    control = Control()
+    recorder = Recorder(control.client(), every_seconds=3600)
+    for _ in range(900):
+        recorder.record(Event(service="a", metadata={"note": "x" * 7_900}))
+    recorder.flush()
+    assert (len(control.told()), recorder.close()) == (900, 0)
+    assert all(len(request.content) < 3_100_000 for request in control.asked)
+
+
+def test_what_cannot_be_told_is_not_taken() -> None:
+    recorder = Recorder(Control().client(), every_seconds=3600)
+    with pytest.raises(TypeError):
+        recorder.record(Event(service="a", metadata={"note": object()}))
+    assert recorder.close() == 0
+
+
 def test_what_could_not_be_told_waits_and_is_told_once() -> None:
     control = Control([httpx.ReadTimeout("slow"), problem(401, "unauthorized", "no")])
     rejected: list[str] = []

@@ -30,47 +30,44 @@ def log_rejected(org: str | None, event: Event, reason: str) -> None:
 
 
 class Buffer:
-    """What waits, in order; of any thread."""
+    """What waits, for each organization in order; of any thread. Organizations take turns."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._lock = most, threading.Lock()
-        self._waiting: deque[tuple[str | None, Event, int]] = deque()
+        self._most, self._lock, self._count = most, threading.Lock(), 0
+        self._waiting: dict[str | None, deque[tuple[Event, int]]] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._count
 
     def add(self, org: str | None, event: Event) -> None:
         """Raises BufferFull; TypeError or ValueError for metadata that is no JSON."""
         size = event.size_bytes()
         with self._lock:
-            if len(self._waiting) >= self._most:
+            if self._count >= self._most:
                 raise BufferFull(f"{self._most:,} events wait to be told already; this one was not taken")
-            self._waiting.append((org, event, size))
+            self._waiting.setdefault(org, deque()).append((event, size))
+            self._count += 1
 
     def take(self) -> tuple[str | None, list[Event]]:
-        """A batch of the organization whose event waits longest."""
+        """A batch of the organization whose turn it is."""
         with self._lock:
-            if not self._waiting:
-                return None, []
-            org, room = self._waiting[0][0], LARGEST_BATCH_BYTES
+            org = next(iter(self._waiting), None)
+            queue, room = self._waiting.pop(org, deque()), LARGEST_BATCH_BYTES
             events: list[Event] = []
-            others: deque[tuple[str | None, Event, int]] = deque()
-            while self._waiting and len(events) < MOST_IN_A_BATCH:
-                whose, event, size = self._waiting.popleft()
-                if whose != org:
-                    others.append((whose, event, size))
-                elif events and size > room:
-                    self._waiting.appendleft((whose, event, size))
-                    break
-                else:
-                    events.append(event)
-                    room -= size
-            self._waiting.extendleft(reversed(others))
+            while queue and len(events) < MOST_IN_A_BATCH and (not events or queue[0][1] <= room):
+                event, size = queue.popleft()
+                events.append(event)
+                room -= size
+            if queue:
+                self._waiting[org] = queue
+            self._count -= len(events)
             return org, events
 
     def put_back(self, org: str | None, events: list[Event]) -> None:
         with self._lock:
-            self._waiting.extendleft((org, event, event.size_bytes()) for event in reversed(events))
+            queue = self._waiting.setdefault(org, deque())
+            queue.extendleft((event, event.size_bytes()) for event in reversed(events))
+            self._count += len(events)
 
 
 def _tell_rejected(told: Rejected, org: str | None, events: list[Event], batch: Batch) -> None:
