@@ -14,6 +14,7 @@ from billing.documents.press import PdfPress
 from billing.model.invoice import Issuer
 from billing.model.tax import NO_TAXES_AT_STRIPE, StripeTaxes, TaxRule
 from billing.services.access import Access
+from billing.services.alerts import Alerts
 from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
 from billing.services.collecting import Collecting
@@ -43,6 +44,7 @@ from billing.services.ports import Cut, GatewaysUnreachable, cut_nothing
 from billing.services.ports_outbox import OutboxCarer
 from billing.services.ports_stripe import PaymentDesk
 from billing.services.purse import OwnPurse
+from billing.services.quota_settings import QuotaSettings
 from billing.services.recording import Recording
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
@@ -52,6 +54,7 @@ from billing.services.subscriptions import Subscriptions
 from billing.services.tokens import Tokens
 from billing.services.trials import Trials
 from billing.services.usage import Usage
+from billing.services.usage_history import UsageHistory
 from billing.services.use_cases import Billing
 from billing.store.books import PostgresBooks
 from config.key_limits import read_limits
@@ -141,9 +144,11 @@ def open_billing(
         has_payment_method=_payment_method(books) if invoicing.charges else anybody_can_pay, taxes=invoicing.taxes,
     )  # fmt: skip
     renewals = Renewals(lifecycle)
+    subscriptions, overrides = Subscriptions(lifecycle, renewals), Overrides(books, entitlements, clock, cut=cut)
+    usage = Usage(books, gateways, entitlements, clock, meters=meters)
     invoices = Invoices(books, clock, writer, meters=meters, currency=currency, purse=purse)
     return Billing(
-        subscriptions=Subscriptions(lifecycle, renewals),
+        subscriptions=subscriptions,
         trials=Trials(lifecycle),
         renewals=renewals,
         orgs=Orgs(
@@ -153,9 +158,12 @@ def open_billing(
         plans=Plans(
             books, entitlements, clock, meters=meters, currency=currency, items=items, bills=bills, cut=cut, default_plan=default_plan
         ),
-        overrides=Overrides(books, entitlements, clock, cut=cut),
+        overrides=overrides,
         entitlements=entitlements,
-        usage=Usage(books, gateways, entitlements, clock, meters=meters),
+        usage=usage,
+        history=UsageHistory(books, clock, usage),
+        quota_settings=QuotaSettings(books, overrides, subscriptions, meters=meters),
+        alerts=Alerts(books, usage, meters=meters, reach=hooks_reach),
         recording=recording,
         importing=Importing(books, recording, clock),
         exporting=Exporting(books, meters=meters),

@@ -4,7 +4,7 @@ Every door (REST, CLI, alerts) takes its status from `status_of`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Any
@@ -12,10 +12,17 @@ from typing import Any
 from billing.model.organization import Organization
 from billing.model.rating import Bill
 from metering.model.clock import isoformat
+from metering.model.errors import BadInput, NotFound
 from metering.model.meter import Meter
 from metering.model.quota import Per, Quota, Window
 
 WARN_PERCENT = 80
+
+
+class NoSuchService(NotFound):
+    """There is no such service."""
+
+    code = "no_such_service"
 
 
 class Status(StrEnum):
@@ -58,6 +65,7 @@ class LimitUse:
     source: Source
     start_ms: int
     reset_at_ms: int
+    warn_percent: int = WARN_PERCENT
 
     @property
     def remaining(self) -> int | None:
@@ -65,7 +73,7 @@ class LimitUse:
 
     @property
     def status(self) -> Status:
-        return status_of(self.used, self.quota.limit)
+        return status_of(self.used, self.quota.limit, self.warn_percent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,8 @@ class UsageReport:
     now_ms: int
     meters: tuple[MeterUse, ...]
     bill: Bill | None = None
+    prices: Mapping[str, Decimal] = field(default_factory=dict)  # of one display unit beyond the quota, where there is one price
+    currency: str = "usd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +149,15 @@ def _figure(units: int | None, meter: Meter) -> int | float | None:
     return float(Decimal(units) / meter.show_size)
 
 
+def units_of(figure: Decimal, meter: Meter) -> int:
+    """A figure in the display unit, in base units. Raises BadInput."""
+    units = figure * meter.show_size
+    if units < 0 or units != units.to_integral_value() or units >= 2**63:
+        unit = meter.show or meter.unit
+        raise BadInput(f"{figure} {unit} is no limit for {meter.name}: write 0 or more, in whole {meter.unit}s")
+    return int(units)
+
+
 def _limit_json(use: LimitUse | None, meter: Meter, used: int) -> dict[str, Any]:
     quota = use.quota if use else None
     limit = quota.limit if quota else None
@@ -147,7 +166,7 @@ def _limit_json(use: LimitUse | None, meter: Meter, used: int) -> dict[str, Any]
         "quota": _figure(limit, meter),
         "remaining": _figure(use.remaining if use else None, meter),
         "percentage_used": None if percent is None else float(percent),
-        "status": status_of(used, limit).value,
+        "status": (use.status if use else Status.OK).value,
         "mode": quota.mode.value if quota else None,
         "window": quota.window.value if quota else Window.PERIOD.value,
     }

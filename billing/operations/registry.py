@@ -3,8 +3,10 @@
 from typing import Any
 
 from billing.operations import (
+    alerts,
     audit,
     bypasses,
+    caps,
     closing,
     coupons,
     credits,  # noqa: A004  the word of the trade
@@ -23,6 +25,7 @@ from billing.operations import (
     outbox,
     payments,
     plans,
+    quotas,
     subscriptions,
     tokens,
     trials,
@@ -31,7 +34,6 @@ from billing.operations import (
 from billing.operations.operation import Operation
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
-    *features.OPERATIONS,
     *hooks.OPERATIONS,
     *orgs.OPERATIONS,
     *keys.OPERATIONS,
@@ -42,6 +44,10 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     *mails.OPERATIONS,
     *outbox.OPERATIONS,
     *usage.OPERATIONS,
+    *quotas.OPERATIONS,
+    *alerts.OPERATIONS,
+    *caps.OPERATIONS,
+    *features.OPERATIONS,
     *events.OPERATIONS,
     *imports.OPERATIONS,
     *exports.OPERATIONS,

@@ -12,6 +12,8 @@ from billing.model.outbox import OutboxRow
 from billing.model.plan import PlanSpec
 from billing.model.subscription import Subscription
 from billing.model.token import Token
+from billing.model.usage_span import EndpointUse, Span
+from billing.services.ports_alerts import AlertRows
 from billing.services.ports_dunning import DunningRows
 from billing.services.ports_events import EventRows, ImportRows
 from billing.services.ports_hooks import HookRows
@@ -384,6 +386,18 @@ class UsageRows(Protocol):
         """meter -> base units that Postgres holds for the period."""
         ...
 
+    async def of_range(self, org_id: str, span: Span) -> dict[str, int]:
+        """meter -> base units of whole hours; of a level its mean over them."""
+        ...
+
+    async def by_endpoint(self, org_id: str, service: str, span: Span) -> list[EndpointUse]:
+        """Who used most first, as of the last flush."""
+        ...
+
+    async def parts(self, org_id: str, service: str, span: Span, *, held: bool) -> list[tuple[str, int]]:
+        """(part, base units), the largest first; `held`: of a level, now."""
+        ...
+
     async def of_windows(self, org_id: str, hour_ms: int, day_ms: int, month_ms: int) -> dict[str, dict[Window, int]]:
         """meter -> base units since the start of the hour, the day, the calendar month."""
         ...
@@ -464,6 +478,8 @@ class Unit(Protocol):
     def mails(self) -> MailRows: ...
     @property
     def dunning(self) -> DunningRows: ...
+    @property
+    def alerts(self) -> AlertRows: ...
     @property
     def hooks(self) -> HookRows: ...
     @property

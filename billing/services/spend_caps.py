@@ -113,7 +113,7 @@ class SpendCaps:
     async def show(self, org_ref: str) -> CapView:
         """Raises NoSuchOrganization, NothingToCap."""
         async with self._books.transaction() as unit:
-            return _view(await self._one(unit, org_ref))
+            return _view(await self._one(unit, org_ref, lock=False))
 
     async def check(self) -> CapReport:
         """All that have a cap, by what Postgres holds of their use."""
@@ -173,8 +173,8 @@ class SpendCaps:
             currency=found.subscription.currency, period=found.period, now_ms=self._clock.now_ms(),
         )  # fmt: skip
 
-    async def _one(self, unit: Unit, org_ref: str) -> _Standing:
-        org = await lookup.organization(unit, org_ref, lock=True)
+    async def _one(self, unit: Unit, org_ref: str, *, lock: bool = True) -> _Standing:
+        org = await lookup.organization(unit, org_ref, lock=lock)
         for found in await self._standing(unit, [org.id]):
             return found
         raise NothingToCap(f"{org.slug} has no subscription whose spending could be capped", org=org.slug)

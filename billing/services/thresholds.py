@@ -6,6 +6,7 @@ names quota, share and window), so a run that is repeated, or runs beside anothe
 
 from collections.abc import Sequence
 
+from billing.model.alert import percents_of
 from billing.model.hook import THRESHOLD
 from billing.model.threshold import reached
 from billing.services.lookup import NoSuchOrganization
@@ -42,8 +43,11 @@ class Thresholds:
             report = await usage.report(org_id)
         except NoSuchOrganization:  # deleted; what it used is still there
             return 0
+        async with self._books.transaction() as unit:
+            rules = await unit.alerts.of_org(org_id)
         found: Sequence[Found] = [
-            Found(org_id=org_id, type=THRESHOLD, identifier=identifier, data=facts) for identifier, facts in reached(report)
+            Found(org_id=org_id, type=THRESHOLD, identifier=identifier, data=facts)
+            for identifier, facts in reached(report, lambda meter: percents_of(rules, meter))
         ]
         if not found:
             return 0

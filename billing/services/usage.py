@@ -1,11 +1,16 @@
 """What an organization has used of its quotas now: the counters that decide, and the ledger where they are silent."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from billing.model.aggregation import hours_between
+from billing.model.alert import Rule, warn_percent
 from billing.model.organization import Organization
+from billing.model.pricing import NoPriceInCurrency, PerUnit
 from billing.model.rating import Bill, estimate
+from billing.model.subscription import sold
 from billing.model.usage import LimitUse, MeterUse, Source, TenantUse, UsageReport, shown_quotas
 from billing.services import lookup
 from billing.services.entitlements import Entitlements
@@ -41,6 +46,7 @@ class _Facts:
     entitlement: Entitlement
     stored: Mapping[str, Mapping[Window, int]]
     means: Mapping[str, int]  # of levels: what they come to in the period so far
+    rules: Mapping[str, Rule]
     now_ms: int
     start_ms: int
     end_ms: int
@@ -90,7 +96,8 @@ class Usage:
         held = await unit.events.levels(org.id)
         stored = {m: {**windows.get(m, {}), Window.PERIOD: held.get(m, period.get(m, 0))} for m in {*period, *windows, *held}}
         means = {m: period.get(m, 0) for m in held}
-        return _Facts(account, entitlement, stored, means, now_ms, start_ms, end_ms)
+        rules = await unit.alerts.of_org(org.id)
+        return _Facts(account, entitlement, stored, means, rules, now_ms, start_ms, end_ms)
 
     async def _compose(self, facts: _Facts) -> UsageReport:
         quotas = facts.entitlement.quotas_at(facts.now_ms)
@@ -101,6 +108,8 @@ class Usage:
         found = (_meter_use(facts, meter, shown_quotas(quotas, meter.name), figures) for meter in meters)
         uses = tuple(use for use in found if use.used or use.limits or use.meter.name in priced)
         return UsageReport(
+            prices=prices_beyond(account, self._meters),
+            currency=account.subscription.currency if account.subscription else "usd",
             org=account.org,
             plan=facts.entitlement.plan,
             plan_title=account.spec.title or account.spec.name if account.spec else facts.entitlement.plan,
@@ -140,6 +149,19 @@ class Usage:
         return estimate(subscription.amount, account.spec.prices, quotas, used, self._meters, subscription.currency, hours=hours)
 
 
+def prices_beyond(account: Account, meters: Mapping[str, Meter]) -> dict[str, Decimal]:
+    """Of a display unit beyond the quota, as this customer has it; meters whose price is not by the unit are left out."""
+    if account.spec is None or account.subscription is None:
+        return {}
+    currency, found = account.subscription.currency, {}
+    for name, price in sold(account.spec, account.subscription).prices.items():
+        with contextlib.suppress(NoPriceInCurrency):
+            one = price.in_currency(currency)
+            if isinstance(one, PerUnit) and name in meters:
+                found[name] = one.each * meters[name].show_size / one.per_unit_size
+    return found
+
+
 def _counter(facts: _Facts, meter: str, window: Window) -> str:
     start_ms, _ = window_at(window, facts.entitlement.anchor_ms, facts.now_ms)
     return keys.counter(facts.entitlement.org_id, meter, keys.scope(route_id=None, key_id=None), window, start_ms)
@@ -147,9 +169,9 @@ def _counter(facts: _Facts, meter: str, window: Window) -> str:
 
 def _meter_use(facts: _Facts, meter: Meter, quotas: tuple[Quota, ...], figures: _Figures) -> MeterUse:
     used, source = figures.used(_counter(facts, meter.name, Window.PERIOD), meter.name, Window.PERIOD)
-    limits = []
+    limits, warn = [], warn_percent(facts.rules, meter.name)
     for quota in quotas:
         start_ms, reset_at_ms = window_at(quota.window, facts.entitlement.anchor_ms, facts.now_ms)
         count, origin = figures.used(_counter(facts, meter.name, quota.window), meter.name, quota.window)
-        limits.append(LimitUse(quota=quota, used=count, source=origin, start_ms=start_ms, reset_at_ms=reset_at_ms))
+        limits.append(LimitUse(quota=quota, used=count, source=origin, start_ms=start_ms, reset_at_ms=reset_at_ms, warn_percent=warn))
     return MeterUse(meter=meter, used=used, source=source, limits=tuple(limits))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from billing.services.access import Access
+from billing.services.alerts import Alerts
 from billing.services.audit import Audit
 from billing.services.bypasses import Bypasses
 from billing.services.collecting import Collecting
@@ -26,6 +27,7 @@ from billing.services.orgs import Orgs
 from billing.services.overrides import Overrides
 from billing.services.payment_methods import PaymentMethods
 from billing.services.plans import Plans
+from billing.services.quota_settings import QuotaSettings
 from billing.services.recording import Recording
 from billing.services.renewals import Renewals
 from billing.services.rollovers import Rollovers
@@ -35,6 +37,7 @@ from billing.services.subscriptions import Subscriptions
 from billing.services.tokens import Tokens
 from billing.services.trials import Trials
 from billing.services.usage import Usage
+from billing.services.usage_history import UsageHistory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,9 @@ class Billing:
     overrides: Overrides
     entitlements: Entitlements
     usage: Usage
+    history: UsageHistory
+    quota_settings: QuotaSettings
+    alerts: Alerts
     recording: Recording
     importing: Importing
     exporting: Exporting

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
+from billing.store.alerts import AlertTable
 from billing.store.audit import AuditTable
 from billing.store.bypasses import BypassTable
 from billing.store.config_sets import ConfigSetTable
@@ -73,6 +74,7 @@ class PostgresUnit:
         self.months = MonthTable(connection)
         self.mails = MailTable(connection)
         self.dunning = DunningTable(connection)
+        self.alerts = AlertTable(connection)
         self.hooks = HookTable(connection)
         self.inbox = InboxTable(connection)
         self.cutover = CutoverTable(connection)

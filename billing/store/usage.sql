@@ -14,6 +14,45 @@ FROM billing.usage_hourly
 WHERE org_id = $1 AND hour >= $4
 GROUP BY service
 
+-- of_range --
+-- By whole hours; levels stand elsewhere. $1 org, $2 from, $3 to
+SELECT service, sum(quantity)::bigint AS quantity FROM billing.usage_hourly WHERE org_id = $1 AND hour >= $2 AND hour < $3 GROUP BY service
+
+-- levels_over --
+-- The mean of each level, weighted by time. $1 org, $2 from, $3 to
+SELECT s.service, (billing.level_over($1, s.service, $2, $3)).mean AS mean
+FROM (SELECT DISTINCT service FROM billing.levels_current WHERE org_id = $1) s
+
+-- by_endpoint --
+-- As far as it was flushed. $1 org, $2 service, $3 from (an hour), $4 to, $5 start of the period, where it is one
+WITH used AS (
+    SELECT route_id, method, sum(quantity)::bigint AS units FROM billing.usage_hourly
+    WHERE org_id = $1 AND service = $2 AND hour >= $3 AND hour < $4 AND ($5::timestamptz IS NULL OR period_start = $5)
+    GROUP BY route_id, method
+), traffic AS (
+    SELECT route_id, method, sum(duration_ms)::bigint AS duration_ms, sum(status_4xx + status_5xx)::bigint AS errors,
+           sum(status_1xx + status_2xx + status_3xx + status_4xx + status_5xx)::bigint AS calls
+    FROM billing.traffic_hourly WHERE org_id = $1 AND hour >= $3 AND hour < $4
+    GROUP BY route_id, method
+)
+SELECT r.template, r.host, u.method, u.units, coalesce(t.calls, 0) AS calls, coalesce(t.duration_ms, 0) AS duration_ms,
+       coalesce(t.errors, 0) AS errors
+FROM used u
+LEFT JOIN traffic t ON t.route_id = u.route_id AND t.method = u.method
+LEFT JOIN billing.routes r ON r.id = u.route_id
+ORDER BY u.units DESC, r.template, u.method
+
+-- parts_held --
+-- Of a level, now. $1 org, $2 service
+SELECT part, quantity AS units FROM billing.levels_current WHERE org_id = $1 AND service = $2 ORDER BY quantity DESC, part
+
+-- by_dimensions --
+-- $1 org, $2 service, $3 from, $4 to, $5 start of the period, where it is one
+SELECT (dimensions - 'tenant')::text AS part, sum(quantity)::bigint AS units FROM billing.usage_hourly
+WHERE org_id = $1 AND service = $2 AND hour >= $3 AND hour < $4 AND ($5::timestamptz IS NULL OR period_start = $5)
+GROUP BY part
+ORDER BY units DESC, part
+
 -- of_tenants --
 -- As far as it was flushed. $1 org, $2 start of the period
 SELECT dimensions ->> 'tenant' AS tenant, service, sum(quantity)::bigint AS quantity

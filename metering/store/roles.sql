@@ -46,6 +46,7 @@ BEGIN
         billing.invoice_settings, billing.stripe_objects,
         billing.rollovers, billing.fallback_plan, billing.hook_endpoints, billing.hook_events, billing.hook_deliveries
         TO weighbridge_app;
+    GRANT SELECT ON billing.quota_alerts, billing.alert_destinations TO weighbridge_app;
     GRANT SELECT ON billing.levels_current, billing.usage_levels TO weighbridge_app;
 
     REVOKE EXECUTE ON FUNCTION billing.ensure_usage_partitions(timestamptz, integer) FROM PUBLIC;

@@ -4,78 +4,59 @@ import argparse
 from decimal import Decimal
 from typing import Any
 
-from billing.model.wording import wording
-from billing.services.ports_wallet import CUSTOMER, OPERATOR
-from billing.services.spend_caps import CapView
+from billing.operations import caps as operations
+from billing.operations.operation import Nothing
 
-from .context import Context, add_folders
-from .output import add_format, show
-from .payment import the_org
-from .words import read_amount as decimal
+from .context import Context
+from .output import show_answer
+from .verbs import nouns_verbs, verb
+from .words import money, read_amount
 
 
 def add(nouns: Any) -> None:
-    verbs = nouns.add_parser("cap", help="spend caps: show, set, lift, remove").add_subparsers(dest="verb", metavar="verb", required=True)
-    _verb(verbs, "show", "which caps there are, and what was spent", run_show)
-    setting = _verb(verbs, "set", "in place of the plan's", run_set)
+    verbs = nouns_verbs(nouns, "cap", "spend caps: show, set, lift, remove")
+    verb(verbs, "show", "which caps there are, and what was spent", run_show, example="weighbridge cap show --org acme-corp")
+    setting = verb(verbs, "set", "in place of the plan's", run_set, example="weighbridge cap set 200 --org acme-corp")
     setting.add_argument("amount")
-    _verb(verbs, "lift", "the plan's does not hold for this organization", run_lift)
-    removing = _verb(verbs, "remove", "what was set or lifted does not hold any more", run_remove)
+    verb(verbs, "lift", "the plan's does not hold for this organization", run_lift, example="weighbridge cap lift --org acme-corp")
+    removing = verb(
+        verbs, "remove", "what was set or lifted does not hold any more", run_remove,
+        example="weighbridge cap remove --org acme-corp --customer",
+    )  # fmt: skip
     for parser in (setting, removing):
         parser.add_argument("--customer", action="store_true", help="the organization's own cap, not above the operator's")
 
 
-def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-    parser.add_argument("--org", metavar="ORG", help="id or slug; not needed where there is one organization")
-    add_folders(parser)
-    add_format(parser)
-    parser.set_defaults(run=run)
-    return parser
-
-
 async def run_show(options: argparse.Namespace, context: Context) -> int:
-    org = await the_org(options, context)
-    async with context.billing() as billing:
-        return _shown(await billing.spend_caps.show(org), options)
+    return _shown(await context.ask(operations.show, Nothing()), options)
 
 
 async def run_set(options: argparse.Namespace, context: Context) -> int:
-    org = await the_org(options, context)
-    async with context.billing() as billing:
-        return _shown(await billing.spend_caps.set(org, decimal(options.amount), by=_who(options)), options)
+    return _shown(await context.ask(operations.set_cap, operations.SetCap(amount=read_amount(options.amount), by=_by(options))), options)
 
 
 async def run_lift(options: argparse.Namespace, context: Context) -> int:
-    org = await the_org(options, context)
-    async with context.billing() as billing:
-        return _shown(await billing.spend_caps.lift(org), options)
+    return _shown(await context.ask(operations.lift, Nothing()), options)
 
 
 async def run_remove(options: argparse.Namespace, context: Context) -> int:
-    org = await the_org(options, context)
-    async with context.billing() as billing:
-        return _shown(await billing.spend_caps.remove(org, by=_who(options)), options)
+    return _shown(await context.ask(operations.remove, operations.RemoveCap(by=_by(options))), options)
 
 
-def _who(options: argparse.Namespace) -> str:
-    return CUSTOMER if options.customer else OPERATOR
+def _by(options: argparse.Namespace) -> operations.By:
+    return operations.By.CUSTOMER if options.customer else operations.By.OPERATOR
 
 
-def _shown(view: CapView, options: argparse.Namespace) -> int:
-    caps = view.caps
-    amounts = {"plan": caps.plan, "operator": caps.operator, "customer": caps.customer, "cap": caps.effective, "spent": view.spent}
-
-    def money(amount: Decimal | None) -> str:
-        return "none" if amount is None else wording("en").money(amount, view.currency)
+def _shown(view: operations.CapAnswer, options: argparse.Namespace) -> int:
+    def amount(found: Decimal | None) -> str:
+        return "none" if found is None else money(found, view.currency)
 
     lines = [
-        f"Spend cap: {money(caps.effective)}{' (reached: overage has ended for this period)' if view.reached else ''}",
-        f"  Plan: {money(caps.plan)}{' (lifted)' if caps.lifted else ''}",
-        f"  Operator: {money(caps.operator)}",
-        f"  Customer: {money(caps.customer)}",
-        f"  Spent beyond the base price: {money(view.spent)}",
+        f"Spend cap: {amount(view.cap)}{' (reached: overage has ended for this period)' if view.reached else ''}",
+        f"  Plan: {amount(view.plan)}{' (lifted)' if view.lifted else ''}",
+        f"  Operator: {amount(view.operator)}",
+        f"  Customer: {amount(view.customer)}",
+        f"  Spent beyond the base price: {money(view.spent, view.currency)}",
     ]
-    facts = {name: None if amount is None else str(amount) for name, amount in amounts.items()}
-    show({**facts, "lifted": caps.lifted, "reached": view.reached, "currency": view.currency}, options, lines=lines)
+    show_answer(view, options, lines=lines)
     return 0

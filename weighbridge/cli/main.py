@@ -31,6 +31,7 @@ NOUNS: dict[str, Callable[[], ModuleType]] = {
     "token": lambda: importlib.import_module("weighbridge.cli.token"),
     "usage": lambda: importlib.import_module("weighbridge.cli.usage"),
     "export": lambda: importlib.import_module("weighbridge.cli.export"),
+    "quota": lambda: importlib.import_module("weighbridge.cli.quota"),
     "subscription": lambda: importlib.import_module("weighbridge.cli.subscription"),
     "trial": lambda: importlib.import_module("weighbridge.cli.trial"),
     "payment": lambda: importlib.import_module("weighbridge.cli.payment"),

@@ -134,6 +134,8 @@ async def furnish(connection: asyncpg.Connection, org: uuid.UUID) -> None:
         "INSERT INTO billing.subscriptions (org_id, plan, plan_version, status, anchor, billing_interval, currency, created_at)"
         " VALUES ($1, 'p', 1, 'active', now(), 'month', 'usd', now())", org,
     )  # fmt: skip
+    await connection.execute("INSERT INTO billing.quota_alerts VALUES ($1, 'api', '[]', '{}', true)", org)
+    await connection.execute("INSERT INTO billing.alert_destinations VALUES ($1, '[]', '{}')", org)
     hook = f"hook_{org.hex}"
     await connection.execute(
         "INSERT INTO billing.hook_endpoints (id, org_id, url, types, created_by, created_at)"

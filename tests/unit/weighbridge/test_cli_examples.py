@@ -14,7 +14,7 @@ from weighbridge.cli.tree import Command, commands
 COMMANDS = list(commands(parser()))
 WHOLE = parser()
 WITHOUT_EXAMPLES = {  # what these nouns do is being written anew
-    "init", "plan", "usage", "subscription", "trial", "payment", "customer", "coupon", "credit", "cap", "explain", "invoice", "close",
+    "init", "plan", "subscription", "trial", "payment", "customer", "coupon", "credit", "explain", "invoice", "close",
     "restart",
 }  # fmt: skip
 
