@@ -140,11 +140,14 @@ _Pair = tuple[Operation[A, R], Operation[A, R]]
 def _both(
     method: str, path: str, *, name: str, need: Scope = Scope.READ, status: int = 200, errors: tuple[type[WeighbridgeError], ...] = ()
 ) -> Callable[[Run[A, R]], _Pair[A, R]]:
-    """(for an organization's own endpoints, for the installation's), of which the second leave `call.org_id` empty."""
+    """(for an organization's own endpoints, for the installation's), of which the second leave `call.org_id` empty. Events tell of
+    invoices and cards: none is for an API key."""
 
     def made(run: Run[A, R]) -> _Pair[A, R]:
-        own = operation(method, path, name=name, need=need, status=status, errors=errors)(run)
-        everybody = operation(method, "/all" + path, name=f"{name}_all", need=need, about=About.ALL, status=status, errors=errors)(run)
+        own = operation(method, path, name=name, need=need, by_token=True, status=status, errors=errors)(run)
+        everybody = operation(
+            method, "/all" + path, name=f"{name}_all", need=need, by_token=True, about=About.ALL, status=status, errors=errors
+        )(run)
         return own, everybody
 
     return made

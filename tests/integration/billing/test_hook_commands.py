@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
@@ -47,6 +48,14 @@ async def test_a_customer_looks_after_its_own_endpoints_by_a_token(sold: Desk, s
     assert "every organization" in await hook("list", "--all", code=1)
     assert "Nothing is sent to https://example.com/in" in await hook("delete", made["id"])
     assert "subscription.renewed" in await hook("types")
+
+
+async def test_an_api_key_reads_no_event_which_may_tell_of_invoices_and_cards(sold: Desk, server: TestServer) -> None:
+    acme = await sold.billing.orgs.create("Acme", plan="free")
+    async with aiohttp.ClientSession(headers={"X-API-Key": acme.api_key}) as session:
+        for path, status in (("hooks/types", 200), ("hooks", 403), ("hooks/events", 403), ("hooks/hook_1/deliveries", 403)):
+            async with session.get(server.make_url(f"/api/v1/billing/{path}")) as answer:
+                assert answer.status == status, path
 
 
 async def test_the_operators_own_endpoints_get_what_happens_to_anybody(
