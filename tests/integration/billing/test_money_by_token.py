@@ -256,6 +256,24 @@ async def test_a_customer_adds_a_card_pays_and_takes_the_card_away_by_its_own_to
     assert await printed("customer", "portal") == ["Customer Portal URL (expires in 1 hour):", "https://billing.test/portal"]
 
 
+async def test_all_that_is_unpaid_is_shown_asked_about_and_paid(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for amount in ("49.00", "1.50"):
+        await world.invoice("acme", amount)
+    text = await world.token(Scope.BILLING, org="acme")
+    owed = [
+        "You have 2 unpaid invoices totaling $50.50:",
+        "  - INV-000001 ($49.00, due 2026-01-31)", "  - INV-000002 ($1.50, due 2026-01-31)", "",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert await world.typed(text, "invoice", "pay", "--all") == (1, owed, "Proceed with payment? (y/N): ")
+    assert world.cards.charged == []
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    code, lines, _ = await world.typed(text, "invoice", "pay", "--all")
+    assert (code, lines) == (0, [*owed, "✓ INV-000001 paid ($49.00)", "✓ INV-000002 paid ($1.50)", "Total paid: $50.50"])
+    assert [amount for _, amount in world.cards.charged] == [4900, 150]
+    assert (await world.typed(text, "invoice", "pay", "--all"))[1] == ["No invoice is open."]
+
+
 async def test_a_refund_by_stripe_is_told_with_its_credit_note(world: World) -> None:
     await world.invoice("acme")
     text = await world.token(Scope.BILLING)

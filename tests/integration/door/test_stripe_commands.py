@@ -66,9 +66,9 @@ def test_payment_methods_are_listed_chosen_and_removed(system: Any, customer: st
     ]
     org = "demo-pro"
     assert system.cli("payment", "default", cards[0], "--org", org).stdout == "✓ Default payment method updated to Visa ending in 4242\n"
-    listed = system.cli_json("payment", "list", "--org", org)
+    listed = system.cli_json("payment", "list", "--org", org)["payment_methods"]
     assert [(m["id"], m["brand"], m["last4"], m["default"]) for m in listed] == [
-        (cards[0], "Visa", "4242", "Yes"), (cards[1], "MC", "4444", "No"),
+        (cards[0], "Visa", "4242", True), (cards[1], "MC", "4444", False),
     ]  # fmt: skip
     assert system.cli("payment", "remove", cards[1], "--org", org).stdout == "✓ Payment method removed (MC ending in 4444)\n"
     refused = system.cli("payment", "remove", cards[1], "--org", org)
