@@ -47,6 +47,7 @@ from billing.services.purse import OwnPurse
 from billing.services.quota_settings import QuotaSettings
 from billing.services.recording import Recording
 from billing.services.renewals import Renewals
+from billing.services.repeats import Repeats
 from billing.services.rollovers import Rollovers
 from billing.services.rows import Rows
 from billing.services.spend_caps import SpendCaps
@@ -186,6 +187,7 @@ def open_billing(
         collecting=Collecting(books, clock, invoices, payments),
         documents=Documents(books, clock, invoices, PdfPress()),
         payment_methods=PaymentMethods(books, payments),
+        repeats=Repeats(books, clock),
         credit_notes=CreditNotes(books, clock),
         months=Months(books, clock),
         issuing=issuing,

@@ -27,8 +27,8 @@ class NoSuchPath(WeighbridgeError):
 
 def answer(error: WeighbridgeError) -> web.Response:
     headers = {"WWW-Authenticate": error.challenge or "Bearer"} if error.http_status == 401 or error.challenge else {}
-    if error.http_status == 503:
-        headers["Retry-After"] = "1"
+    if error.http_status in (429, 503) or (error.retryable and error.http_status == 409):
+        headers["Retry-After"] = str(error.details.get("retry_after_seconds", 1))
     return web.Response(text=problem(error).model_dump_json(), status=error.http_status, headers=headers, content_type=MEDIA_TYPE)
 
 
@@ -40,8 +40,8 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     except WeighbridgeError as exc:
         return answer(exc)
     except web.HTTPMethodNotAllowed as exc:
-        refused = answer(MethodRefused())
-        refused.headers["Allow"] = ", ".join(sorted(exc.allowed_methods))
+        refused = web.Response(status=204) if request.method == "OPTIONS" else answer(MethodRefused())
+        refused.headers["Allow"] = ", ".join(sorted({*exc.allowed_methods, "OPTIONS"}))
         return refused
     except web.HTTPNotFound:
         return answer(NoSuchPath())

@@ -15,9 +15,14 @@ from metering.model.errors import WeighbridgeError
 
 _REF = "#/components/schemas/{model}"
 _NAMES = re.compile(r"{(\w+)}")
-_EVERYWHERE = (400, 401, 403, 404, 500, 503)  # what any operation may answer: refused words, credentials, scopes, names, faults
-_WITH_BODY = (413, 415)
+_EVERYWHERE = (400, 401, 403, 404, 406, 429, 500, 503)  # what any operation may answer: refused words, credentials, scopes, names, faults
+_OF_CHANGES = (408, 409, 412, 413, 415, 422)
 _TOKEN, _KEY = "token", "api_key"
+_TAG = {"type": "string", "pattern": '^"[A-Za-z0-9_-]{1,64}"$', "description": "the ETag of an answer: 304 where it still stands"}
+_IDEMPOTENCY_KEY = {
+    "type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$",
+    "description": "the same again, with the same body, is the same change: made once, answered as the first time; kept for a day",
+}  # fmt: skip
 
 Schema = dict[str, Any]
 
@@ -96,7 +101,15 @@ def _parameters(one: Operation[Any, Any], asked: Schema) -> list[Schema]:
         without = "the token's own" if one.about is About.ORG else "the token's own, or the whole installation"
         whose = {"type": "string", "minLength": 1, "maxLength": 100, "description": f"id or slug; without it {without}"}
         found.append({"name": "org", "in": "query", "required": False, "schema": whose})
-    return found
+    return found + _fields(one)
+
+
+def _fields(one: Operation[Any, Any]) -> list[Schema]:
+    """Header fields that are ours to explain."""
+    if one.answer is Download or one.upload:
+        return []
+    name, schema = ("If-None-Match", _TAG) if one.reads else ("Idempotency-Key", _IDEMPOTENCY_KEY)
+    return [{"name": name, "in": "header", "required": False, "schema": schema}]
 
 
 def _body(one: Operation[Any, Any], asked: Schema) -> Schema:
@@ -114,8 +127,10 @@ def _responses(one: Operation[Any, Any], found: Any) -> Schema:
     else:
         content = {"application/json": {"schema": found[one.answer, "serialization"]}}
     responses = {str(one.status): {"description": HTTPStatus(one.status).phrase, "content": content}}
+    if one.reads and one.answer is not Download:
+        responses["304"] = {"description": "As it was when it had the ETag of If-None-Match"}
     refused = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
-    for status in sorted({*_EVERYWHERE, *(_WITH_BODY if one.method not in ("GET", "DELETE") else ()), *_statuses(one.errors)}):
+    for status in sorted({*_EVERYWHERE, *(() if one.reads else _OF_CHANGES), *_statuses(one.errors)}):
         codes = sorted({error.code for error in one.errors if status in _statuses((error,))})
         said = HTTPStatus(status).phrase + (f": {', '.join(codes)}" if codes else "")
         responses[str(status)] = {"description": said, "content": refused}

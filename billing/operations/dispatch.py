@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from billing.operations.operation import About, Call, Facts, Model, Operation
 from billing.operations.text import unstorable_field
 from billing.services.access import Access, Caller
+from billing.services.repeats import Repeats
 from billing.services.use_cases import Billing
 from metering.model.clock import Clock
 from metering.model.errors import BadInput, WeighbridgeError
@@ -38,6 +39,10 @@ class Dispatch:
     @property
     def access(self) -> Access:
         return self._billing(None, None).access
+
+    @property
+    def repeats(self) -> Repeats:
+        return self._billing(None, None).repeats
 
     async def open(
         self, operation: Operation[Any, Any], *, caller: Caller, org: str | None = None, body: AsyncIterator[bytes] | None = None

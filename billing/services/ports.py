@@ -29,6 +29,7 @@ from billing.services.ports_invoice import (
 )
 from billing.services.ports_mail import MailRows
 from billing.services.ports_outbox import Kept
+from billing.services.ports_repeats import RepeatRows
 from billing.services.ports_rows import RowReads
 from billing.services.ports_stripe import CutoverRows, InboxRows, PaymentAttemptRows, PaymentMethodRows, StripeIdRows
 from billing.services.ports_wallet import CouponRows, CreditRows, CustomerRows, DiscountRows, PeriodRows, SpendCapRows
@@ -500,6 +501,8 @@ class Unit(Protocol):
     def imports(self) -> ImportRows: ...
     @property
     def config_sets(self) -> ConfigSetRows: ...
+    @property
+    def repeats(self) -> RepeatRows: ...
 
 
 class Books(Protocol):

@@ -30,6 +30,7 @@ from billing.services.plans import Plans
 from billing.services.quota_settings import QuotaSettings
 from billing.services.recording import Recording
 from billing.services.renewals import Renewals
+from billing.services.repeats import Repeats
 from billing.services.rollovers import Rollovers
 from billing.services.rows import Rows
 from billing.services.spend_caps import SpendCaps
@@ -81,6 +82,7 @@ class Billing:
     collecting: Collecting
     documents: Documents
     payment_methods: PaymentMethods
+    repeats: Repeats
 
     async def republish(self) -> None:
         """All that the gateways are told, again, for a store that forgot it. Raises GatewaysUnreachable."""

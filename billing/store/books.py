@@ -31,6 +31,7 @@ from billing.store.outbox import OutboxTable
 from billing.store.payments import PaymentAttemptTable, PaymentMethodTable
 from billing.store.plans import PlanTable
 from billing.store.quotas import LimitTable, QuotaTable
+from billing.store.repeats import RepeatTable
 from billing.store.row_reads import RowTable
 from billing.store.spend_caps import PeriodTable, SpendCapTable
 from billing.store.stripe_ids import StripeIdTable
@@ -86,6 +87,7 @@ class PostgresUnit:
         self.events = EventTable(connection)
         self.imports = ImportTable(connection)
         self.config_sets = ConfigSetTable(connection)
+        self.repeats = RepeatTable(connection)
 
 
 class PostgresBooks:

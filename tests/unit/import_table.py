@@ -50,7 +50,7 @@ ROOMS: dict[str, set[str]] = {  # room -> what it may reach beside the standard 
     "billing.documents": {"metering.model", "metering.outgoing", "billing.model", "aiohttp", "fpdf", "PIL"},
     "billing.reports": _BILLING | _POSTGRES,
     "billing.operations": _BILLING | {"pydantic"},
-    "billing.api": _BILLING | {"billing.operations", "pydantic", "aiohttp", "orjson", "prometheus_client", "graphql"},
+    "billing.api": _BILLING | {"billing.operations", "pydantic", "aiohttp", "orjson", "prometheus_client", "graphql", "cryptography", "multidict"},
     "aggregator": _BILLING | _POSTGRES | _CONFIG | _REDIS | {"metering", "prometheus_client", "aiohttp", "orjson"},
 }  # fmt: skip
 FRONT_DOOR = "weighbridge"
@@ -61,6 +61,7 @@ SOLE_IMPORTER = {"stripe": "billing.stripe", "fpdf": "billing.documents"}  # the
 PARTS_OF = {
     "pydantic_core": "pydantic",  # its error types live there, pinned by it to the exact version
     "PIL": "fpdf",  # it draws pictures with it
+    "multidict": "aiohttp",  # its header fields are such
     "yarl": "aiohttp",  # its API takes and gives yarl.URL
 }
 WORKS_BY_BEING_INSTALLED = {
