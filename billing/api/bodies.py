@@ -10,7 +10,7 @@ from aiohttp.web_exceptions import HTTPException
 
 from metering.model.errors import BadInput, WeighbridgeError
 
-MOST_BYTES = 2 * 2**20
+MOST_BYTES = 4 * 2**20  # a thousand events with what was said to them; files are read as they come, and have no end
 _PIECE = 64 * 1024
 _READ_SECONDS = 30.0
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from billing.api.attempts import Attempts
 from billing.model.token import Scope
 from billing.services.access import Access, Caller
 from metering.model.errors import BadInput, Unauthorized, WeighbridgeError
@@ -39,8 +40,8 @@ class Endpoint:
 class Doors:
     """Adds routes, and stands before every one of them as a middleware. `access` is asked for at every request."""
 
-    def __init__(self, access: Callable[[], Access]) -> None:
-        self._access = access
+    def __init__(self, access: Callable[[], Access], attempts: Attempts | None = None) -> None:
+        self._access, self._attempts = access, attempts
         self._needs: dict[tuple[str, str], Scope | None] = {}
 
     def add(self, app: web.Application, endpoint: Endpoint) -> None:
@@ -57,16 +58,31 @@ class Doors:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let pass, with who asks found. Raises Unauthorized, ScopeMissing, BadInput, Undeclared."""
+        """Let pass, with who asks found. Raises Unauthorized, TooManyAttempts, ScopeMissing, BadInput, Undeclared."""
         info = request.match_info
         if info.http_exception is not None:  # no such path, or not by this method
             return await handler(request)
         need = self.need(info.route.method, info.route.resource)
         if need is not None:
-            caller = await self._access().caller(credential(request))
+            caller = await self._known(request)
             caller.must(need)
             request[CALLER], request[ORG_NAMED] = caller, asked(request)
         return await handler(request)
+
+    async def _known(self, request: web.Request) -> Caller:
+        """Raises Unauthorized, TooManyAttempts."""
+        given, attempts = credential(request), self._attempts
+        if attempts is None:
+            return await self._access().caller(given)
+        address = attempts.address(request)
+        attempts.check(address, given)
+        try:
+            caller = await self._access().caller(given)
+        except Unauthorized:
+            attempts.wrong(address)
+            raise
+        attempts.right(given)
+        return caller
 
 
 def _path(resource: web.AbstractResource | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from billing.api.bodies import BodyTooLarge
 from billing.operations.problem import MEDIA_TYPE, problem
 from metering.model.errors import WeighbridgeError
 
@@ -43,6 +44,8 @@ async def as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         refused = web.Response(status=204) if request.method == "OPTIONS" else answer(MethodRefused())
         refused.headers["Allow"] = ", ".join(sorted({*exc.allowed_methods, "OPTIONS"}))
         return refused
+    except web.HTTPRequestEntityTooLarge:
+        return answer(BodyTooLarge())
     except web.HTTPNotFound:
         return answer(NoSuchPath())
     except Exception:

@@ -7,6 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from billing.api import rest, site
+from billing.api.attempts import Attempts
+from billing.api.bodies import MOST_BYTES
 from billing.api.doors import Doors, Endpoint
 from billing.api.errors import as_json
 from billing.api.graphql import endpoint as graphql
@@ -15,8 +17,6 @@ from billing.operations import usage
 from billing.operations.dispatch import Dispatch
 from billing.operations.registry import OPERATIONS
 from billing.services.inbox import Inbox
-
-_LARGEST_BODY = 4 << 20  # a thousand events with what was said to them; files are read as they come, and have no end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,7 @@ class Parts:
     metrics: Callable[[], bytes]
     inbox: Callable[[], Inbox]
     webhook_came: Callable[[str], None]  # with what came of it
+    attempts: Attempts | None = None  # wrong credentials by address; None: they are not counted
 
 
 def endpoints(parts: Parts) -> list[Endpoint]:
@@ -47,8 +48,8 @@ def endpoints(parts: Parts) -> list[Endpoint]:
 
 
 def application(parts: Parts) -> web.Application:
-    doors = Doors(lambda: parts.dispatch.access)
-    app = web.Application(middlewares=[as_json, doors.middleware], client_max_size=_LARGEST_BODY)
+    doors = Doors(lambda: parts.dispatch.access, parts.attempts)
+    app = web.Application(middlewares=[as_json, doors.middleware], client_max_size=MOST_BYTES)
     for endpoint in endpoints(parts):
         doors.add(app, endpoint)
     return app

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from aggregator.overage import cutter
 from billing.api import duties
+from billing.api.attempts import Attempts
 from billing.api.configuration import Configuration, Offer, Reading
 from billing.api.metrics import ControlMetrics
 from billing.api.server import Parts, application
@@ -195,7 +196,7 @@ class Control:
             raise ConfigFaulty("\n".join(["the configuration has faults, and there is no last good one:", *self.configuration.faults]))
         parts = Parts(
             dispatch=self.dispatch, readiness=self.readiness, metrics=self.metrics.page, inbox=lambda: self.billing.inbox,
-            webhook_came=self.metrics.webhook_came,
+            webhook_came=self.metrics.webhook_came, attempts=Attempts(self._clock, self._settings.trusted_proxies),
         )  # fmt: skip
         runner = web.AppRunner(application(parts), access_log=None, handle_signals=False, shutdown_timeout=5)
         await runner.setup()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from billing.api import bodies
+from billing.api.attempts import Attempts
 from billing.api.repeated import Answer, once
 from billing.api.sealing import Seal, seal
 from billing.api.server import application
@@ -172,3 +174,16 @@ async def test_head_and_options_are_answered(api: TestClient) -> None:
     assert (head.status, await head.read(), "ETag" in head.headers) == (200, b"", True)
     options = await api.options(SUBSCRIPTION)
     assert (options.status, options.headers["Allow"]) == (204, "GET, HEAD, OPTIONS, PATCH")
+
+
+async def test_who_guesses_credentials_is_told_to_wait_and_who_has_one_is_not(sold: Desk) -> None:
+    made = await sold.billing.orgs.create("Acme", plan="free")
+    good, bad = {"X-API-Key": made.api_key}, {"Authorization": "Bearer wbt_guess"}
+    async with TestClient(TestServer(application(replace(parts_of(sold), attempts=Attempts(sold.clock, most=2))))) as client:
+        assert (await client.get(SUBSCRIPTION, headers=good)).status == 200
+        assert [(await client.get(SUBSCRIPTION, headers=bad)).status for _ in range(4)] == [401, 401, 429, 429]
+        waiting = await client.get(SUBSCRIPTION, headers=bad)
+        assert (await code(waiting), waiting.headers["Retry-After"]) == ((429, "too_many_attempts"), "60")
+        assert (await client.get(SUBSCRIPTION, headers=good)).status == 200
+        sold.clock.advance(60)
+        assert (await client.get(SUBSCRIPTION, headers=bad)).status == 401
