@@ -179,16 +179,16 @@ class AskPeriod(Model):
     end: dt.date | None = Field(None, description="the last day, UTC")
 
 
-class AskUsage(AskPeriod):
+class AskQuotas(Model):
     service: str | None = Field(None, description="one meter")
+
+
+class AskUsage(AskQuotas, AskPeriod):
+    """Of one meter or all, now or in a time gone by."""
 
 
 class AskServiceUsage(AskPeriod):
     service: str
-
-
-class AskQuotas(Model):
-    service: str | None = Field(None, description="one meter")
 
 
 class AskService(Model):

@@ -35,7 +35,7 @@ async def _usage(_root: Any, info: Info, service: str | None = None) -> list[dic
 
 async def _quota(_root: Any, info: Info, service: str | None = None) -> list[dict[str, Any]]:
     context = info.context
-    answer = await context.ask(usage.quotas, usage.AskUsage(service=service))
+    answer = await context.ask(usage.quotas, usage.AskQuotas(service=service))
     return [
         {
             **_use(each), "remaining": each.remaining, "mode": each.mode.upper() if each.mode else None, "window": each.window.upper(),
