@@ -7,7 +7,7 @@ it is refused, with its line.
 
 import csv
 import json
-import re
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -94,7 +94,7 @@ def _csv_reader(names: Sequence[str]) -> Reader:
 def _cells(line: str, width: int, last_is_json: bool) -> list[str]:
     if '"' not in line:
         cells = line.split(",")
-    elif last_is_json and len(cells := line.split(",", width - 1)) == width and cells[-1].lstrip().startswith("{"):
+    elif last_is_json and (cells := _with_json(line, width)):
         pass
     else:
         try:
@@ -106,26 +106,50 @@ def _cells(line: str, width: int, last_is_json: bool) -> list[str]:
     return cells
 
 
+def _with_json(line: str, width: int) -> list[str]:
+    """The cells, where only the last has quotes, and is an object: as it is, or quoted as RFC 4180 says. Else none, and CSV decides."""
+    cells = line.split(",", width - 1)
+    last = cells[-1]
+    if len(cells) < width or line.index('"') < len(line) - len(last):
+        return []
+    if last.lstrip().startswith("{"):
+        return cells
+    if not (last.startswith('"{') and last.endswith('}"')) or "\0" in last:
+        return []
+    inner = last[1:-1].replace('""', "\0")
+    cells[-1] = inner.replace("\0", '"')
+    return [] if '"' in inner else cells
+
+
 def _json(cell: str) -> str | None:
     """As it is stored. What no number of Postgres holds, and text that is none, is looked at more closely."""
     text = cell.strip()
     if not text:
         return None
     try:
-        found = _DECODER.decode(text)
+        found, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError) as exc:
         raise BadEvent(f"metadata is not JSON: {exc}") from None
-    if type(found) is not dict or len(text) > LONGEST_METADATA or _UNUSUAL.search(text):
+    if end != len(text):
+        raise BadEvent("metadata is not JSON: there is more behind it")
+    if type(found) is not dict or len(text) > LONGEST_METADATA or "\\u" in text or not text.isprintable():
         return checked_metadata(found)
     return text
+
+
+def _float(text: str) -> float:
+    """What Postgres takes for a number too."""
+    found = float(text)
+    if math.isinf(found) or (found == 0 and "e" in text.lower()):
+        raise ValueError(f"{text[:20]} is no number")
+    return found
 
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_number)
-_UNUSUAL = re.compile(r"\\u|[0-9][eE]|[^ -\U0010FFFF]|[\ud800-\udfff]")
+_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_float)
 
 
 @lru_cache(maxsize=16_384)

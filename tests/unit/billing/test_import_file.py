@@ -17,6 +17,8 @@ AT_MS = 1_769_680_800_000
         (GUIDE, f'{AT},api,1000,{{"endpoint":"/api/test"}}', ("api", "1000", '{"endpoint":"/api/test"}', "", "")),
         (GUIDE, f'{AT},api,1000,{{"a":"x,y","b":[1,2]}}', ("api", "1000", '{"a":"x,y","b":[1,2]}', "", "")),
         (GUIDE, f'{AT},api,1000,"{{""endpoint"":""/x""}}"', ("api", "1000", '{"endpoint":"/x"}', "", "")),
+        (GUIDE, f'{AT},"api",1000,"{{""a"":""x,y""}}"', ("api", "1000", '{"a":"x,y"}', "", "")),
+        (GUIDE, f'{AT},api,1, {{"a":"x,y"}}', ("api", "1", '{"a":"x,y"}', "", "")),
         (GUIDE, f"{AT},storage,5.5,", ("storage", "5.5", None, "", "")),
         (FULL, f'{AT},api,125,acme,"{{""a"":1}}"', ("api", "125", '{"a":1}', "acme", "")),
         ("Service, quantity ,timestamp", f"api,1,{AT}", ("api", "1", None, "", "")),
