@@ -19,9 +19,13 @@ Failure = Literal["unreachable", "5xx", "timeout"]
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """So many base units a call, known before it is forwarded."""
+    """So many base units a call, known before it is forwarded. None of a level: its quota refuses the call while it is used up."""
 
     units: int
+
+
+class Held:
+    """How files say that a call is about a level: it moves nothing (Fixed(0))."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pydantic import Field, PlainValidator, StrictBool, WithJsonSchema, WrapVali
 
 from .document import Table
 from .faults import Report, unavailable
-from .gateway import NAMED, Cost, FromHeader, Messages, Settled, Weighed
+from .gateway import NAMED, Cost, FromHeader, Held, Messages, Settled, Weighed
 from .identity import IdentityShape, ScopeWord
 from .limits import ConcurrencyWord, RateShape, RatesWord
 from .paths import check_template
@@ -76,10 +76,12 @@ def _header_value(value: Any) -> str:
     return str(value)
 
 
-def cost(value: Any) -> Cost | Amount | None:
-    """1, 5 kB, bytes, response_bytes, messages, header:X-Pages, json:/usage/tokens, none. An Amount waits for its meter's unit."""
+def cost(value: Any) -> Cost | Amount | Held | None:
+    """1, 5 kB, bytes, response_bytes, messages, header:X-Pages, json:/usage/tokens, held, none. An Amount waits for its meter's unit."""
     if value == "none":
         return None
+    if value == "held":
+        return Held()
     if value in ("bytes", "response_bytes", "request_bytes"):
         return Weighed(value)
     if value in ("messages", "response_messages", "request_messages"):
@@ -93,7 +95,9 @@ def cost(value: Any) -> Cost | Amount | None:
     except ValueError:
         found = Amount(None)
     if found.number is None:
-        raise ValueError(f"{shown(value)} is no cost; write a number, bytes, messages, header:X-Name, json:/place, {{settle: …}}, or none")
+        raise ValueError(
+            f"{shown(value)} is no cost; write a number, bytes, messages, header:X-Name, json:/place, {{settle: …}}, held, or none"
+        )
     return found
 
 

@@ -25,6 +25,7 @@ from .gateway import (
     FromHeader,
     GatewayConfig,
     HeaderEdit,
+    Held,
     HostHeader,
     JwtIdentity,
     Limits,
@@ -242,19 +243,25 @@ class _Resolver:
             for meter, cost in (layer.charge or {}).items():
                 resolved = self._cost(layer, meter, cost)
                 merged.pop(meter, None)
-                if resolved is not None and resolved != Fixed(0):
+                if resolved is not None and (resolved != Fixed(0) or isinstance(cost, Held)):
                     merged[meter] = resolved
         return open_charge(shape, merged, self._report) if _first(shape.auth, self._defaults.auth) == "none" else merged
 
-    def _cost(self, layer: Common, meter_name: str, cost: Cost | Amount | SettleShape | None) -> Cost | None:
+    def _cost(self, layer: Common, meter_name: str, cost: Cost | Amount | SettleShape | Held | None) -> Cost | None:
         meter = self._report.meter(meter_name)
         where = cast(Table, layer.table["charge"])
         if meter is None or cost is None:
             return None
-        if meter.kind is Kind.LEVEL:
-            self._report.fault(
-                where, meter_name, f"`{meter_name}` is a level, which is stated, not added up by calls; leave it out of `charge`"
+        if isinstance(cost, Held) and meter.kind is Kind.LEVEL:
+            return Fixed(0)
+        if isinstance(cost, Held) or meter.kind is Kind.LEVEL:
+            level = "a level, which no call moves; write held, and its hard quota refuses calls while it is used up"
+            why = (
+                f"is {level}"
+                if meter.kind is Kind.LEVEL
+                else "is no level: what a call weighs is a number, bytes, messages, header:X-Name …"
             )
+            self._report.fault(where, meter_name, f"`{meter_name}` {why}")
             return None
         if isinstance(cost, Weighed) and meter.unit not in (BYTE, ""):
             self._report.fault(

@@ -120,6 +120,26 @@ async def test_while_the_store_is_away_a_rate_does_not_decide_unless_the_file_sa
     assert statuses(await ask(worker, charge(rates=rates, route={"closed_is_said": True}), 1)) == ["refused_by_rule"]
 
 
+# --- levels -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_level_that_is_used_up_refuses_the_calls_that_name_it_and_no_call_moves_it(spawn: Any, store: Redis) -> None:
+    worker = await spawn()
+    of = charge(Quota(meter="storage", limit=100), route={"charge": {"api": Fixed(1), "storage": Fixed(0)}})
+    held = next(limit.counter for limit in of.limits if limit.meter == "storage")
+    assert statuses(await ask(worker, of, 2)) == ["admitted"] * 2
+    for level, status in ((99, "admitted"), (100, "refused"), (101, "refused"), (5, "admitted")):
+        await store.set(held, level)
+        (decision,) = await ask(worker, of)
+        assert (decision.status.value, await store.get(held)) == (status, str(level).encode())
+        if status == "admitted":
+            await settle(worker, of, decision)
+    names = [name for name in await store.hkeys(keys.live(keys.bucket_of(ORG))) if b"|storage|" in name]
+    assert names == []
+    await store.set(held, 500)
+    assert statuses(await ask(worker, charge(Quota(meter="storage", limit=100)), 1)) == ["admitted"]  # it does not name it
+
+
 # --- calls in flight ----------------------------------------------------------------------------------------------------
 
 

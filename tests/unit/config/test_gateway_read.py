@@ -46,6 +46,8 @@ def route(words: str, defaults: str = "  charge: {api: 1}", meters: str = METERS
         ("{api: 1, bandwidth: bytes}", "{bandwidth: none}", {"api": Fixed(1)}),
         ("{api: 1, bandwidth: bytes}", "{api: 0}", {"bandwidth": Weighed("bytes")}),
         ("{api: 1}", "none", {}),
+        ("{api: 1}", "{storage: held}", {"api": Fixed(1), "storage": Fixed(0)}),
+        ("{api: 1, storage: held}", "{storage: none}", {"api": Fixed(1)}),
         ("{api: 1}", "{bandwidth: 5 kB}", {"api": Fixed(1), "bandwidth": Fixed(5_000)}),
         ("{api: 1}", '{pages: "header:X-Pages"}', {"api": Fixed(1), "pages": FromHeader("X-Pages")}),
         ("none", "{pages: 2}", {"pages": Fixed(2)}),
