@@ -21,6 +21,7 @@ from .guide import missing, steps, with_known
 
 SHIPPED = [(Path(config.__file__).parent / f"{name}.yaml").read_text("utf-8") for name in ("gateway", "meters", "plans")]
 SHIPPED[2] = SHIPPED[2].replace("issuer: stripe", "issuer: weighbridge")  # so that each command has something to do
+GUIDES_FILE = 'timestamp,service,quantity,metadata\n2026-01-29T10:00:00Z,api,1000,{"endpoint":"/api/test"}\n'
 PATIENCE_SECONDS = 30
 
 
@@ -39,7 +40,7 @@ class Story:
         return code, out.getvalue(), err.getvalue()
 
     def outside(self, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """`calls N` through the gateway; `card TOKEN` added at Stripe; `until COMMAND :: TEXT`."""
+        """`calls N` through the gateway; `card TOKEN` added at Stripe; `file NAME` as the guide has it; `until COMMAND :: TEXT`."""
         what, _, rest = with_known(words, self.known).partition(" ")
         if what == "calls":
             call = urllib.request.Request(f"{self._house.gateway}/hello", headers={"X-API-Key": self.known["key"]})
@@ -47,6 +48,8 @@ class Story:
                 urllib.request.urlopen(call, timeout=20).close()
         elif what == "card":
             self._at_stripe(f"/v1/payment_methods/{rest}/attach", customer=self.known["customer"])
+        elif what == "file":
+            Path(rest).write_text(GUIDES_FILE)
         elif what == "until":
             command, _, text = rest.partition(" :: ")
             self._until(command, text, monkeypatch)

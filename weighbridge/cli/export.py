@@ -1,6 +1,7 @@
 """`weighbridge export`: usage as a file."""
 
 import argparse
+import codecs
 import contextlib
 import os
 import sys
@@ -12,6 +13,7 @@ from billing.operations import exports as operations
 from billing.operations.exports import ExportAsk, FileFormat
 
 from .context import Context, add_folders
+from .output import give
 from .verbs import nouns_verbs
 from .words import read_day
 
@@ -41,9 +43,9 @@ async def export_usage(options: argparse.Namespace, context: Context) -> int:
     async with context.desk() as desk:
         answer = await desk.call(operation, ask, org=None if options.all_orgs else context.org())
         if options.output is None:
+            read = codecs.getincrementaldecoder("utf-8")()
             async for piece in answer.pieces:
-                sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+                give(read.decode(piece))
             return 0
         size = await _write(answer.pieces, Path(options.output))
     sys.stderr.write(f"✓ Usage exported to {options.output} ({size:,} bytes)\n")

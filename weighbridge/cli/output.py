@@ -29,6 +29,11 @@ def say(*lines: str) -> None:
     sys.stdout.flush()
 
 
+def give(text: str) -> None:
+    """A piece of a file, as it is."""
+    sys.stdout.write(text)
+
+
 def show(value: Any, options: argparse.Namespace, *, lines: Sequence[str] = ()) -> None:
     """`value` as JSON, as one row of CSV where it is an object, or `lines` as they are."""
     if options.format == "json":
