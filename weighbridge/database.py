@@ -8,6 +8,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from aggregator.overage import cutter
+from billing.channels.wiring import house_of
 from billing.operations.dispatch import Dispatch
 from billing.operations.operation import Facts
 from billing.services.plans import Applied
@@ -51,8 +52,9 @@ def dispatch_over(
 ) -> Dispatch:  # fmt: skip
     """Operations over the same."""
     facts = Facts(
-        currency=settings.billing_currency, default_plan=settings.billing_default_plan, issuer=config.plans.issuer, back_to=back_to
-    )
+        currency=settings.billing_currency, default_plan=settings.billing_default_plan, issuer=config.plans.issuer, back_to=back_to,
+        house=house_of(settings),
+    )  # fmt: skip
 
     def billing(org: str | None, actor: str | None) -> Billing:
         return _bound(settings, config, pool, store, clock, org=org, actor=actor, payments=payments)

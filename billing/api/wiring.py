@@ -17,6 +17,7 @@ from billing.api.attempts import Attempts
 from billing.api.configuration import Configuration, Offer, Reading
 from billing.api.metrics import ControlMetrics
 from billing.api.server import Parts, application
+from billing.channels.wiring import house_of
 from billing.model.invoice import Issuer
 from billing.operations.dispatch import Dispatch
 from billing.operations.operation import Facts
@@ -121,7 +122,10 @@ class Control:
     def _facts(self) -> Facts:
         settings = self._settings
         back_to = settings.public_url or f"http://{settings.host}:{settings.port}"
-        return Facts(currency=settings.billing_currency, default_plan=settings.billing_default_plan, issuer=self._offer[1], back_to=back_to)
+        return Facts(
+            currency=settings.billing_currency, default_plan=settings.billing_default_plan, issuer=self._offer[1], back_to=back_to,
+            house=house_of(settings),
+        )  # fmt: skip
 
     def _bound(self, meters: Mapping[str, Meter], issuer: str, *, org: str | None = None, actor: str | None = None) -> Billing:
         settings = self._settings

@@ -2,12 +2,16 @@
 
 from datetime import datetime
 
+from pydantic import Field
+
+from billing.model.letters.letter import House
 from billing.model.mail import MailKind
 from billing.model.mail_delivery import MailState
 from billing.model.token import Scope
 from billing.operations.instants import instant, instant_or_none, number_before
 from billing.operations.operation import About, Call, Model, operation
 from billing.operations.pages import AskPage, Page, page
+from billing.services.mails import sample_post
 from billing.services.ports_mail import MailRow
 
 
@@ -31,6 +35,29 @@ class AskMails(AskPage):
     state: MailState | None = None
 
 
+class AskPreview(Model):
+    kind: MailKind
+    language: str = Field("en", max_length=20, description="English where there is no such language")
+
+
+class MailPreview(Model):
+    kind: MailKind
+    subject: str
+    text: str
+    html: str
+
+
+@operation("GET", "/mails/preview/{kind}", name="mail.preview", about=About.ALL)
+async def preview(call: Call, ask: AskPreview) -> MailPreview:
+    """How a mail reads, with facts made up for it."""
+    return previewed(ask, call.facts.house, call.now_ms)
+
+
+def previewed(ask: AskPreview, house: House, now_ms: int) -> MailPreview:
+    post = sample_post(ask.kind, ask.language, house, to="alice@example.com", now_ms=now_ms)
+    return MailPreview(kind=ask.kind, subject=post.subject, text=post.text, html=post.html)
+
+
 @operation("GET", "/mails", name="mail.list", need=Scope.ADMIN, about=About.ALL)
 async def list_all(call: Call, ask: AskMails) -> MailList:
     """What was sent, waits, was dropped or could not be sent; newest first."""
@@ -46,4 +73,4 @@ def _answer(row: MailRow) -> MailAnswer:
     )  # fmt: skip
 
 
-OPERATIONS = (list_all,)
+OPERATIONS = (list_all, preview)

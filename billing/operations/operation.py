@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from billing.model.letters.letter import House
 from billing.model.token import Scope
 from billing.services.access import Caller
 from billing.services.use_cases import Billing
@@ -51,12 +52,13 @@ class About(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What operations need to know of the installation. `back_to` is where pages at Stripe send people afterwards."""
+    """What operations need to know of the installation. `back_to` is where pages at Stripe send people afterwards; `house` writes mails."""
 
     currency: str = "usd"
     default_plan: str | None = "free"
     issuer: str = "stripe"
     back_to: str = ""
+    house: House = House(product="Weighbridge")  # noqa: RUF009  immutable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

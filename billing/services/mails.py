@@ -8,11 +8,12 @@ with the same Message-ID.
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from billing.model import letters
 from billing.model.letters.html import as_html
 from billing.model.letters.letter import House, Reader
+from billing.model.letters.samples import READER, sample
 from billing.model.letters.text import as_text
 from billing.model.mail import Mail, MailKind
 from billing.model.mail_delivery import (
@@ -115,6 +116,11 @@ class Mails:
         answer, said = await session.send(post)
         now_ms = self._clock.now_ms()
         return judge(answer, claimed.attempt, reason=said, now_ms=now_ms, jitter=self._jitter())
+
+
+def sample_post(kind: MailKind, language: str, house: House, *, to: str, now_ms: int) -> Post:
+    """A mail of that kind with facts made up for it."""
+    return written(replace(sample(kind), identifier=f"sample:{kind}:{now_ms}"), replace(READER, language=language), house, to=to)
 
 
 def written(mail: Mail, reader: Reader, house: House, *, to: str) -> Post:

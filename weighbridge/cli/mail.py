@@ -1,16 +1,14 @@
 """`weighbridge mail`: what went out and what waits, how a mail looks, whether the mail server takes one."""
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 from billing.channels.wiring import house_of, open_channel
 from billing.model.letters import LANGUAGES
-from billing.model.letters.samples import READER, sample
 from billing.model.mail import MailKind
-from billing.model.mail_delivery import Answer, MailState, Post, undeliverable
+from billing.model.mail_delivery import Answer, MailState, undeliverable
 from billing.operations import mails as operations
-from billing.services.mails import written
+from billing.services.mails import sample_post
 from metering.model.errors import BadInput, DependencyUnavailable
 
 from .context import Context, add_folders
@@ -51,13 +49,17 @@ async def list_mails(options: argparse.Namespace, context: Context) -> int:
     return 0
 
 
-def preview_mail(options: argparse.Namespace, context: Context) -> int:
-    post = _sample(options, context, "alice@example.com")
+async def preview_mail(options: argparse.Namespace, context: Context) -> int:
+    """Here it takes no database."""
+    ask = operations.AskPreview(kind=MailKind(options.kind), language=options.language)
+    if context.own_settings.token is not None:
+        post = await context.ask(operations.preview, ask)
+    else:
+        post = operations.previewed(ask, house_of(context.settings), context.clock.now_ms())
     if options.format == "html":
         say(post.html.rstrip())
     elif options.format == "json":
-        value = {"kind": options.kind, "subject": post.subject, "text": post.text, "html": post.html}
-        show(value, options)
+        show(post.model_dump(mode="json"), options)
     else:
         say(f"Subject: {post.subject}", "", post.text.rstrip())
     return 0
@@ -70,15 +72,11 @@ async def test_mail(options: argparse.Namespace, context: Context) -> int:
     channel = open_channel(context.settings, context.clock)
     if channel is None:
         raise DependencyUnavailable("SMTP_HOST is not set, so no mail goes out; docs/mail.md lists what to set")
+    house, now_ms = house_of(context.settings), context.clock.now_ms()
+    post = sample_post(MailKind(options.kind), options.language, house, to=options.address, now_ms=now_ms)
     async with channel.session() as session:
-        answer, said = await session.send(_sample(options, context, options.address))
+        answer, said = await session.send(post)
     taken = answer is Answer.ACCEPTED
     lines = [f"{context.settings.smtp_host} took it for {options.address}" if taken else f"{options.address}: {answer}: {said}"]
     show({"answer": answer.value, "said": said}, options, lines=lines)
     return 0 if taken else 1
-
-
-def _sample(options: argparse.Namespace, context: Context, to: str) -> Post:
-    kind = MailKind(options.kind)
-    mail = replace(sample(kind), identifier=f"sample:{kind}:{context.clock.now_ms()}")
-    return written(mail, replace(READER, language=options.language), house_of(context.settings), to=to)

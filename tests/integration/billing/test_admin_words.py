@@ -231,6 +231,8 @@ async def test_what_stripe_sent_and_is_told_is_listed_by_a_token(sold: Desk, lin
     assert "Payload:" in await all_("outbox", "show", waiting[0]["identifier"])
     assert "there is no Stripe to tell" in await all_.refused("outbox", "retry", str(waiting[0]["id"]))
     assert await all_("mail", "list") == "No mails.\n"
+    preview = await all_("mail", "preview", "payment_failed", "--language", "de")
+    assert preview.startswith("Subject: [Weighbridge] Zahlung fehlgeschlagen")
     own = await line("acme")
     for words in (("webhook", "list"), ("outbox", "list"), ("mail", "list")):
         assert "yours is bound to one" in await own.refused(*words)
