@@ -8,6 +8,7 @@ from gateway.explain import explain
 
 from .context import Context, add_folders
 from .output import add_format, show, table
+from .verbs import typed
 
 _COLUMNS = ("limit", "mode", "cost", "used", "left", "of", "resets", "store away")
 
@@ -22,6 +23,7 @@ def add(nouns: Any) -> None:
     parser.add_argument("--host", default="", help="the Host that would be asked for")
     add_folders(parser)
     add_format(parser)
+    typed(parser, "weighbridge explain --key wbk_live_… GET /v1/reports/7")
     parser.set_defaults(run=run)
 
 

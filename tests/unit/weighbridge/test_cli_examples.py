@@ -36,7 +36,7 @@ ON_THE_SERVER = {  # what makes sense there alone, or is one operation with othe
     "up", "serve", "init", "restart", "compile", "completion", "flush", "reconcile", "explain", "journal replay", "config check",
     "config diff",
     "config apply", "config export", "plan estimate", "stripe import", "stripe cutover", "webhook test", "mail test",
-    "subscription downgrade", "usage events", "usage", "quota", "cap show", "cap set", "cap lift", "cap remove", "audit", "bypass", "close",
+    "subscription downgrade", "usage events", "usage", "quota", "quota alert", "audit", "bypass", "close",
 }  # fmt: skip
 FED_BY_NOTHING_YET = ("report", "monitoring")
 
