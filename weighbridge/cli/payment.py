@@ -5,7 +5,6 @@ from typing import Any
 
 from billing.operations import payments as operations
 from billing.operations.operation import Nothing
-from metering.model.errors import BadInput
 
 from .context import Context
 from .output import show_answer, show_list
@@ -21,19 +20,6 @@ def add(nouns: Any) -> None:
     adding.add_argument("--method", metavar="pm_ID", help="one that was made at Stripe already: no page is needed")
     for name, text, run in (("default", "the one that is charged", set_default), ("remove", "it is never charged again", remove)):
         verb(verbs, name, text, run, example=f"weighbridge payment {name} pm_1abc").add_argument("method", metavar="pm_ID")
-
-
-async def the_org(options: argparse.Namespace, context: Context) -> str:
-    """The one that was named, or the only one there is. Raises BadInput."""
-    if options.org:
-        return str(options.org)
-    async with context.billing() as billing:
-        slugs = [org.slug for org, _ in await billing.orgs.all()]
-    if len(slugs) != 1:
-        raise BadInput(
-            f"say which organization with --org; there are: {', '.join(slugs[:10]) or 'none yet'}{', …' if len(slugs) > 10 else ''}"
-        )
-    return slugs[0]
 
 
 async def list_methods(options: argparse.Namespace, context: Context) -> int:
