@@ -17,10 +17,11 @@ _AT_ONCE = 2
 
 
 class Context:
-    """`org`: the organization that the URL names. What one request asks for takes at most two connections of the pool at a time."""
+    """`org`: the organization that the URL names. `listening`: whether somebody still waits for the answer.
+    What one request asks for takes at most two connections of the pool at a time."""
 
-    def __init__(self, dispatch: Dispatch, caller: Caller, org: str | None) -> None:
-        self._dispatch, self.caller, self.org = dispatch, caller, org
+    def __init__(self, dispatch: Dispatch, caller: Caller, org: str | None, listening: Callable[[], bool]) -> None:
+        self._dispatch, self.caller, self.org, self.listening = dispatch, caller, org, listening
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(self, operation: Operation[A, R], ask: A, *, org: str | None = None) -> R:

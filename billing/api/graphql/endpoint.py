@@ -1,11 +1,13 @@
 """GraphQL over HTTP: POST with a JSON body; GET for queries. A request that cannot be read is answered by problem+json.
 
 Who accepts application/graphql-response+json gets 400 for a document that is not carried out; others get 200, as clients of old expect.
+Subscriptions are streams (streams.py).
 """
 
 import json
 import logging
 from collections.abc import Mapping
+from inspect import isawaitable
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -18,11 +20,13 @@ from graphql import (
     execute,
     get_operation_ast,
     parse,
+    subscribe,
     validate,
 )
+from graphql.language import DocumentNode
 
 from billing.api.doors import CALLER, ORG_NAMED, Endpoint
-from billing.api.graphql import guard
+from billing.api.graphql import guard, streams
 from billing.api.graphql.context import Context
 from billing.api.graphql.resolvers import executable
 from billing.model.token import Scope
@@ -67,9 +71,9 @@ class Server:
     """Answers documents over one schema."""
 
     def __init__(self, dispatch: Dispatch, schema: GraphQLSchema) -> None:
-        self._dispatch, self._schema = dispatch, schema
+        self._dispatch, self._schema, self._streams = dispatch, schema, streams.Streams()
 
-    async def get(self, request: web.Request) -> web.Response:
+    async def get(self, request: web.Request) -> web.StreamResponse:
         """Raises BadInput, MutationByGet."""
         query = request.query
         if any(len(query.getall(name, [])) > 1 for name in ("query", "variables", "operationName")):
@@ -79,7 +83,7 @@ class Server:
             said["variables"] = _json(query["variables"], "variables")
         return await self._answer(request, said, by_get=True)
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post(self, request: web.Request) -> web.StreamResponse:
         """Raises BadInput, NotJsonMedia."""
         if request.content_type != "application/json":
             raise NotJsonMedia
@@ -88,26 +92,30 @@ class Server:
             raise BadInput("the body is one JSON object with query, variables, operationName; several at once are not taken")
         return await self._answer(request, said, by_get=False)
 
-    async def _answer(self, request: web.Request, said: Mapping[str, Any], *, by_get: bool) -> web.Response:
+    async def _answer(self, request: web.Request, said: Mapping[str, Any], *, by_get: bool) -> web.StreamResponse:
         query, variables, name = _said(said, "query", str), _said(said, "variables", dict) or {}, _said(said, "operationName", str)
         if not query:
             raise BadInput("query is missing: the document to carry out")
-        context = Context(self._dispatch, request[CALLER], request[ORG_NAMED])
+        context = Context(self._dispatch, request[CALLER], request[ORG_NAMED], lambda: streams.listening(request))
         try:
-            result = await self._carry_out(query, variables, name, context, by_get=by_get)
+            read = self._read(query, variables, name)
+            if isinstance(read, ExecutionResult):
+                return _whole(request, read)
+            document, operation = read
+            if by_get and operation.operation is OperationType.MUTATION:
+                raise MutationByGet
+            words: dict[str, Any] = {"variable_values": variables, "operation_name": name, "context_value": context}
+            if operation.operation is OperationType.SUBSCRIPTION:
+                return await self._stream(request, subscribe(self._schema, document, **words))
+            result = execute(self._schema, document, **words)
+            return _whole(request, await result if isawaitable(result) else result)
         except RecursionError:
-            result = _refused([GraphQLError("this is nested too deep", original_error=guard.TooCostly("this is nested too deep"))])
-        modern = _MODERN in request.headers.get("Accept", "")
-        return web.Response(
-            text=json.dumps(_formatted(result), ensure_ascii=True), content_type=_MODERN if modern else "application/json", charset="utf-8",
-            status=400 if modern and result.data is None and not any(error.path for error in result.errors or ()) else 200,
-            headers={"Cache-Control": "no-store"},
-        )  # fmt: skip
+            return _whole(request, _refused([_costly("this is nested too deep")]))
 
-    async def _carry_out(
-        self, query: str, variables: dict[str, Any], name: str | None, context: Context, *, by_get: bool
-    ) -> ExecutionResult:  # fmt: skip
-        """Raises MutationByGet, RecursionError."""
+    def _read(
+        self, query: str, variables: dict[str, Any], name: str | None
+    ) -> ExecutionResult | tuple[DocumentNode, OperationDefinitionNode]:
+        """What is to be carried out, or why it is not. Raises RecursionError."""
         if len(query) > guard.LONGEST:
             return _refused([_costly(f"the document has more than {guard.LONGEST:,} characters")])
         try:
@@ -119,16 +127,28 @@ class Server:
         operation = get_operation_ast(document, name)
         if not isinstance(operation, OperationDefinitionNode):
             return _refused([GraphQLError("operationName names none of the document's operations, or is missing where there are several")])
-        if by_get and operation.operation is not OperationType.QUERY:
-            raise MutationByGet
         try:
             guard.check_cost(document, operation, variables)
         except guard.TooCostly as exc:
             return _refused([_costly(str(exc))])
-        result = execute(self._schema, document, variable_values=variables, operation_name=name, context_value=context)
-        found = result if isinstance(result, ExecutionResult) else await result
-        assert isinstance(found, ExecutionResult)
-        return found
+        return document, operation
+
+    async def _stream(self, request: web.Request, begun: Any) -> web.StreamResponse:
+        """Raises NotAcceptable, TooManyStreams."""
+        streams.check_accepted(request)
+        found = await begun if isawaitable(begun) else begun
+        if isinstance(found, ExecutionResult):
+            return _whole(request, found)
+        return await self._streams.send(request, found, lambda result: json.dumps(_formatted(result)))
+
+
+def _whole(request: web.Request, result: ExecutionResult) -> web.Response:
+    modern = _MODERN in request.headers.get("Accept", "")
+    return web.Response(
+        text=json.dumps(_formatted(result)), content_type=_MODERN if modern else "application/json", charset="utf-8",
+        status=400 if modern and result.data is None and not any(error.path for error in result.errors or ()) else 200,
+        headers={"Cache-Control": "no-store"},
+    )  # fmt: skip
 
 
 def _costly(said: str) -> GraphQLError:

@@ -1,6 +1,7 @@
 """The guide's queries and mutations: each asks an operation, and says its answer in the schema's words."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from graphql import GraphQLObjectType, GraphQLSchema
@@ -15,6 +16,7 @@ from billing.operations.operation import Model, Nothing
 from billing.services.lifecycle import NoSubscription
 
 _NONE = Nothing()
+LOOK_SECONDS, MOST_LOOKS = 5.0, 120  # a stream ends after ten minutes: who comes again shows the credential again
 
 
 def executable() -> GraphQLSchema:
@@ -24,6 +26,9 @@ def executable() -> GraphQLSchema:
         assert isinstance(kind, GraphQLObjectType)
         for name, resolver in table.items():
             kind.fields[name].resolve = resolver
+    assert built.subscription_type is not None
+    live = built.subscription_type.fields["usage"]
+    live.subscribe, live.resolve = _usage_changes, _as_it_came
     return built
 
 
@@ -31,6 +36,23 @@ async def _usage(_root: Any, info: Info, service: str | None = None) -> list[dic
     context = info.context
     answer = await context.ask(usage.usage, usage.AskUsage(service=service))
     return [_use(each) for each in answer.usage]
+
+
+async def _usage_changes(_root: Any, info: Info, service: str | None = None) -> AsyncIterator[list[dict[str, Any]]]:
+    """The usage at once, then whenever it is another, while somebody listens."""
+    last: list[dict[str, Any]] | None = None
+    for _ in range(MOST_LOOKS):
+        found = await _usage(None, info, service)
+        if found != last:
+            yield found
+        last = found
+        await asyncio.sleep(LOOK_SECONDS)
+        if not info.context.listening():
+            return
+
+
+def _as_it_came(root: Any, _info: Info, **_words: Any) -> Any:
+    return root
 
 
 async def _quota(_root: Any, info: Info, service: str | None = None) -> list[dict[str, Any]]:

@@ -73,6 +73,14 @@ type Mutation {
   addPaymentMethod(token: String!): PaymentMethod!
 }
 
+schema { query: Query  mutation: Mutation  subscription: Live }
+
+"What changes, as it changes, over server-sent events."
+type Live {
+  "At once, and whenever a figure is another."
+  usage(service: String): [Usage!]!
+}
+
 type Query {
   usage(service: String): [Usage!]!
   quota(service: String): [Quota!]!

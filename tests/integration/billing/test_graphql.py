@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from billing.api.graphql import resolvers, streams
 from billing.api.server import application
 from billing.model.token import Scope
 
@@ -295,3 +296,33 @@ async def test_the_schema_is_told_to_who_asks(sold: Desk, api: TestClient) -> No
     acme = await sold.billing.orgs.create("Acme", plan="free")
     told = await ask(api, acme.api_key, get_introspection_query())
     assert {"uuid", "UsageStatus", "billing_usage_current_bool_exp"} <= build_client_schema(told["data"]).type_map.keys()
+
+
+async def test_a_subscription_tells_usage_at_once_and_as_it_changes(sold: Desk, api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolvers, "LOOK_SECONDS", 0.01)
+    acme = await sold.billing.orgs.create("Acme", plan="pro")
+    _, text = await token(sold, "acme", Scope.BILLING)
+    query = {"query": 'subscription { usage(service: "api") { current } }'}
+    events = {**bearer(acme.api_key), "Accept": "text/event-stream"}
+    async with api.post("/graphql", json=query, headers=events) as stream:
+        assert (stream.status, stream.content_type) == (200, "text/event-stream")
+        assert await stream.content.readuntil(b"\n\n") == b'event: next\ndata: {"data": {"usage": [{"current": 0.0}]}}\n\n'
+        words = {"service": "api", "quantity": 3}
+        assert (await api.post("/api/v1/billing/usage/record", json=words, headers=bearer(text))).status == 201
+        assert await stream.content.readuntil(b"\n\n") == b'event: next\ndata: {"data": {"usage": [{"current": 3.0}]}}\n\n'
+    assert (await api.post("/graphql", json=query, headers=bearer(acme.api_key))).status == 406
+    unknown = {"query": 'subscription { usage(service: "nothing") { current } }'}
+    said = await (await api.post("/graphql", json=unknown, headers=events)).text()
+    assert ('"code": "no_such_service"' in said, said.endswith("event: complete\ndata:\n\n")) == (True, True)
+
+
+async def test_a_stream_ends_after_a_while_and_there_are_not_too_many(sold: Desk, api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolvers, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(resolvers, "MOST_LOOKS", 2)
+    acme = await sold.billing.orgs.create("Acme", plan="pro")
+    events = {**bearer(acme.api_key), "Accept": "text/event-stream"}
+    query = {"query": "subscription { usage { service } }"}
+    said = await (await api.post("/graphql", json=query, headers=events)).text()
+    assert (said.count("event: next"), said.count("event: complete")) == (1, 1)
+    monkeypatch.setattr(streams, "MOST", 0)
+    assert (await api.post("/graphql", json=query, headers=events)).status == 503
