@@ -38,17 +38,19 @@ def resolvers_of(table: str) -> tuple[Resolver, Resolver]:
 
     async def find(_root: Any, info: Info, **words: Any) -> Sequence[Mapping[str, Any]]:
         context = info.context
-        return (await context.ask(rows.find, AskRows(query=query_of(table, words)))).rows
+        query = query_of(table, words)
+        return (await context.ask(rows.find(query), AskRows(query=query))).rows
 
     async def aggregate(_root: Any, info: Info, **words: Any) -> Mapping[str, Any]:
         context = info.context
         query = query_of(table, words, most=None)
 
         async def nodes(_info: Info) -> Sequence[Mapping[str, Any]]:
-            return (await context.ask(rows.find, AskRows(query=query_of(table, words)))).rows
+            limited = query_of(table, words)
+            return (await context.ask(rows.find(limited), AskRows(query=limited))).rows
 
         async def figures(_info: Info) -> Mapping[str, Any]:
-            return (await context.ask(rows.aggregate, AskRows(query=query))).figures
+            return (await context.ask(rows.aggregate(query), AskRows(query=query))).figures
 
         return {"aggregate": figures, "nodes": nodes}
 

@@ -136,7 +136,8 @@ async def test_whole_figures_are_written_as_whole_numbers(sold: Desk, api: TestC
 async def test_the_guides_revenue_document_answers_as_it_stands(sold: Desk, api: TestClient) -> None:
     acme = await sold.billing.orgs.create("Acme", plan="pro")
     await used(sold, acme.org.id, 7, 11)
-    assert (await ask(api, acme.api_key, REVENUE, orgId=acme.org.id)) == {
+    _, text = await token(sold, "acme")
+    assert (await ask(api, text, REVENUE, orgId=acme.org.id)) == {
         "data": {
             "mrr": {"aggregate": {"sum": {"amount": "49"}}},
             "new_customers": {"aggregate": {"count": 1}},
@@ -155,14 +156,14 @@ async def test_a_credential_of_one_organization_finds_no_row_of_another_whatever
     _, text = await token(sold, "acme", Scope.ADMIN)
     for credential in (acme.api_key, text):
         assert (await ask(api, credential, CURRENT_USAGE, orgId=bolt.org.id))["data"] == {"billing_usage_current": []}
-        data = (await ask(api, credential, REVENUE, orgId=bolt.org.id))["data"]
+        data = (await ask(api, text, REVENUE, orgId=bolt.org.id))["data"]
         assert (data["mrr"]["aggregate"]["sum"]["amount"], data["usage_trend"]) == (None, [])
         assert data["new_customers"]["aggregate"]["count"] == 0
         everything = "{ " + " ".join(
             f"{name}: billing_{name}(where: {{_or: [{{}}, {{_not: {{org_id: {{_is_null: true}}}}}}]}}) {{ org_id }}"
             for name in ("customers", "subscriptions", "usage_events", "usage_daily", "invoices")
         ) + " }"  # fmt: skip
-        rows = (await ask(api, credential, everything))["data"]
+        rows = (await ask(api, text, everything))["data"]
         assert {row["org_id"] for those in rows.values() for row in those} == {acme.org.id}
         for query in ("{ usage { current } }", "{ billing_customers { name } }", "{ billing_usage_current { service } }"):
             said = await ask(api, credential, query, org="bolt")
@@ -204,6 +205,18 @@ async def test_a_refusal_says_its_code_and_a_key_that_only_reads_changes_nothing
     mutation = {"query": "mutation { cancelSubscription { id } }"}
     assert (await api.get("/graphql", params=mutation, headers=bearer(acme.api_key))).status == 405
     assert (await api.post("/graphql", json=mutation)).status == 401
+
+
+async def test_an_api_key_sees_of_tables_what_it_sees_elsewhere(sold: Desk, api: TestClient) -> None:
+    acme = await sold.billing.orgs.create("Acme", plan="pro")
+    _, text = await token(sold, "acme")
+    for field in ("billing_customers { name }", "billing_invoices { id }", "invoices { id }",
+                  "billing_customers_aggregate { nodes { id } }",
+                  "billing_invoices_aggregate { aggregate { count } }"):  # fmt: skip
+        said = await ask(api, acme.api_key, f"{{ {field} }}")
+        assert (said["data"] or {}).get("billing_customers") is None
+        assert said["errors"][0]["extensions"]["code"] == "token_wanted", field
+        assert "errors" not in await ask(api, text, f"{{ {field} }}")
 
 
 async def test_rows_are_ordered_paged_and_added_up_by_the_database(sold: Desk, api: TestClient) -> None:
