@@ -165,7 +165,7 @@ async def test_a_credential_of_one_organization_finds_no_row_of_another_whatever
         ) + " }"  # fmt: skip
         rows = (await ask(api, text, everything))["data"]
         assert {row["org_id"] for those in rows.values() for row in those} == {acme.org.id}
-        for query in ("{ usage { current } }", "{ billing_customers { name } }", "{ billing_usage_current { service } }"):
+        for query in ("{ usage { current } }", "{ billing_subscriptions { id } }", "{ billing_usage_current { service } }"):
             said = await ask(api, credential, query, org="bolt")
             assert (said["errors"][0]["extensions"]["status"], "Bolt" in str(said)) == (404, False)
     _, everybody = await token(sold, None)
