@@ -1,9 +1,8 @@
 """Quotas of one organization as an operator sets them, and gives them back to the plan."""
 
-import datetime as dt
 from decimal import Decimal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from billing.model.charges import title_of
 from billing.model.plan_words import window_word
@@ -26,7 +25,7 @@ class SetQuota(Model):
     then_limit: Amount | None = Field(None, description="with mode throttle: what may still pass in each `then_window`")
     then_window: Window = Window.HOUR
     reason: str = Field("", max_length=500)
-    until: dt.datetime | None = Field(None, description="it ends by itself")
+    until: AwareDatetime | None = Field(None, description="it ends by itself")
 
 
 class QuotaSetAnswer(Model):

@@ -125,5 +125,7 @@ def _quota(wish: QuotaWish, meter: Meter) -> Quota:
         raise BadInput("mode throttle, and it alone, says what may pass once the quota is used up (then)")
     if meter.kind is Kind.LEVEL and (wish.window is not Window.PERIOD or wish.mode is Mode.THROTTLE):
         raise BadInput(f"{meter.name} is held, not used up: its quota has no window and does not throttle")
+    if wish.then is not None and wish.then[1] is wish.window:
+        raise BadInput(f"a throttle falls to a quota of another window; this one is of the same, {wish.window}")
     then = None if wish.then is None else Then(limit=units_of(wish.then[0], meter), window=wish.then[1])
     return Quota(meter=meter.name, limit=limit, window=wish.window, mode=wish.mode, then=then, source="override")

@@ -245,7 +245,8 @@ async def test_a_quota_set_by_hand_holds_until_it_is_reset(terminal: Terminal, c
     [
         "quota set --service=nothing --limit=5", "quota set --service=storage --limit=0.0000000001", "quota set --service=api --limit=-5",
         "quota set --service=api --limit=5 --mode=hard --overage-rate=1", "quota set --service=api --limit=unlimited --mode=hard",
-        "quota set --service=api --limit=5 --mode=throttle", "quota set --service=storage --limit=5 --window=day",
+        "quota set --service=api --limit=5 --mode=throttle",
+        "quota set --service=api --limit=5 --mode=throttle --then 2/period", "quota set --service=storage --limit=5 --window=day",
         "quota set --service=api --limit=5 --mode=overage --overage-rate=-1", "quota --service=nothing", "usage --service=nothing",
         "usage --detailed", "quota alert nothing --threshold 80", "quota alert api --threshold 80 --email nobody", "quota alert api",
         "quota alert api --disable --threshold 33", "quota alert config --threshold 5",
@@ -261,6 +262,11 @@ async def test_what_will_not_do_is_refused_and_leaves_nothing(terminal: Terminal
         )
         == 0
     )
+
+
+async def test_a_throttle_says_what_it_falls_to(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    await terminal.type("quota", "set", "--service=api", "--limit=500", "--mode=throttle", "--then", "20/hour", "--until", "2030-01-01")
+    assert "Mode: Throttle (slower beyond quota)" in printed(capsys)
 
 
 async def test_alerts_are_configured_listed_foretold_and_disabled(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
