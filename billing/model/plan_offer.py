@@ -21,6 +21,7 @@ from metering.model.quota import Mode, Per, Quota, Window, replace_quotas
 _NAME, _CURRENCY, _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z]{3}"), re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MOST_TRIAL_DAYS, _LONGEST_TITLE, _LONGEST_LABEL = 730, 60, 120
 _MOST_UNITS = 2**63 - 1
+_MOST_MONEY, _MOST_SHARE_DECIMALS = Decimal(10) ** 12, 4
 _MONTHS = {Interval.MONTH: 1, Interval.YEAR: 12}
 _MODES = {"hard": Mode.HARD, "soft": Mode.SOFT, "overage": Mode.OVERAGE}
 METERED = "metered"
@@ -60,10 +61,12 @@ class Offer:
         for currency, amount in self.price.items():
             if not _CURRENCY.fullmatch(currency):
                 raise PlanFaulty(f"{currency!r} is no currency; write usd")
-            if amount < 0 or decimals(amount) > minor_digits(currency):
+            if not 0 <= amount < _MOST_MONEY or decimals(amount) > minor_digits(currency):
                 raise PlanFaulty(f"{amount} {currency.upper()} is no price: zero or more, with at most {minor_digits(currency)} decimals")
         if self.on_request and self.price:
             raise PlanFaulty("a plan that is sold by agreement has no price of its own; say one of the two")
+        if self.discount is not None and (not 0 < self.discount < 100 or decimals(self.discount) > _MOST_SHARE_DECIMALS):
+            raise PlanFaulty(f"{self.discount} % is no discount: above 0 and below 100, with at most {_MOST_SHARE_DECIMALS} decimals")
         if self.title is not None and not 0 < len(self.title) <= _LONGEST_TITLE:
             raise PlanFaulty(f"a title has 1 to {_LONGEST_TITLE} characters")
         if self.trial_days is not None and not 0 <= self.trial_days <= _MOST_TRIAL_DAYS:
@@ -183,7 +186,7 @@ def _count(offer: Offer, before: PlanSpec, interval: Interval) -> int:
 
 def _prices(offer: Offer, meters: Mapping[str, Meter]) -> dict[str, Price]:
     for name, each in offer.overage.items():
-        if each < 0:
+        if not 0 <= each < _MOST_MONEY:
             raise PlanFaulty(f"{each} is no price of a unit of {name}: zero or more")
     return {name: PerUnit(each=each, per_unit_size=_meter(name, meters).show_size) for name, each in offer.overage.items()}
 
@@ -244,7 +247,7 @@ def _main(quota: Quota) -> bool:
 def _units(limit: Decimal | None, meter: Meter) -> int | None:
     if limit is None:
         return None
-    units = limit * meter.show_size
+    units = limit * meter.show_size if 0 <= limit <= _MOST_UNITS else Decimal(-1)
     if units < 0 or units != units.to_integral_value() or units > _MOST_UNITS:
         raise PlanFaulty(f"{limit} {meter.show or meter.unit} is no quota on {meter.name}: zero or more, in whole {meter.unit}s")
     return int(units)

@@ -12,7 +12,7 @@ from billing.model.plan import Feature, Interval, PerUnit, PlanSpec, Rollout
 from billing.model.plan_offer import Offer, PlanFaulty, feature_of
 from billing.model.plan_words import highlights, in_order, per_word, short_name, shown_figure, window_word
 from billing.model.token import Scope
-from billing.operations.operation import About, Amount, Call, Model, Nothing, operation
+from billing.operations.operation import About, Amount, Call, GivenAmount, Model, Nothing, operation
 from billing.services.lifecycle import NoSuchPlan
 from billing.services.plans import DefaultPlanNeeded, Made, ManagedElsewhere
 from billing.services.ports import PlanRow
@@ -100,22 +100,22 @@ class CreatePlan(Model):
 
     name: str = _NAME
     title: str | None = Field(None, max_length=60)
-    price: Amount | None = Field(None, description="in the installation's currency; it stands above that of `prices`")
-    prices: dict[str, Amount] = Field(default_factory=dict, description="by currency")
+    price: GivenAmount | None = Field(None, description="in the installation's currency; it stands above that of `prices`")
+    prices: dict[str, GivenAmount] = Field(default_factory=dict, description="by currency")
     on_request: bool = Field(False, description="sold by agreement: no price of its own")
     interval: Interval | None = Field(None, description="default: month")
     interval_count: int | None = Field(None, ge=1, le=1095, description="every so many of them; default 1")
     trial_days: int | None = Field(None, ge=0, le=730)
-    quotas: dict[str, Amount | Literal["unlimited"]] = Field(
+    quotas: dict[str, GivenAmount | Literal["unlimited"]] = Field(
         default_factory=dict, description="by service, in the unit that people see: 50 is 50 GB"
     )
-    overage: dict[str, Amount] = Field(default_factory=dict, description="the price of one such unit beyond the quota, by service")
+    overage: dict[str, GivenAmount] = Field(default_factory=dict, description="the price of one such unit beyond the quota, by service")
     mode: Literal["hard", "soft", "overage", "metered"] | None = Field(
         None, description="of the quotas that are said; metered: nothing is included and every unit is charged"
     )
     features: tuple[str | PlanFeature, ...] | None = Field(None, description="in place of those that stood; a text is a label")
     copy_from: str | None = Field(None, description="another plan")
-    discount: Amount | None = Field(None, description="percent off the monthly plan; it must be that of the price")
+    discount: GivenAmount | None = Field(None, description="percent off the monthly plan; it must be that of the price")
     rollout: Rollout | None = Field(None, description="who gets a change: new, renewal (default), now")
 
 
