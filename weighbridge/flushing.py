@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from aggregator.flush import flush_once
 from aggregator.overage import cut_overage
+from aggregator.rollup import name_routes
 from billing.stripe.client import StripeApi
 from billing.stripe.deliver import deliver_due
 from config.load import Configuration
@@ -121,6 +122,7 @@ async def flush(
     report = Flushed()
     await ship(client, report, clock)
     await flush_all(pool, client, report, clock)
+    await name_routes(pool, client)
     if bills:
         report.overage_rows = (await cut_overage(pool, clock, config.meters)).rows
         if stripe is not None:

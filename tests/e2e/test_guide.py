@@ -21,7 +21,6 @@ from .guide import missing, steps, with_known
 
 SHIPPED = [(Path(config.__file__).parent / f"{name}.yaml").read_text("utf-8") for name in ("gateway", "meters", "plans")]
 SHIPPED[2] = SHIPPED[2].replace("issuer: stripe", "issuer: weighbridge")  # so that each command has something to do
-GUIDES_FILE = 'timestamp,service,quantity,metadata\n2026-01-29T10:00:00Z,api,1000,{"endpoint":"/api/test"}\n'
 PATIENCE_SECONDS = 30
 
 
@@ -30,26 +29,28 @@ class Story:
 
     def __init__(self, house: House) -> None:
         today = dt.datetime.now(dt.UTC).date()
-        self._house, self.known = house, {"year": str(today.year), "soon": str(today + dt.timedelta(days=10))}
+        self._house, self.known = house, {"year": str(today.year), "soon": str(today + dt.timedelta(days=10)), "today": str(today)}
 
     def type(self, command: str, answers: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-        out, err = io.StringIO(), io.StringIO()
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", newline=""), io.StringIO()  # a file is written as bytes
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{answer}\n" for answer in answers)))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run(shlex.split(with_known(command, self.known)), self._house.environ)
-        return code, out.getvalue(), err.getvalue()
+        out.seek(0)
+        return code, out.read(), err.getvalue()
 
     def outside(self, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """`calls N` through the gateway; `card TOKEN` added at Stripe; `file NAME` as the guide has it; `until COMMAND :: TEXT`."""
+        """`calls N` through the gateway; `card TOKEN` added at Stripe; `file NAME` of usage; `until COMMAND :: TEXT`."""
         what, _, rest = with_known(words, self.known).partition(" ")
         if what == "calls":
             call = urllib.request.Request(f"{self._house.gateway}/hello", headers={"X-API-Key": self.known["key"]})
             for _ in range(int(rest)):
                 urllib.request.urlopen(call, timeout=20).close()
+        elif what == "file":
+            now = dt.datetime.now(dt.UTC)
+            Path(rest).write_text(f'timestamp,service,quantity,metadata\n{now:%Y-%m-%dT%H:%M:%SZ},api,1000,{{"endpoint":"/api/test"}}\n')
         elif what == "card":
             self._at_stripe(f"/v1/payment_methods/{rest}/attach", customer=self.known["customer"])
-        elif what == "file":
-            Path(rest).write_text(GUIDES_FILE)
         elif what == "until":
             command, _, text = rest.partition(" :: ")
             self._until(command, text, monkeypatch)
