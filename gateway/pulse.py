@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from config.gateway import Route
 from metering.model import keys
 from metering.store.redis.link import Link, pack
 
@@ -22,16 +23,20 @@ from .shipper import Shipper
 SHIP_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 _COMMITTED_EVERY = 2  # ships
+_NAMES_EVERY = 60  # ships: a store that forgot hears the routes' names again
 
 
 class Pulse:
-    """`shippers()` are those of this process at the moment; all of them beat as `name`."""
+    """`shippers()` are those of this process at the moment; all of them beat as `name`. `routes()` are those that it serves: usage
+    carries their numbers, and who reads it is told their names."""
 
     def __init__(
-        self, link: Link, name: str, role: str, clock: ServerClock, epochs: Epochs, shippers: Callable[[], Sequence[Shipper]]
-    ) -> None:
+        self, link: Link, name: str, role: str, clock: ServerClock, epochs: Epochs, shippers: Callable[[], Sequence[Shipper]],
+        routes: Callable[[], Sequence[Route]] = tuple,
+    ) -> None:  # fmt: skip
         self._link, self._name, self._role, self._clock = link, name, role, clock
-        self._epochs, self._shippers = epochs, shippers
+        self._epochs, self._shippers, self._routes = epochs, shippers, routes
+        self._named: Sequence[Route] = ()
         self._reported: dict[tuple[str, int], str] = {}
         self._wanted = self._shipped = ""
         self._looks = 0
@@ -47,6 +52,7 @@ class Pulse:
                 if now >= next_ship:
                     next_ship, beats = now + SHIP_SECONDS, beats + 1
                     await self._beat(look_at_committed=beats % _COMMITTED_EVERY == 0)
+                    self._name_routes(again=beats % _NAMES_EVERY == 0)
                 self._ship_share()
                 if shipping is not None and shipping.done():
                     shipping = shipping.result()
@@ -79,6 +85,14 @@ class Pulse:
         self._looks += 1
         for shipper in self._shippers():
             shipper.cut_and_send(share)
+
+    def _name_routes(self, *, again: bool) -> None:
+        routes = self._routes()
+        if not self._link.up or not routes or (routes is self._named and not again):
+            return
+        self._named = routes
+        names = [word for route in routes for word in (str(route.id), json.dumps(_called(route)))]
+        self._link.call(pack(("HSET", keys.ROUTES, *names)), lambda _: None)
 
     def _say_alive(self) -> None:
         beat = {"at_ms": self._clock.now_ms(), "role": self._role, "shipped": self._shipped, "host": os.uname().nodename}
@@ -119,3 +133,7 @@ class Pulse:
     def _retry_report(self, who: tuple[str, int], reply: object) -> None:
         if isinstance(reply, Exception):
             self._reported.pop(who, None)
+
+
+def _called(route: Route) -> dict[str, str | None]:
+    return {"template": route.path, "host": route.hosts[0] if len(route.hosts) == 1 else None}

@@ -108,7 +108,10 @@ class Worker:
         self._shipper = Shipper(
             self._link, self._recorder, self._admission.buckets, self._synced, self._admission.epochs.learn, settings.store_rows
         )
-        self.pulse = Pulse(self._link, self.name, "worker", self.clock, self._admission.epochs, lambda: [self._shipper])
+        self.pulse = Pulse(
+            self._link, self.name, "worker", self.clock, self._admission.epochs, lambda: [self._shipper],
+            lambda: self._handler.world.config.routes,
+        )  # fmt: skip
         self._directory = Directory(
             self._link, now_ms=self.clock.now_ms, monotonic=self.clock.monotonic, most=settings.remembered_organizations
         )
