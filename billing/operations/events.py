@@ -11,14 +11,16 @@ from pydantic import AwareDatetime, Field, ValidationError, WithJsonSchema
 from billing.model.event import BadEvent, Event, base_units, checked_at, checked_key, checked_metadata, checked_units, meter_of, shown
 from billing.model.token import Scope
 from billing.operations.operation import Call, Model, operation
+from billing.operations.pages import AskPage, Page, page, read_cursor
 from billing.services.exporting import said_with
 from billing.services.ports_events import EventRow, Filter
 from billing.services.recording import EventVoided, NoSuchEvent, Recorded
 from metering.model.clock import to_datetime, to_ms
-from metering.model.errors import BadInput
 from metering.model.meter import Kind, Meter
 
 MOST_EVENTS = 1_000
+_MOST_DIGITS = 30
+_LAST_MS = 253_402_300_799_000  # of the year 9999
 
 # In the display unit: 1000, 5.5, or "5.5" where a float would not be exact.
 Quantity = Annotated[
@@ -99,17 +101,14 @@ class EventAnswer(Model):
     recorded_at: datetime | None
 
 
-class EventList(Model):
+class EventList(Page):
     events: tuple[EventAnswer, ...]
-    next: str | None = None
 
 
-class ListAsk(Model):
+class ListAsk(AskPage):
     service: str | None = None
     start: AwareDatetime | None = Field(None, description="from this instant on")
     end: AwareDatetime | None = Field(None, description="before this instant")
-    limit: int = Field(50, ge=1, le=200)
-    after: str | None = Field(None, max_length=100, description="`next` of the page before")
 
 
 class OneAsk(Model):
@@ -154,10 +153,10 @@ async def batch(call: Call, ask: BatchAsk) -> BatchAnswer:
 async def list_events(call: Call, ask: ListAsk) -> EventList:
     """The ledger's rows, newest first: what was recorded, and what gateways counted, a row a minute."""
     which = Filter(org_id=call.org, meter=ask.service, from_ms=_ms(ask.start), to_ms=_ms(ask.end))
-    rows = await call.billing.recording.page(which, _cursor(ask.after), ask.limit + 1)
-    shown_rows = rows[: ask.limit]
-    more = f"{shown_rows[-1].at_ms}.{shown_rows[-1].id}" if len(rows) > ask.limit else None
-    return EventList(events=tuple(event_answer(row, call.billing.recording.meters) for row in shown_rows), next=more)
+    place = read_cursor(ask.after, int, int)
+    after = (min(max(int(place[0]), 0), _LAST_MS), int(place[1])) if place is not None else None
+    rows, more = page(await call.billing.recording.page(which, after, ask.limit + 1), ask, lambda row: (row.at_ms, row.id))
+    return EventList(events=tuple(event_answer(row, call.billing.recording.meters) for row in rows), next=more)
 
 
 @operation("GET", "/events/{id}", name="events.show", errors=(NoSuchEvent,))
@@ -222,6 +221,10 @@ def _units(quantity: Decimal | None, base_quantity: int | None, meter: Meter) ->
         raise BadEvent("say either quantity or base_quantity")
     if base_quantity is not None:
         return checked_units(base_quantity, meter)
+    assert quantity is not None
+    exponent = quantity.as_tuple().exponent
+    if not isinstance(exponent, int) or not -_MOST_DIGITS <= exponent <= _MOST_DIGITS:
+        raise BadEvent("the quantity has more digits than any use")
     return base_units(format(quantity, "f"), meter)
 
 
@@ -239,13 +242,4 @@ def event_answer(row: EventRow, meters: Mapping[str, Meter]) -> EventAnswer:
 
 
 def _ms(instant: datetime | None) -> int | None:
-    return None if instant is None else to_ms(instant)
-
-
-def _cursor(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    at, _, number = text.partition(".")
-    if not (at.isascii() and at.isdigit() and number.isascii() and number.isdigit() and len(text) < 36):
-        raise BadInput("after is the `next` of a page")
-    return int(at), int(number)
+    return None if instant is None else min(max(to_ms(instant), 0), _LAST_MS)

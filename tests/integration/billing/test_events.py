@@ -14,6 +14,7 @@ from billing.model.token import Scope
 from billing.operations import events, usage
 from billing.operations.events import BatchAsk, CorrectAsk, EventIn, ListAsk, OneAsk, VoidAsk
 from billing.operations.operation import Operation
+from billing.operations.pages import cursor
 from billing.services.access import Caller
 from billing.services.recording import EventVoided, NoSuchEvent
 from metering.model import keys
@@ -183,5 +184,10 @@ async def test_a_statement_that_makes_no_sense_leaves_nothing(acme: Desk) -> Non
         await do(acme, events.record, EventIn(service="gold", base_quantity=1))
     with pytest.raises(BadEvent):
         await do(acme, events.record, EventIn(service="api", base_quantity=1, metadata={"a": "\ud800"}))
+    for quantity in ("1e999999999", "0e999999999", "1e-999999999"):
+        with pytest.raises(BadEvent, match="digits"):
+            await do(acme, events.record, EventIn(service="api", quantity=Decimal(quantity)))
+    last, first = datetime.fromisoformat("9999-12-31T23:59:59-12:00"), datetime.fromisoformat("0001-01-01T00:00:00+12:00")
+    assert (await do(acme, events.list_events, ListAsk(start=first, end=last, after=cursor((2**62, 1))))).events == ()
     assert await acme.pool.fetchval("SELECT count(*) FROM billing.usage_events") == 0
     assert json.dumps(EventIn.model_json_schema())
