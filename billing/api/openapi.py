@@ -123,7 +123,7 @@ def _body(one: Operation[Any, Any], asked: Schema) -> Schema:
 
 def _responses(one: Operation[Any, Any], found: Any) -> Schema:
     if one.answer is Download:
-        content: Schema = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+        content: Schema = {"*/*": {"schema": {"description": "the file"}}}  # of any type: JSON, CSV, PDF
     else:
         content = {"application/json": {"schema": found[one.answer, "serialization"]}}
     responses = {str(one.status): {"description": HTTPStatus(one.status).phrase, "content": content}}
