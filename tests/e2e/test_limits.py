@@ -164,7 +164,7 @@ async def test_tenants_have_limits_and_usage_of_their_own(house: House, session:
     assert await statuses(house, session, "/hello", 1, org, X_Tenant_Id="a b") == {400: 1}
     await house.flush()
     shown = await house.run("usage", "--org", org.slug, "--by", "tenant")
-    assert {one["tenant"]: one["usage"][0]["base"]["current_usage"] for one in shown} == {"emea": 3, "apac": 3, "": 3}
+    assert {one["tenant"]: one["usage"][0]["base"]["current_usage"] for one in shown["tenants"]} == {"emea": 3, "apac": 3, "": 3}
     assert await house.counter(org) == 9
     story = await house.run("explain", "--key", org.api_key, "--tenant", "emea", "GET", "/hello")
     assert story["verdict"].startswith("429")
