@@ -18,8 +18,10 @@ from billing.stripe.outbox_care import OutboxCare
 from billing.stripe.payments import StripePayments
 from billing.stripe.sandbox.server import Sandbox, serve
 from billing.wiring import open_billing
-from tests.integration.billing.conftest import METERS, Desk
+from tests.integration.billing.conftest import METERS, Desk, desk, sold
 from tests.integration.billing.test_tokens import parts_of
+
+__all__ = ["api", "desk", "sold"]  # fixtures of theirs that are ours too
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from aiohttp.test_utils import TestServer
 from billing.model.token import Scope
 from tests.integration.billing.conftest import Desk
 
-pytest_plugins = ["tests.integration.billing.conftest"]
-
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)

@@ -14,8 +14,6 @@ from aiohttp.test_utils import TestServer
 from billing.model.token import Scope
 from tests.integration.billing.conftest import Desk
 
-pytest_plugins = ["tests.integration.billing.conftest"]
-
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 

@@ -125,6 +125,7 @@ async def until(house: House, status: int, **headers: str) -> Any:
 # --- tokens -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_token_of_a_trusted_issuer_calls_for_the_organization_that_it_names(house: House, issuer: Issuer, acme: Org) -> None:
     for ref in (acme.slug, acme.id):
         status, _, seen = await call(house, "/hello", **bearer(token(issuer.url, ref, tenant="shop-7")))
@@ -136,6 +137,7 @@ async def test_a_token_of_a_trusted_issuer_calls_for_the_organization_that_it_na
     assert issuer.fetched == 1
 
 
+@pytest.mark.long
 async def test_calls_by_token_are_counted_like_any_others(house: House, issuer: Issuer, acme: Org) -> None:
     before = await house.counter(acme)
     text = token(issuer.url, acme.slug, jti="counted")
@@ -144,6 +146,7 @@ async def test_calls_by_token_are_counted_like_any_others(house: House, issuer: 
     assert await house.counter(acme) == before + 5
 
 
+@pytest.mark.long
 async def test_a_bad_token_is_refused_with_the_reason_in_the_challenge(house: House, issuer: Issuer, acme: Org) -> None:
     public = json.dumps(issuer.keys[0])
     bad = {
@@ -160,6 +163,7 @@ async def test_a_bad_token_is_refused_with_the_reason_in_the_challenge(house: Ho
         assert headers["www-authenticate"] == f'Bearer realm="api", error="invalid_token", error_description="{reason}"'
 
 
+@pytest.mark.long
 async def test_an_organization_that_is_made_now_is_known_to_tokens_at_once_and_one_that_is_deleted_no_longer(
     house: House, issuer: Issuer
 ) -> None:
@@ -171,6 +175,7 @@ async def test_an_organization_that_is_made_now_is_known_to_tokens_at_once_and_o
     assert body["error"]["code"] in ("invalid_token", "unauthorized")
 
 
+@pytest.mark.long
 async def test_a_store_that_forgot_learns_the_slugs_again(house: House, issuer: Issuer, acme: Org) -> None:
     store = Redis.from_url(house.ready["redis"])
     assert await store.get(keys.slug(acme.slug)) == acme.id.encode()
@@ -183,6 +188,7 @@ async def test_a_store_that_forgot_learns_the_slugs_again(house: House, issuer: 
     await store.aclose()
 
 
+@pytest.mark.long
 async def test_a_token_with_ten_seconds_of_unknown_keys_behind_it_fetches_them_once(house: House, issuer: Issuer, acme: Org) -> None:
     before = issuer.fetched
     issuer.keys = [*issuer.keys, issuer.public(NEXT, "next")]
@@ -238,6 +244,7 @@ async def test_a_keys_own_limit_holds_for_it_alone_and_another_acts_on_the_next_
     assert (await call(house, X_API_Key=made["api_key"]))[0] == 200
 
 
+@pytest.mark.long
 async def test_a_keys_own_rate_holds_for_it_alone(house: House, acme: Org) -> None:
     made = await house.run("key", "create", acme.slug, "--limit", "api=2/minute")
     assert [(await call(house, X_API_Key=made["api_key"]))[0] for _ in range(3)] == [200, 200, 429]
@@ -261,12 +268,14 @@ async def test_a_test_key_is_limited_by_itself_and_billed_to_nobody(house: House
     assert (usage["api"]["current_usage"], usage["?api"]["current_usage"], usage["?api"]["quota"]) == (1, 60, None)
 
 
+@pytest.mark.long
 async def test_two_keys_in_one_request_are_ambiguous(house: House, acme: Org) -> None:
     headers = [("X-API-Key", acme.api_key), ("X-API-Key", acme.api_key)]
     async with aiohttp.ClientSession() as session, session.get(house.gateway + "/hello", headers=headers) as answer:
         assert (answer.status, (await answer.json())["error"]["code"]) == (400, "ambiguous_credentials")
 
 
+@pytest.mark.long
 async def test_what_a_client_says_of_itself_never_reaches_the_service(house: House, acme: Org) -> None:
     claims = {"X-Org-Id": "mine", "X-Org-Tenant": "mine", "X-Org-Test": "true", "X-Key-Id": "7", "X_Org_Slug": "mine"}
     _, _, seen = await call(house, "/hello", X_API_Key=acme.api_key, **claims)
@@ -277,6 +286,7 @@ async def test_what_a_client_says_of_itself_never_reaches_the_service(house: Hou
 # --- floods -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_a_flood_of_bad_keys_costs_the_store_next_to_nothing_and_hurts_no_known_neighbour(house: House, acme: Org) -> None:
     store = Redis.from_url(house.ready["redis"])
     here = {"X_Forwarded_For": "203.0.113.77"}

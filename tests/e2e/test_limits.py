@@ -88,6 +88,7 @@ async def test_a_rate_of_a_route_lets_a_burst_pass_and_no_more(house: House, ses
     assert (rate["limit"], rate["left"], story["verdict"][:3]) == (4, 0, "429")
 
 
+@pytest.mark.long
 async def test_calls_in_flight_are_limited_over_both_workers_and_their_end_makes_room(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Slow", "free")
     assert await statuses(house, session, "/slow?seconds=2", 8, org) == {200: 2, 429: 6}
@@ -96,6 +97,7 @@ async def test_calls_in_flight_are_limited_over_both_workers_and_their_end_makes
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_a_shadow_counts_and_never_blocks(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Watched", "free")
     assert await statuses(house, session, "/watched/1", 9, org) == {200: 9}
@@ -109,17 +111,20 @@ async def metrics(house: House, session: aiohttp.ClientSession) -> str:
         return await page.text()
 
 
+@pytest.mark.long
 async def test_a_throttle_falls_to_its_slower_quota_and_then_blocks(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Slowing", "slowing")
     assert await statuses(house, session, "/hello", 12, org) == {200: 7, 429: 5}
     assert await house.counter(org) == 7
 
 
+@pytest.mark.long
 async def test_overage_ends_exactly_at_its_stop(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Stopping", "stopping")
     assert await statuses(house, session, "/hello", 12, org) == {200: 6, 429: 6}
 
 
+@pytest.mark.long
 async def test_bytes_are_cut_off_at_their_limit_and_postgres_has_each_of_them(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Cutting", "cutting")
 
@@ -148,6 +153,7 @@ async def test_bytes_are_cut_off_at_their_limit_and_postgres_has_each_of_them(ho
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.long
 async def test_an_open_route_is_limited_by_address_and_charges_nobody(house: House, session: aiohttp.ClientSession) -> None:
     assert await statuses(house, session, "/try/1", 8) == {200: 3, 429: 5}
     assert await statuses(house, session, "/docs/1", 12) == {200: 5, 429: 7}
@@ -172,6 +178,7 @@ async def test_tenants_have_limits_and_usage_of_their_own(house: House, session:
     assert story["verdict"] == "admitted"
 
 
+@pytest.mark.long
 async def test_an_edited_plan_reaches_the_running_gateways_and_counts_are_kept(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Rated", "rated")
     assert await statuses(house, session, "/hello", 8, org) == {200: 3, 429: 5}
@@ -184,6 +191,7 @@ async def test_an_edited_plan_reaches_the_running_gateways_and_counts_are_kept(h
     assert await house.counter(org) == 10
 
 
+@pytest.mark.long
 async def test_an_override_of_the_files_acts_on_the_next_call(house: House, session: aiohttp.ClientSession) -> None:
     org = await house.org("Favoured", "slowing")
     assert await statuses(house, session, "/hello", 9, org) == {200: 7, 429: 2}

@@ -121,6 +121,7 @@ async def test_of_many_concurrent_calls_exactly_the_limit_passes(house: House) -
     assert (count(seen, org, status=200), count(seen, org, status=429)) == (300, 600)
 
 
+@pytest.mark.long
 async def test_a_limit_of_a_route_counts_each_key_for_itself(house: House) -> None:
     org = await house.org("Keys", "wide")
     second = Org(org.id, org.slug, (await house.run("key", "create", "--org", org.slug))["api_key"])
@@ -137,6 +138,7 @@ async def test_units_named_by_the_service_are_charged(house: House) -> None:
     assert (await house.ledger(org, "pages"))[0] == 12
 
 
+@pytest.mark.long
 async def test_a_worker_killed_under_load_loses_nothing_and_returns_what_it_had_in_flight(house: House) -> None:
     org = await house.org("Killed", "wide")
     before = (await house.served()).get(org.id, 0)

@@ -173,11 +173,12 @@ class Context:
         """As --org or WEIGHBRIDGE_ORG name it; None: the only one there is."""
         return getattr(self._options, "org", None) or self.own_settings.org
 
-    async def ask(self, operation: Operation[A, R], ask: A) -> R:
-        """One operation, about the organization that the command line names. What may be about all of them is about one only where
-        --org says so: WEIGHBRIDGE_ORG does not narrow it."""
+    async def ask(self, operation: Operation[A, R], ask: A, *, everybody: bool = False) -> R:
+        """One operation, about the organization that --org or WEIGHBRIDGE_ORG names; what may be about all of them is so where neither
+        does, or `everybody` is meant. What is about the installation heeds --org alone."""
+        narrow = operation.about in (About.ORG, About.EITHER) and not everybody
         async with self.desk() as desk:
-            return await desk.call(operation, ask, org=self.org() if operation.about is About.ORG else self.named_org)
+            return await desk.call(operation, ask, org=self.org() if narrow else self.named_org)
 
     @property
     def named_org(self) -> str | None:

@@ -46,7 +46,7 @@ async def create_token(options: argparse.Namespace, context: Context) -> int:
         all=options.all, scopes=tuple(options.scope or ["read"]), label=options.label,
         seconds=None if options.expires == _NEVER else seconds(options.expires),
     )  # fmt: skip
-    made = await context.ask(operations.create, ask)
+    made = await context.ask(operations.create, ask, everybody=options.all)
     lines = [
         f"Token {made.id}  {made.token}   (shown this once: we store only its hash)",
         f"  {made.covers}, scopes {' '.join(made.scopes)}, until {moment(made.expires) if made.expires else 'it is revoked'}",

@@ -42,13 +42,14 @@ async def token(desk: Desk, *scopes: Scope, org: str | None = None) -> str:
     return (await desk.billing.tokens.create(org_ref=org, scopes=scopes, label="", seconds=None, by="ann")).text
 
 
-async def typed(server: TestServer, text: str, *arguments: str) -> tuple[int, str, str]:
+async def typed(server: TestServer, text: str, *arguments: str, **environ: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of one command, in a thread of its own: it brings its own event loop."""
+    environ |= {"WEIGHBRIDGE_CONTROL_URL": str(server.make_url("/")), "WEIGHBRIDGE_TOKEN": text}
     out, err = io.StringIO(), io.StringIO()
 
     def work() -> int:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            return run(arguments, {"WEIGHBRIDGE_CONTROL_URL": str(server.make_url("/")), "WEIGHBRIDGE_TOKEN": text})
+            return run(arguments, environ)
 
     return await asyncio.to_thread(work), out.getvalue(), err.getvalue()
 
@@ -62,6 +63,20 @@ async def test_a_command_reads_and_changes_through_control(sold: Desk, server: T
     assert (code, shown.splitlines()[0], said) == (0, "✓ Subscription upgraded to Pro", "")
     (entry,) = await sold.pool.fetch("SELECT actor FROM billing.audit_log WHERE action = 'subscription.changed' ORDER BY id DESC LIMIT 1")
     assert entry["actor"].startswith("token ")
+
+
+async def test_the_environment_names_an_organization_as_the_option_does(sold: Desk, server: TestServer) -> None:
+    for name in ("Acme", "Bolt"):
+        await sold.billing.orgs.create(name, plan="free")
+        await token(sold, Scope.READ, org=name.lower())
+    text = await token(sold, Scope.ADMIN)
+    seen = []
+    for options, environ in (((), {}), ((), {"WEIGHBRIDGE_ORG": "bolt"}), (("--org", "acme"), {"WEIGHBRIDGE_ORG": "bolt"})):
+        _, shown, said = await typed(server, text, "token", "list", "--format", "json", *options, **environ)
+        seen.append(({each["covers"] for each in json.loads(shown)["tokens"]}, said))
+    assert seen == [({"acme", "bolt", "every organization"}, ""), ({"bolt"}, ""), ({"acme"}, "")]
+    code, _, _ = await typed(server, text, "token", "create", "--all", WEIGHBRIDGE_ORG="bolt")
+    assert (code, len([each for each in await sold.billing.tokens.all() if each.org_id is None])) == (0, 2)
 
 
 async def test_a_refusal_is_one_sentence_and_exit_code_1(sold: Desk, server: TestServer) -> None:

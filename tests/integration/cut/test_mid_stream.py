@@ -247,6 +247,7 @@ async def test_after_a_killed_worker_the_unused_rest_of_its_blocks_is_there_for_
 # --- while the store is away ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rule", "whole"), [(None, False), (OPEN, True), (FailureRule("grace", 100), True)])
 async def test_while_the_store_is_away_the_failure_rule_says_whether_a_stream_goes_on(
     house: House, stream: Any, rule: FailureRule | None, whole: bool

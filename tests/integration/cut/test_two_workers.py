@@ -151,6 +151,7 @@ async def settled(rig: Rig, payer: Payer) -> tuple[int, int]:
 KINDS = ["flood"] * 110 + ["length"] * 40 + ["chunks"] * 20 + ["upload"] * 20 + ["chunked-upload"] * 10
 
 
+@pytest.mark.long
 async def test_two_hundred_exchanges_use_one_quota_up_and_not_a_byte_more(rig: Rig, service: Service) -> None:
     rng, payer = random.Random(1), rig.payer()
     kinds = rng.sample(KINDS, len(KINDS))

@@ -80,6 +80,7 @@ def forged(path: Path) -> str:
     return f"X-Client-Cert: {quote(path.read_bytes())}"
 
 
+@pytest.mark.long
 async def test_who_a_certificate_stands_for_is_decided_by_its_fingerprint(edge: Edge) -> None:
     assert (await edge.ask(edge.robot))[0] == 200
     assert edge.service.seen[-1]["X-Org-Id"] == ACME
@@ -103,6 +104,7 @@ async def test_a_bad_certificate_does_not_fall_through_to_a_good_key(edge: Edge)
     assert edge.service.seen[-1]["X-Org-Id"] == OTHER
 
 
+@pytest.mark.long
 async def test_a_certificate_in_a_header_is_nothing_without_the_proof_that_tls_gives(edge: Edge) -> None:
     claim = forged(edge.robot.certificate)
     assert (await edge.ask(None, claim))[0] == 401
@@ -111,6 +113,7 @@ async def test_a_certificate_in_a_header_is_nothing_without_the_proof_that_tls_g
     assert edge.service.seen[-1]["X-Client-Cert"] is None
 
 
+@pytest.mark.long
 async def test_only_a_trusted_proxy_is_believed_and_from_anybody_else_the_field_goes_no_further(edge: Edge) -> None:
     claim = forged(edge.robot.certificate)
     assert (await edge.ask_gateway("127.0.0.5", claim))[0] == 401

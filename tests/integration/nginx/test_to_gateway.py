@@ -71,6 +71,7 @@ def _get(path: str, key: str, *lines: str) -> bytes:
     return "".join(f"{line}\r\n" for line in (f"GET {path} HTTP/1.1", "Host: api.example.com", f"X-API-Key: {key}", *lines, "")).encode()
 
 
+@pytest.mark.long
 async def test_the_service_learns_who_calls_from_where_and_the_witness_which_call_it_was(edge: Nginx, gateway: ScriptedGateway) -> None:
     claims = ("X-Forwarded-For: 1.1.1.1", "X-Forwarded-Port: 1", "X-Real-IP: 1.1.1.1", "Forwarded: for=1.1.1.1", "X-Org-Id: mine")
     status, fields, _ = await edge.ask(_get("/v1/who?x=%2F", PAID, *claims), source="127.0.0.7")
@@ -83,6 +84,7 @@ async def test_the_service_learns_who_calls_from_where_and_the_witness_which_cal
     assert (await edge.log_line("/v1/who"))["request"] == fields["x-request-id"] == seen["X-Request-Id"]
 
 
+@pytest.mark.long
 async def test_of_many_calls_at_once_exactly_the_limit_passes(edge: Nginx, gateway: ScriptedGateway) -> None:
     answers = await asyncio.gather(*(edge.ask(_get("/", LIMITED)) for _ in range(20)))
     assert [status.split()[1] for status, _, _ in answers].count("200") == LIMIT == len(gateway.seen)

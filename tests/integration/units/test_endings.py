@@ -141,6 +141,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("answer", FAULTS.values(), ids=FAULTS)
 async def test_an_answer_that_does_not_say_it_costs_the_reserve_or_what_the_file_says(
     answer: bytes, way: Way, origin: Origin, payer: Payer

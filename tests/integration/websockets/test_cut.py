@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from tests.integration.rules.parties import Way, get, until
 from tests.integration.rules.rig import Payer, Rig
 
 from .conftest import Caller, Talk
+
+pytestmark = pytest.mark.long
 
 FEW, NARROW_BYTES = 50, 100_000
 
