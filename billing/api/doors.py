@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from billing.api import sessions
 from billing.api.attempts import Attempts
 from billing.model.token import Scope
 from billing.services.access import Access, Caller
@@ -70,8 +71,11 @@ class Doors:
         return await handler(request)
 
     async def _known(self, request: web.Request) -> Caller:
-        """Raises Unauthorized, TooManyAttempts."""
-        given, attempts = credential(request), self._attempts
+        return await self.known(request, credential(request))
+
+    async def known(self, request: web.Request, given: str) -> Caller:
+        """Who presents this. Raises Unauthorized, TooManyAttempts."""
+        attempts = self._attempts
         if attempts is None:
             return await self._access().caller(given)
         address = attempts.address(request)
@@ -98,12 +102,15 @@ def asked(request: web.Request) -> str | None:
 
 
 def credential(request: web.Request) -> str:
-    """From X-API-Key, else from `Authorization: Bearer`. Raises Unauthorized, also where either comes twice."""
+    """From X-API-Key, else from `Authorization: Bearer`, else from the cookie of a page. Raises Unauthorized, also where either comes
+    twice, NotOurPage."""
     keys, authorizations = request.headers.getall("X-API-Key", []), request.headers.getall("Authorization", [])
     if len(keys) > 1 or len(authorizations) > 1:
         raise Unauthorized("send one credential, once")
     if keys:
         found = keys[0]
+    elif not authorizations and (kept := sessions.credential_of(request)) is not None:
+        found = kept
     else:
         scheme, _, bearer = (authorizations[0] if authorizations else "").partition(" ")
         found = bearer if scheme.lower() == "bearer" else ""

@@ -115,6 +115,7 @@ async def test_another_flush_changes_nothing(house: House) -> None:
     assert (await house.ledger(org), await summary(house, org, "api")) == before == ((1200, 0), 200)
 
 
+@pytest.mark.long
 async def test_of_many_concurrent_calls_exactly_the_limit_passes(house: House) -> None:
     org = await house.org("Race", "free")
     seen = await drive(house, [(org, "/hello")] * 900)
@@ -131,6 +132,7 @@ async def test_a_limit_of_a_route_counts_each_key_for_itself(house: House) -> No
     assert count(await drive(house, [(org, "/hello")]), org, status=200) == 1
 
 
+@pytest.mark.long
 async def test_units_named_by_the_service_are_charged(house: House) -> None:
     org = await house.org("Pages", "wide")
     await drive(house, [(org, "/pages/7"), (org, "/pages/5")])

@@ -1,5 +1,8 @@
 "use strict";
-// Lists what openapi.json describes, and sends what is typed. Nothing is kept: the token lives in its field alone.
+// Lists what openapi.json describes, and sends what is typed. The token goes into a cookie that no script reads; `csrf` proves to the
+// server that a change comes from this page.
+let csrf = null;
+
 const el = (name, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
@@ -33,7 +36,7 @@ async function send(event, path, method, form, shown) {
   }
   const org = document.getElementById("org").value;
   if (org && form.dataset.org) query.set("org", org);
-  const headers = { Authorization: `Bearer ${document.getElementById("token").value}` };
+  const headers = csrf ? { "X-CSRF-Token": csrf } : {};
   const body = form.querySelector("textarea");
   if (body) headers["Content-Type"] = "application/json";
   const url = target + (query.size ? `?${query}` : "");
@@ -72,6 +75,34 @@ function shownOperation(path, method, one, schemas) {
   return el("details", {}, head, el("p", { className: "about", textContent: one.description }), form);
 }
 
+function shownSession(session) {
+  csrf = session ? session.csrf : null;
+  document.getElementById("sign-in").hidden = Boolean(session);
+  document.getElementById("sign-out").hidden = !session;
+  document.getElementById("who").textContent = session ? `${session.name} (${session.scopes.join(", ")})` : "";
+}
+
+async function signIn(event) {
+  event.preventDefault();
+  const field = document.getElementById("token");
+  const body = JSON.stringify({ token: field.value });
+  const answer = await fetch("session", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  const said = await answer.json();
+  shownSession(answer.ok ? said : null);
+  if (!answer.ok) document.getElementById("who").textContent = said.detail;
+  field.value = "";
+}
+
+async function signOut() {
+  await fetch("session", { method: "DELETE", headers: { "X-CSRF-Token": csrf } });
+  shownSession(null);
+}
+
+async function resume() {
+  const answer = await fetch("session");
+  if (answer.ok) shownSession(await answer.json());
+}
+
 async function list() {
   const found = await (await fetch("openapi.json")).json();
   const nouns = new Map(found.tags.map((tag) => [tag.name, el("section", {}, el("h2", { textContent: tag.name }))]));
@@ -83,4 +114,7 @@ async function list() {
   document.getElementById("operations").replaceChildren(...nouns.values());
 }
 
+document.getElementById("sign-in").addEventListener("submit", signIn);
+document.getElementById("sign-out").addEventListener("click", signOut);
+resume();
 list().catch((fault) => { document.getElementById("operations").textContent = String(fault); });

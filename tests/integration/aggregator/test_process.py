@@ -62,16 +62,19 @@ async def test_it_asks_for_its_servers(start: Any) -> None:
     assert "set REDIS_URL" in await refusal(await start(DATABASE_URL="postgresql://nobody@/nothing"))
 
 
+@pytest.mark.long
 async def test_it_says_that_the_schema_is_missing(start: Any, empty_database: str, redis: str) -> None:
     process = await start(DATABASE_URL=empty_database, REDIS_URL=redis)
     assert await refusal(process) == "The database has no Weighbridge schema. Run `weighbridge init`."
 
 
+@pytest.mark.long
 async def test_it_says_that_redis_is_away(start: Any, database: str) -> None:
     process = await start(DATABASE_URL=database, REDIS_URL=f"redis://127.0.0.1:{free_port()}")
     assert (await refusal(process)).startswith("Redis cannot be reached")
 
 
+@pytest.mark.long
 async def test_it_says_that_its_port_is_taken(start: Any, database: str, redis: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -130,6 +133,7 @@ async def test_alone_it_opens_the_store_flushes_tells_and_ends_when_told(start: 
     assert await asyncio.wait_for(process.wait(), WAIT_SECONDS) == 0
 
 
+@pytest.mark.long
 async def test_a_call_to_stripe_is_told_in_our_words_alone(start: Any, house: Any, database: str, redis: str) -> None:
     payload = json.dumps({"org_id": house.org, "slug": "acme", "name": "Acme", "email": None})
     await house.pool.execute(

@@ -167,6 +167,7 @@ async def start(environ: dict[str, str], cwd: Path) -> asyncio.subprocess.Proces
     )
 
 
+@pytest.mark.long
 async def test_the_process_serves_until_sigterm_and_ends_cleanly(database: str, redis: str, folder: Path, tmp_path: Path) -> None:
     port = free_port()
     environ = {

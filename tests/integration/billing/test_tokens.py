@@ -80,6 +80,7 @@ async def test_every_route_that_answers_is_in_the_table_with_what_it_needs(sold:
         "/api/v1/docs",
         "/api/v1/docs.css",
         "/api/v1/docs.js",
+        "/api/v1/session",
     }
 
 

@@ -41,6 +41,7 @@ def test_a_refusal_is_a_sentence_and_exit_code_1(home, name: str) -> None:
     assert not home.data.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", [[], ["upp"], ["up", "--prot", "1"], ["org"], ["org", "delete"], ["key", "rotate"]])
 def test_a_wrong_command_is_a_usage_error(home, arguments: list[str]) -> None:
     done = home.cli(*arguments)

@@ -82,6 +82,7 @@ def test_flush_brings_every_charged_call_to_postgres_and_again_changes_nothing(s
     assert system.cli_json("flush")["rows"] == 0
 
 
+@pytest.mark.long
 def test_the_books_of_a_running_system_agree_from_the_counter_to_stripe(system) -> None:
     made = system.cli_json("org", "create", "Auditor", "--plan", "pro")
     assert [_status(system, "/hello", made["api_key"]) for _ in range(3)] == [200] * 3

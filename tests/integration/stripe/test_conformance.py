@@ -52,6 +52,7 @@ class Checked:
         return dict(body)
 
 
+@pytest.mark.long
 async def test_every_operation_answers_as_stripe_describes(running, clock) -> None:
     ask = Checked(running)
     now = clock.now_ms() // 1000

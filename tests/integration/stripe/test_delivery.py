@@ -172,8 +172,9 @@ async def test_a_row_in_back_off_keeps_those_behind_it_for_its_meter_and_no_othe
     org_id = await sold(outbox, stripe, clock)
     await outbox.overage(org_id, 1, number=1)
     await outbox.overage(org_id, 2, number=2)
-    await outbox.overage(org_id, 3, number=1, meter="bandwidth")
     await running.fault("rate_limit", path=EVENTS)
+    await deliver(outbox, stripe, clock)
+    await outbox.overage(org_id, 3, number=1, meter="bandwidth")
     await deliver(outbox, stripe, clock)
     assert (await outbox.states())[3:] == ["pending", "pending", "delivered"]
     clock.advance(5)
