@@ -122,8 +122,11 @@ def _refusal(status: int, text: bytes) -> WeighbridgeError:
 def _download(response: aiohttp.ClientResponse) -> Download:
     async def pieces() -> AsyncIterator[bytes]:
         async with response:
-            async for piece in response.content.iter_chunked(_PIECE):
-                yield piece
+            try:
+                async for piece in response.content.iter_chunked(_PIECE):
+                    yield piece
+            except (aiohttp.ClientError, TimeoutError) as exc:
+                raise DependencyUnavailable(f"the file broke off: {exc or type(exc).__name__}; what came is not all of it") from exc
 
     named = response.content_disposition.filename if response.content_disposition else None
     return Download(pieces(), content_type=response.content_type, filename=named or "download")

@@ -34,6 +34,12 @@ class BadEvent(BadInput):
     code = "bad_event"
 
 
+def part_of(metadata: str | None) -> str:
+    """Which part of a level an event states, by its metadata; empty: the whole."""
+    found = json.loads(metadata).get(PART) if metadata else None
+    return found[:LONGEST_PART] if isinstance(found, str) else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One use, in base units; of a level, what is held from then on. `key` is unique within the organization. `dated`: the instant was
@@ -49,8 +55,7 @@ class Event:
 
     @property
     def part(self) -> str:
-        found = json.loads(self.metadata).get(PART) if self.level and self.metadata else None
-        return found[:LONGEST_PART] if isinstance(found, str) else ""
+        return part_of(self.metadata) if self.level else ""
 
     @property
     def fingerprint(self) -> bytes:

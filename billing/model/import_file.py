@@ -46,7 +46,10 @@ def reader_of(first: str) -> tuple[Reader, bool]:
     line = first.removeprefix("\ufeff").strip()
     if line.startswith("{"):
         return read_json, False
-    names = [name.strip().lower() for name in next(csv.reader([line]), [])]
+    try:
+        names = [name.strip().lower() for name in next(csv.reader([line]), [])]
+    except csv.Error as exc:
+        raise NoHeader(f"the first line is no header of usage: {exc}") from None
     unknown = [name for name in names if name not in COLUMNS]
     if unknown or len(set(names)) < len(names) or not set(NEEDED) <= set(names):
         raise NoHeader(
@@ -60,7 +63,8 @@ def read_json(line: str) -> Said:
     """One JSON object. Raises BadEvent."""
     try:
         row = json.loads(line, parse_float=str, parse_int=str)
-    except ValueError as exc:
+        numbers = json.loads(line, parse_constant=_no_number)  # of metadata, whose numbers stay numbers
+    except (ValueError, RecursionError) as exc:
         raise BadEvent(f"not JSON: {exc}") from None
     if not isinstance(row, dict):
         raise BadEvent("not a JSON object")
@@ -71,7 +75,7 @@ def read_json(line: str) -> Said:
     wrong = [name for name, value in words.items() if not isinstance(value, str)]
     if wrong:
         raise BadEvent(f"{wrong[0]} is neither text nor a number")
-    metadata = checked_metadata(json.loads(line, parse_constant=_no_number).get("metadata"))  # whose numbers stay numbers
+    metadata = checked_metadata(numbers.get("metadata"))
     return Said(instant(words["timestamp"]), words["service"], words["quantity"], metadata, words["org_id"], words["idempotency_key"])
 
 

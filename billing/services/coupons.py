@@ -85,9 +85,13 @@ class Coupons:
                 if not await unit.coupons.count(code):
                     raise CouponNotRedeemable(f"coupon {code} cannot be redeemed: somebody redeemed the last one just now", coupon=code)
                 await unit.discounts.redeem(org.id, code, now_ms, coupon.ends_ms(now_ms))
+            elif before.removed and self._bills:
+                raise CouponNotRedeemable(
+                    f"coupon {code} was removed from {org.slug}: Stripe would begin it anew, and so it is not applied again", coupon=code
+                )
             elif before.removed:
                 await unit.discounts.set_removed(before.discount.id, None)
-            if self._bills and (before is None or before.removed):
+            if self._bills and before is None:
                 await unit.outbox.add([outbox.add_discount_row(org.id, coupon, subscription.currency, now_ms)], now_ms)
             return next(r.discount for r in await unit.discounts.of_org(org.id) if r.discount.coupon.code == code)
 

@@ -129,7 +129,7 @@ class EventRows(Protocol):
         """Usage periods that end behind `since_ms` say the level's mean, as far as they have come."""
         ...
 
-    async def due_levels(self, now_ms: int, after: str, limit: int) -> list[tuple[str, str, int | None, int | None]]:
+    async def due_levels(self, now_ms: int, after: tuple[str, str], limit: int) -> list[tuple[str, str, int | None, int | None]]:
         """(organization, meter, end of its last period, start of the first one whose mean is not final) of those to look after."""
         ...
 

@@ -257,7 +257,7 @@ class Recording:
     async def look_after_levels(self) -> int:
         """Periods that began have what is held in them, those that ended their final mean; returns how many. Behind the end of a period
         it comes before anybody bills it (aggregator/wiring.py)."""
-        now_ms, after, done = self._clock.now_ms(), _NOBODY, 0
+        now_ms, after, done = self._clock.now_ms(), (_NOBODY, ""), 0
         while True:
             async with self._books.transaction() as unit:
                 page = await unit.events.due_levels(now_ms, after, _PAGE)
@@ -267,7 +267,7 @@ class Recording:
                     held = await unit.events.held(org_id, [meter], book.anchor_ms, now_ms)
                     at_ms = min(ms for ms in (last_end_ms, since_ms, now_ms) if ms is not None)
                     await self._held(unit, book, held, {meter: at_ms})
-                    after = org_id
+                    after = (org_id, meter)
             await self.tell([org_id for org_id, _, _, _ in page])
             done += len(page)
             if len(page) < _PAGE:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
+from billing.model.event import part_of
 from billing.services.ports_events import Bounds, EventRow, Filter, PendingMove, StagedSum
 from metering.model import keys
 from metering.model.clock import to_datetime, to_ms
@@ -92,8 +93,8 @@ class EventTable:
     async def average(self, org_id: str, meter: str, now_ms: int, *, since_ms: int) -> None:
         await self._connection.execute(_SQL["average"], org_id, meter, to_datetime(now_ms), to_datetime(since_ms))
 
-    async def due_levels(self, now_ms: int, after: str, limit: int) -> list[tuple[str, str, int | None, int | None]]:
-        rows = await self._connection.fetch(_SQL["due_levels"], to_datetime(now_ms), UUID(after), limit)
+    async def due_levels(self, now_ms: int, after: tuple[str, str], limit: int) -> list[tuple[str, str, int | None, int | None]]:
+        rows = await self._connection.fetch(_SQL["due_levels"], to_datetime(now_ms), UUID(after[0]), limit, after[1])
         return [(str(r["org_id"]), r["service"], _ms(r["last_end"]), _ms(r["since"])) for r in rows]
 
     # --- the store -------------------------------------------------------------------------------------------------------
@@ -165,6 +166,7 @@ def _event(row: asyncpg.Record) -> EventRow:
     return EventRow(
         id=row["id"], org_id=str(row["org_id"]), meter=row["service"], units=row["quantity"], at_ms=to_ms(row["timestamp"]),
         start_ms=to_ms(row["period_start"]), source=row["source"], metadata=row["metadata"], corrects=row["corrects"], level=row["level"],
-        part="", recorded_ms=to_ms(row["recorded_at"]), route_id=row["route_id"], method=row["method"], dimensions=row["dimensions"],
+        part=part_of(row["metadata"]) if row["level"] else "", recorded_ms=to_ms(row["recorded_at"]),
+        route_id=row["route_id"], method=row["method"], dimensions=row["dimensions"],
         template=row["template"],
     )  # fmt: skip

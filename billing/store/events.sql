@@ -102,9 +102,9 @@ FROM (
 WHERE p.org_id = $1 AND p.service = $2 AND p.period_start = v.period_start
 
 -- due_levels --
--- Levels whose period turned or ended unseen, or whose mean is an hour old. $1 now, $2 behind this org, $3 at most so many
+-- Levels whose period turned or ended unseen, or whose mean is an hour old. $1 now, $2 behind this org, $3 at most so many, $4 and this service
 SELECT c.org_id, c.service, max(p.period_end) AS last_end, min(p.period_start) FILTER (WHERE p.updated_at < p.period_end) AS since
-FROM (SELECT DISTINCT org_id, service FROM billing.levels_current WHERE org_id > $2) c
+FROM (SELECT DISTINCT org_id, service FROM billing.levels_current WHERE (org_id, service) > ($2, $4::text)) c
 LEFT JOIN billing.usage_period p ON p.org_id = c.org_id AND p.service = c.service
 GROUP BY c.org_id, c.service
 HAVING max(p.period_end) IS NULL OR max(p.period_end) <= $1 OR bool_or(p.period_end <= $1 AND p.updated_at < p.period_end)

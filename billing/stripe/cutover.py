@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from billing.model import outbox
+from billing.model.discount import Coupon, Duration
 from billing.model.outbox import OutboxRow
 from billing.model.subscription import State, sold
 from billing.model.tax import NO_TAXES_AT_STRIPE, Place, StripeTaxes
@@ -98,9 +99,14 @@ async def _terms_rows(unit: Unit, org_ids: list[str], taxes: StripeTaxes, now_ms
         discounts = [redeemed.discount for redeemed in await unit.discounts.of_org(org_id) if not redeemed.removed]
         subscription = await unit.subscriptions.of_org(org_id)
         if subscription is not None:
-            currency = subscription.currency
-            rows += [outbox.add_discount_row(org_id, each.coupon, currency, now_ms) for each in discounts if each.stands(now_ms)]
+            lasting = [each.coupon for each in discounts if each.stands(now_ms) and _lasts(each.coupon, subscription.currency)]
+            rows += [outbox.add_discount_row(org_id, coupon, subscription.currency, now_ms) for coupon in lasting]
     return rows
+
+
+def _lasts(coupon: Coupon, currency: str) -> bool:
+    """The side to come would begin any other anew: what was used of it already it does not know."""
+    return coupon.duration is Duration.FOREVER and (not coupon.amount_off or currency in coupon.amount_off)
 
 
 async def _subscription_rows(unit: Unit, org_ids: list[str], meters: Mapping[str, Meter]) -> list[OutboxRow]:

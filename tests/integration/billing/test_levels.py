@@ -123,6 +123,17 @@ async def test_a_void_and_a_correction_change_the_mean_and_what_is_held(acme: De
         await hold(acme, "-1")
 
 
+async def test_a_part_of_a_level_is_put_right_in_its_place(acme: Desk) -> None:
+    at(acme, JANUARY + 86_400_000)
+    await hold(acme, "5")
+    wrong = await hold(acme, "10", part="postgres")
+    assert (await counters(acme))["storage period 01-01"] == 15 * GB
+    await do(acme, events.correct, CorrectAsk(id=wrong, quantity=Decimal(7)))
+    assert (await counters(acme))["storage period 01-01"] == 12 * GB
+    await do(acme, events.void, VoidAsk(id=wrong))
+    assert (await counters(acme))["storage period 01-01"] == 5 * GB
+
+
 async def test_the_database_and_the_model_come_to_the_same_mean_and_peak(acme: Desk) -> None:
     rng, org = random.Random(7), await org_id(acme)
     for turn in range(8):

@@ -3,7 +3,7 @@
 import pytest
 
 from billing.model.event import BadEvent
-from billing.model.import_file import NoHeader, reader_of
+from billing.model.import_file import NoHeader, read_json, reader_of
 
 GUIDE = "timestamp,service,quantity,metadata"
 FULL = "timestamp,service,quantity,org_id,metadata"
@@ -63,3 +63,14 @@ def test_a_row_that_will_not_do_says_why(header: str, line: str, words: str) -> 
 def test_a_file_without_a_header_is_no_csv_of_usage(header: str) -> None:
     with pytest.raises(NoHeader):
         reader_of(header)
+
+
+@pytest.mark.parametrize("metadata", ['{"a": NaN}', '{"a": 1e999999' + "}", '{"a": ' + "9" * 5000 + "}", "[" * 100_000])
+def test_a_row_of_json_that_nothing_can_hold_is_a_bad_row_and_nothing_worse(metadata: str) -> None:
+    with pytest.raises(BadEvent):
+        read_json(f'{{"timestamp": "2026-01-29T10:00:00Z", "service": "api", "quantity": 1, "metadata": {metadata}}}')
+
+
+def test_a_header_that_is_no_csv_is_no_header() -> None:
+    with pytest.raises(NoHeader):
+        reader_of("timestamp,service\rquantity")
