@@ -55,7 +55,8 @@ def base_items(subscription: Subscription, price: Priced) -> list[InvoiceItem]:
     return [
         _item(
             subscription, price, ItemKind.BASE, subscription.period, price.worth(subscription.period),
-            identifier=f"base:{subscription.id}:{subscription.period[0] // 1000}",
+            # With the revision, as two changes may begin their periods in one second.
+            identifier=f"base:{subscription.id}:{subscription.period[0] // 1000}:{subscription.revision}",
             description=f"{price.title} Plan ({every})", unit_price=price.amount,
         )
     ]  # fmt: skip

@@ -458,6 +458,15 @@ async def test_who_does_not_pay_falls_to_the_default_plan_and_is_back_on_payment
 # --- at once -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("plans", "owed"), [(("pro-annual", "starter"), "43.50"), (("starter", "pro-annual"), "514.50")])
+async def test_two_changes_within_a_second_are_both_charged(shop: Shop, plans: tuple[str, str], owed: str) -> None:
+    await subscribed(shop)
+    shop.at("2026-04-16")
+    for plan in plans:
+        await shop.billing.subscriptions.change_plan("acme", plan)
+    assert sum(Decimal(amount) for _, amount in await shop.items()) == Decimal(owed)
+
+
 async def test_two_changes_at_once_follow_one_another(shop: Shop) -> None:
     await subscribed(shop)
     shop.at("2026-04-16")
